@@ -1,0 +1,230 @@
+"""Knows where the definitions are: shipped ones, those of ``--include``, and bare paths.
+
+No other module knows where ``tasks/`` and ``baselines/`` lie. In a checkout they are beside the
+package; in a wheel, inside it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from mmbench import registry
+from mmbench.errors import SpecError, UnknownNameError
+from mmbench.spec import ModelSpec, TaskSpec, merge, override, parse_model, parse_task, read_toml
+
+_included: list[Path] = []
+
+
+def include(path: Path) -> None:
+    """Add a folder of the user's TOMLs, one TOML, or a Python file of components."""
+    if path.suffix == ".py":
+        registry.include(path)
+    elif path.is_dir() or path.suffix == ".toml":
+        if not path.exists():
+            raise SpecError(f"--include {path}: there is no such file")
+        if path not in _included:
+            _included.append(path)
+            _shelf.cache_clear()
+    else:
+        raise SpecError(f"--include {path}: expected a folder of TOMLs, a .toml or a .py file")
+
+
+def included() -> list[Path]:
+    """Return what `include` has added beside Python files, for worker processes."""
+    return list(_included)
+
+
+def task_names() -> list[str]:
+    """Return the names of all tasks, sorted."""
+    return sorted(_shelf("tasks"))
+
+
+def model_names(task: TaskSpec | None = None) -> list[str]:
+    """Return the names of all models, sorted; given a task, expanded for its modalities.
+
+    Without a task, a model that stands for one per modality is shown as ``{modality}_only``.
+    """
+    found: list[str] = []
+    for name, path in _shelf("baselines").items():
+        pattern = _raw_model(path).get("expand")
+        if pattern is None:
+            found.append(name)
+        elif task is None:
+            found.append(str(pattern))
+        else:
+            found.extend(pattern.replace("{modality}", m) for m in task.modalities)
+    return sorted(found)
+
+
+def builtin_model_names(task: TaskSpec) -> list[str]:
+    """Return what ``-m all`` means: every shipped model, expanded for the task."""
+    return model_names(task)
+
+
+def task(name: str) -> TaskSpec:
+    """Return a task by name, or by the path of its TOML.
+
+    Raises:
+        UnknownNameError: No task has that name.
+        SpecError: Its file is wrong.
+    """
+    path = _path(name, "task", "tasks")
+    found = parse_task(read_toml(path), _where(path))
+    if path.stem != found.name:
+        raise SpecError(f"{_where(path)}: name = {found.name!r} differs from the file's name")
+    return found
+
+
+def model(name: str, settings: Sequence[str] = ()) -> ModelSpec:
+    """Return a model by name, or by the path of its TOML or of a fusion file.
+
+    A fusion file (``./myfusion.py``) without a TOML beside it stands on the shared recipe.
+
+    Args:
+        name: A model's name (``hybrid``, ``image_only``) or a path.
+        settings: ``key.path=value`` overrides.
+
+    Raises:
+        UnknownNameError: No model has that name.
+        SpecError: Its file is wrong.
+    """
+    content, where = _model_content(name)
+    for setting in settings:
+        content = override(content, setting)
+    if settings:
+        where = f"{where} with --set"
+    return parse_model(content, where)
+
+
+def model_summaries() -> list[tuple[str, str, str]]:
+    """Return (name, family, summary) of all models, read without building any."""
+    rows = []
+    for name, path in _shelf("baselines").items():
+        raw = _raw_model(path)
+        rows.append((str(raw.get("expand", name)), str(raw.get("family", "")), str(raw.get("summary", ""))))
+    return sorted(rows)
+
+
+def _model_content(name: str) -> tuple[dict[str, Any], str]:
+    if name.endswith(".py"):
+        path = Path(name)
+        registry.include(path)
+        beside = path.with_suffix(".toml")
+        if not beside.exists():
+            raw = {
+                "extends": "matched",
+                "schema": 1,
+                "name": path.stem,
+                "summary": f"the fusion in {path.name}",
+                "family": "own",
+                "fusion": {"name": path.stem},
+            }
+            return _extend(raw, path), str(path)
+        return _extend(_raw_model(beside), beside), _where(beside)
+    shelf = _shelf("baselines")
+    for path in shelf.values():
+        raw = _raw_model(path)
+        pattern = raw.pop("expand", None)
+        if pattern is None:
+            continue
+        match = re.fullmatch(re.escape(str(pattern)).replace(r"\{modality\}", "(.+)"), name)
+        if match and name not in shelf:
+            return _extend(_fill(raw, match[1]), path), _where(path)
+    path = _path(name, "model", "baselines")
+    raw = _raw_model(path)
+    if "expand" in raw:
+        pattern = raw["expand"]
+        raise SpecError(f"{_where(path)}: stands for one model per modality: name one, as {pattern}")
+    code = path.with_suffix(".py")
+    if not name.isidentifier() and code.exists():
+        registry.include(code)
+    return _extend(raw, path), _where(path)
+
+
+def _fill(node: Any, modality: str) -> Any:
+    """Put a modality's name wherever ``{modality}`` stands."""
+    if isinstance(node, str):
+        return node.replace("{modality}", modality)
+    if isinstance(node, Mapping):
+        return {key: _fill(value, modality) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_fill(value, modality) for value in node]
+    return node
+
+
+def _extend(raw: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Lay a model's content on the one that it extends; an underscore file is only that."""
+    content = dict(raw)
+    base = content.pop("extends", None)
+    if base is None:
+        return content
+    for folder in (path.parent, _folder("baselines")):
+        candidate = folder / f"_{base}.toml"
+        if candidate.exists():
+            return merge(_extend(read_toml(candidate), candidate), content)
+    known = [p.stem[1:] for p in _folder("baselines").glob("_*.toml")]
+    raise UnknownNameError(f"extends in {_where(path)}:", str(base), known)
+
+
+def _raw_model(path: Path) -> dict[str, Any]:
+    return dict(_cached_toml(path, path.stat().st_mtime_ns))
+
+
+@lru_cache(maxsize=None)
+def _cached_toml(path: Path, changed: int) -> Mapping[str, Any]:
+    del changed  # part of the key: an edited file is read again
+    return read_toml(path)
+
+
+def _path(name: str, kind: str, shelf: str) -> Path:
+    if name.endswith(".toml"):
+        path = Path(name)
+        if not path.exists():
+            raise SpecError(f"{name}: there is no such file")
+        return path
+    found = _shelf(shelf)
+    if name not in found:
+        known = task_names() if kind == "task" else model_names()
+        hint = f"'mmbench list {kind}s' shows them; your own is named by its path, ./{name}.toml"
+        raise UnknownNameError(kind, name, known, hint)
+    return found[name]
+
+
+@lru_cache(maxsize=None)
+def _shelf(shelf: str) -> dict[str, Path]:
+    """Map names to files: the shipped ones, then those of the user's folders.
+
+    An included TOML belongs on this shelf if it has the table that only its kind has.
+    """
+    found = {path.stem: path for path in sorted(_folder(shelf).glob("[!_]*.toml"))}
+    mark = "dataset" if shelf == "tasks" else "family"
+    for place in _included:
+        for path in sorted(place.glob("[!_]*.toml")) if place.is_dir() else [place]:
+            if mark not in read_toml(path):
+                continue
+            if path.stem in found and found[path.stem] != path:
+                raise SpecError(f"{path}: the name {path.stem!r} exists already: rename yours")
+            found[path.stem] = path
+    return found
+
+
+@lru_cache(maxsize=None)
+def _folder(shelf: str) -> Path:
+    package = Path(__file__).parent
+    for folder in (package / "_catalog" / shelf, package.parent / shelf):
+        if folder.is_dir():
+            return folder
+    raise SpecError(f"{package}: the folder {shelf!r} is missing: reinstall mmbench")
+
+
+def _where(path: Path) -> str:
+    """Name a file in an error: shipped ones shortly, the user's own by path."""
+    try:
+        inside = path.resolve().relative_to(_folder("tasks").parent.resolve())
+        return str(inside)
+    except ValueError:
+        return str(path)

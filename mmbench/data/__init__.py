@@ -1,0 +1,1 @@
+"""Dataset builders with their oracles, one file (or folder) a family. numpy only."""

@@ -1,0 +1,120 @@
+"""Prepared arrays on disk: made once, memory-mapped afterwards, checksummed when opened.
+
+An entry's key is all that its content depends on: dataset, version, parameters, seed, and the
+digest of the builder's own source, so that an edited builder never meets old data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmbench.errors import DataError
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cached dataset: arrays (memory-mapped, read-only), JSON values, SHA-256 over both."""
+
+    arrays: Mapping[str, Any]
+    values: Mapping[str, Any]
+    fingerprint: str
+
+
+Made = tuple[Mapping[str, Any], Mapping[str, Any]]
+
+
+def source_digest(*files: str | Path) -> str:
+    """Return the SHA-256 over source files, for the key of an entry."""
+    total = hashlib.sha256()
+    for file in files:
+        total.update(Path(file).read_bytes())
+    return total.hexdigest()
+
+
+def cached(cache: Path, key: Mapping[str, Any], make: Callable[[], Made]) -> Entry:
+    """Return the entry of `key`, making it first if need be.
+
+    Args:
+        cache: The cache folder; created if missing.
+        key: JSON-serialisable; ``key["name"]`` begins the entry's folder name.
+        make: Returns (arrays, values). Called at most once, under a lock between processes.
+
+    Raises:
+        DataError: The cache cannot be written.
+    """
+    from filelock import FileLock
+
+    text = json.dumps(key, sort_keys=True, default=str)
+    folder = cache / f"{key['name']}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    found = _open(folder)
+    if found is not None:
+        return found
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            found = _open(folder)
+            if found is None:
+                arrays, values = make()
+                _write(folder, text, arrays, values)
+                found = _open(folder)
+    except OSError as error:
+        raise DataError(
+            f"{cache}: the data cache cannot be written: {error.strerror or error}; "
+            f"MMBENCH_CACHE names another folder"
+        ) from None
+    if found is None:
+        raise DataError(f"{folder}: was just written and cannot be read back: check the disk")
+    return found
+
+
+def _write(folder: Path, key: str, arrays: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Write into a folder beside, then rename: an entry is whole or absent."""
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        for name, array in arrays.items():
+            np.save(temporary / f"{name}.npy", array, allow_pickle=False)
+        (temporary / "values.json").write_text(json.dumps(values), encoding="utf-8")
+        files = {path.name: _checksum(path) for path in sorted(temporary.iterdir())}
+        manifest = {"key": json.loads(key), "files": files}
+        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        if folder.exists():  # one that failed its checksum
+            shutil.rmtree(folder)
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _open(folder: Path) -> Entry | None:
+    """Open an entry; None if it is absent or does not match its checksums."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        files: dict[str, str] = manifest["files"]
+        if any(_checksum(folder / name) != digest for name, digest in files.items()):
+            return None
+        arrays = {
+            name.removesuffix(".npy"): np.load(folder / name, mmap_mode="r", allow_pickle=False)
+            for name in files
+            if name.endswith(".npy")
+        }
+        values = json.loads((folder / "values.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError):
+        return None
+    joined = "".join(f"{name}:{files[name]};" for name in sorted(files))
+    return Entry(arrays, values, hashlib.sha256(joined.encode()).hexdigest())
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,36 @@
+"""What a dataset builder is: ``build(request) -> Dataset``, in a file that bears its name.
+
+A builder module also has ``VERSION`` (an int, raised whenever its data change), ``Params`` (a
+strict msgspec struct of its parameters), and ``source_digest(request) -> str``: a cheap digest of
+what lies on the user's disk, empty for generated data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a task asks of a builder.
+
+    Attributes:
+        task: The task's name, for messages.
+        version: The dataset version that the task's TOML names.
+        seed: The data seed.
+        params: The TOML's ``dataset.params``, not yet checked.
+        splits: Split name -> items. Generated data have exactly these; real data must match.
+        root: Folder of the user's data (``--data``), or None.
+        cache: Folder for prepared arrays.
+    """
+
+    task: str
+    version: int
+    seed: int
+    params: Mapping[str, Any]
+    splits: Mapping[str, int]
+    root: Path | None
+    cache: Path = field(default_factory=Path)

@@ -1,0 +1,1 @@
+"""Combiners, one file each: the predictions of several branches -> one."""

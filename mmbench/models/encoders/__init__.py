@@ -1,0 +1,1 @@
+"""Encoders, one file each: a modality's arrays -> a `Stream` of tokens."""

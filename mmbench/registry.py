@@ -1,0 +1,225 @@
+"""Finds components by name, without importing anything before it is needed.
+
+A component's name is its file's name: ``mmbench/models/fusion/hybrid.py`` is the fusion
+``hybrid``. A file whose name begins with an underscore is no component. Three places are searched:
+the package, files named on the command line (`include`), and installed entry points in the group
+``mmbench.<kind>``. No name can be claimed twice.
+
+What a file must hold: a dataset, the function ``build``; a metric file, functions under
+``@metric``; every other kind, exactly one public class of its contract.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from mmbench.errors import MissingExtraError, UnknownNameError, UsageError
+
+#: Kind of component -> the package whose files are its built-in components.
+KINDS = {
+    "dataset": "mmbench.data",
+    "encoder": "mmbench.models.encoders",
+    "fusion": "mmbench.models.fusion",
+    "combiner": "mmbench.models.combiners",
+    "head": "mmbench.models.heads",
+    "objective": "mmbench.models.objectives",
+    "metric": "mmbench.metrics",
+}
+
+_included: dict[tuple[str, str], tuple[Any, str]] = {}
+_included_files: dict[Path, list[tuple[str, str]]] = {}
+
+
+def names(kind: str) -> list[str]:
+    """Return the names of all components of a kind, sorted. Only metrics are imported for it."""
+    found = set(_builtin(kind))
+    found.update(name for (of, name) in _included if of == kind)
+    found.update(_entry_points(kind))
+    return sorted(found)
+
+
+def load(kind: str, name: str) -> Any:
+    """Return the component `name` of `kind`: a class, a ``build`` function or a metric.
+
+    Raises:
+        UnknownNameError: No component has that name.
+        UsageError: Two places claim the name, or its file does not hold what it should.
+    """
+    places = [
+        place
+        for place, known in (
+            ("mmbench itself", name in _builtin(kind)),
+            ("a file named on the command line", (kind, name) in _included),
+            ("an installed package's entry point", name in _entry_points(kind)),
+        )
+        if known
+    ]
+    if not places:
+        hint = f"'mmbench list {kind}s' shows them; a file of yours is named by its path"
+        raise UnknownNameError(kind, name, names(kind), hint)
+    if len(places) > 1:
+        raise UsageError(
+            f"{kind} {name!r} is claimed by {' and by '.join(places)}: rename the one that is yours"
+        )
+    if (kind, name) in _included:
+        return _included[kind, name][0]
+    if name in _builtin(kind):
+        return _builtin(kind)[name] if kind == "metric" else _load_builtin(kind, name)
+    return _load_entry_point(kind, name)
+
+
+def include(path: Path) -> list[tuple[str, str]]:
+    """Import a file of the user's and register its components; return their (kind, name)s.
+
+    Naming the same file twice is allowed and does nothing. This is the only way by which a path
+    becomes code: nothing in a TOML or a record can call it.
+    """
+    path = path.resolve()
+    if path in _included_files:
+        return _included_files[path]
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    module = _import_file(path)
+    found = list(_components(module, path.stem).items())
+    if not found:
+        raise UsageError(
+            f"{path}: holds no component: expected one class derived from mmbench.models.Fusion "
+            f"(or Encoder, Head, ...), a function 'build' (dataset) or functions under @metric; "
+            f"'mmbench new fusion NAME' writes a file that works"
+        )
+    for (kind, name), component in found:
+        if (kind, name) in _included or name in names(kind):
+            raise UsageError(f"{path}: the {kind} {name!r} exists already: rename yours")
+        _included[kind, name] = (component, digest)
+    _included_files[path] = [key for key, _ in found]
+    return _included_files[path]
+
+
+def included_files() -> list[Path]:
+    """Return the files that were included, so that a worker process can include them too."""
+    return list(_included_files)
+
+
+def digest(kind: str, name: str) -> str:
+    """Return what pins down a component that is not mmbench's own; empty for those that are.
+
+    A file: its SHA-256. An entry point: its distribution and version.
+    """
+    if (kind, name) in _included:
+        return _included[kind, name][1]
+    point = _entry_points(kind).get(name)
+    return f"{point.dist.name}=={point.dist.version}" if point is not None else ""
+
+
+def _components(module: ModuleType, stem: str) -> dict[tuple[str, str], Any]:
+    """Find the components that a module defines (not those that it imports)."""
+    found: dict[tuple[str, str], Any] = {}
+    for attribute, value in vars(module).items():
+        kind = getattr(value, "component", None)
+        if not isinstance(kind, str) or attribute.startswith("_"):
+            continue
+        owner = value.module if kind == "metric" else value.__module__
+        if owner != module.__name__:
+            continue
+        name = value.name if kind == "metric" else stem
+        if (kind, name) in found and found[kind, name] is not value:
+            raise UsageError(
+                f"{module.__file__}: two classes are a {kind} ({found[kind, name].__name__}, "
+                f"{value.__name__}): a component is one class in one file"
+            )
+        found[kind, name] = value
+    build = getattr(module, "build", None)
+    if callable(build) and getattr(build, "__module__", None) == module.__name__:
+        found["dataset", stem] = build
+    return found
+
+
+@lru_cache(maxsize=None)
+def _builtin(kind: str) -> dict[str, Any]:
+    """Map each built-in name to its module's name (metrics: to the metric itself)."""
+    package = KINDS[kind]
+    root = Path(__file__).parent.joinpath(*package.split(".")[1:])
+    modules = sorted(
+        path.stem
+        for path in root.iterdir()
+        if not path.name.startswith(("_", "."))
+        and (path.suffix == ".py" or (path / "__init__.py").is_file())
+    )
+    if kind != "metric":
+        return {name: f"{package}.{name}" for name in modules}
+    found: dict[str, Any] = {}
+    for name in modules:
+        module = importlib.import_module(f"{package}.{name}")
+        for (_, metric), value in _components(module, name).items():
+            if metric in found:
+                raise UsageError(f"{module.__file__}: the metric {metric!r} exists already")
+            found[metric] = value
+    return found
+
+
+@lru_cache(maxsize=None)
+def _load_builtin(kind: str, name: str) -> Any:
+    try:
+        module = importlib.import_module(_builtin(kind)[name])
+    except ModuleNotFoundError as error:
+        if error.name and not error.name.startswith("mmbench"):
+            raise MissingExtraError(f"{error.name}, which the {kind} {name!r} needs,", "train") from None
+        raise
+    found = _components(module, name)
+    if (kind, name) not in found:
+        raise UsageError(f"{module.__file__}: holds no {kind}")
+    return found[kind, name]
+
+
+@lru_cache(maxsize=None)
+def _entry_points(kind: str) -> dict[str, Any]:
+    from importlib.metadata import entry_points
+
+    return {point.name: point for point in entry_points(group=f"mmbench.{kind}")}
+
+
+def _load_entry_point(kind: str, name: str) -> Any:
+    point = _entry_points(kind)[name]
+    try:
+        return point.load()
+    except Exception as error:  # somebody else's code: whatever it raises is theirs to explain
+        raise UsageError(
+            f"{kind} {name!r} of {point.dist.name} {point.dist.version} cannot be loaded: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _import_file(path: Path) -> ModuleType:
+    name = f"mmbench_included_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path}: expected a Python file (.py)")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # the user's code: whatever it raises becomes one line
+        del sys.modules[name]
+        line = getattr(error, "lineno", None) or _line_in(error, path)
+        raise UsageError(f"{path}:{line}: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _line_in(error: BaseException, path: Path) -> int:
+    """Return the last line of `path` that the error passed through."""
+    line = 0
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line

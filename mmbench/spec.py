@@ -1,0 +1,406 @@
+"""Strict definitions: what may stand in a task's and in a model's TOML.
+
+An unknown key, a wrong type or an impossible value is one error that names file, key and what
+would be right. Definitions name things; they never compute.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from mmbench.errors import SpecError, nearest
+
+#: The schema of task and model files that this version reads and writes.
+SCHEMA = 1
+
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+Positive = Annotated[int, Meta(ge=1)]
+Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
+
+
+class _Strict(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=False):
+    """No key that is not named here."""
+
+
+class DatasetSpec(_Strict):
+    """Which data: a builder, its version, the seed that generated data come from, parameters."""
+
+    name: Name
+    version: Positive
+    seed: int = 0
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+class ModalitySpec(_Strict):
+    """One input; `shape` is that of ONE item."""
+
+    kind: Name
+    shape: tuple[Positive, ...]
+
+
+class OutputSpec(_Strict):
+    """One thing to predict. A task with one output needs no ``main``."""
+
+    kind: Name
+    main: bool = False
+
+
+class MetricsSpec(_Strict):
+    """The metric that ranks, and those that stand beside it."""
+
+    main: Name
+    also: tuple[Name, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All metrics, the main one first."""
+        return (self.main, *self.also)
+
+
+class BudgetSpec(_Strict):
+    """What training may cost. Test items are the same under every budget.
+
+    Attributes:
+        items: Training items at most (the first so many).
+        steps: Optimiser steps at most, over all stages.
+        validations: How often the model is validated on the way.
+        validation_items: Validation items at most.
+    """
+
+    items: Positive
+    steps: Positive
+    validations: Positive = 8
+    validation_items: Positive = 200
+
+
+class LevelSpec(_Strict):
+    """What is possible on one metric, computed by the task's oracle (see `mmbench.levels`).
+
+    Attributes:
+        floor: The best answer known that looks at nothing.
+        ceiling: The oracle that sees every modality.
+        alone: Modality -> the oracle that sees only that one.
+        bound: Modalities joined by ``+`` -> a PROVEN bound for every predictor that sees only
+            those. A score beyond it by more than four standard errors is a leak.
+    """
+
+    floor: float
+    ceiling: float
+    alone: dict[str, float] = field(default_factory=dict)
+    bound: dict[str, float] = field(default_factory=dict)
+
+
+class PublishedSpec(_Strict):
+    """A published row on exactly this split, with its source."""
+
+    model: str
+    source: str
+    scores: dict[str, float]
+    note: str = ""
+
+
+class SourceSpec(_Strict):
+    """Where the data come from."""
+
+    paper: str = ""
+    url: str = ""
+    licence: str = ""
+    published: tuple[PublishedSpec, ...] = ()
+
+
+class TaskSpec(_Strict):
+    """A task: a dataset with metrics."""
+
+    schema: int
+    name: Name
+    version: Positive
+    summary: str
+    dataset: DatasetSpec
+    modalities: dict[str, ModalitySpec]
+    outputs: dict[str, OutputSpec]
+    splits: dict[str, Positive]
+    metrics: MetricsSpec
+    budgets: dict[str, BudgetSpec]
+    default_budget: str = "small"
+    levels: dict[str, LevelSpec] = field(default_factory=dict)
+    source: SourceSpec = field(default_factory=SourceSpec)
+
+    def digest(self, budget: str) -> str:
+        """Return the SHA-256 over what affects scores: not summary, levels, metrics or source."""
+        return digest(
+            {
+                "schema": self.schema,
+                "name": self.name,
+                "version": self.version,
+                "dataset": self.dataset,
+                "modalities": self.modalities,
+                "outputs": self.outputs,
+                "splits": self.splits,
+                "budget": self.budgets[budget],
+            }
+        )
+
+
+class ComponentSpec(_Strict):
+    """A component by name, with arguments for its constructor."""
+
+    name: Name
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+class OptimizerSpec(_Strict):
+    """AdamW with a schedule over the objective's own steps.
+
+    Attributes:
+        lr: Peak learning rate.
+        weight_decay: On matrices only; biases, norms and embeddings are spared.
+        schedule: ``one_cycle`` (linear warm-up, cosine to zero) or ``constant``.
+        warmup: Share of the steps that warm up.
+        clip: Gradient norm at most; 0 switches clipping off.
+        betas: Decay of the two moments.
+    """
+
+    lr: Annotated[float, Meta(gt=0.0)] = 2e-3
+    weight_decay: Annotated[float, Meta(ge=0.0)] = 0.01
+    schedule: Annotated[str, Meta(pattern="^(one_cycle|constant)$")] = "one_cycle"
+    warmup: Fraction = 0.1
+    clip: Annotated[float, Meta(ge=0.0)] = 1.0
+    betas: tuple[float, float] = (0.9, 0.98)
+
+
+class ObjectiveSpec(_Strict):
+    """A loss, what it trains, with which optimiser, on which steps.
+
+    Attributes:
+        name: The objective (a file in ``mmbench/models/objectives/``).
+        params: Its arguments.
+        parameters: Patterns over parameter names (``encoders.*``) that this objective trains.
+        period: It acts on every `period`-th step of its stage, after `offset` steps.
+    """
+
+    name: Name
+    params: dict[str, Any] = field(default_factory=dict)
+    parameters: tuple[str, ...] = ("*",)
+    period: Positive = 1
+    offset: Annotated[int, Meta(ge=0)] = 0
+    optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
+
+
+class StageSpec(_Strict):
+    """A phase of training: objectives on a split for a share of the budget's steps."""
+
+    name: Name = "fit"
+    split: str = "train"
+    share: Annotated[float, Meta(gt=0.0, le=1.0)] = 1.0
+    objectives: tuple[ObjectiveSpec, ...]
+
+
+class DecodingSpec(_Strict):
+    """How texts are read out on the test split; validation is greedy.
+
+    Attributes:
+        beams: Hypotheses kept; 1 is greedy.
+        length_penalty: The sum of log-probabilities is divided by ``length ** length_penalty``.
+    """
+
+    beams: Positive = 3
+    length_penalty: Annotated[float, Meta(ge=0.0)] = 0.7
+
+
+class RecipeSpec(_Strict):
+    """How a model is trained.
+
+    Attributes:
+        batch_size: Items a step.
+        patience: Validations without a better score after which training stops; 0 never stops.
+        stages: In order; their shares add up to at most 1.
+        decoding: How texts are read out.
+    """
+
+    batch_size: Positive = 64
+    patience: Annotated[int, Meta(ge=0)] = 0
+    stages: tuple[StageSpec, ...]
+    decoding: DecodingSpec = field(default_factory=DecodingSpec)
+
+
+class ModelSpec(_Strict):
+    """A model: a fusion strategy with its encoders, heads and recipe.
+
+    Attributes:
+        modalities: Those that it looks at; ``None``: all that the task has.
+        encoders: Kind of modality -> encoder.
+        heads: Kind of output -> head.
+        combiner: What merges the branches' predictions.
+    """
+
+    schema: int
+    name: Name
+    summary: str
+    family: str
+    paper: str = ""
+    width: Positive
+    modalities: tuple[str, ...] | None = None
+    encoders: dict[str, ComponentSpec]
+    fusion: ComponentSpec
+    combiner: ComponentSpec
+    heads: dict[str, ComponentSpec]
+    recipe: RecipeSpec
+
+    def digest(self) -> str:
+        """Return the SHA-256 over what affects scores: not name, summary, family or paper."""
+        content = msgspec.to_builtins(self)
+        for key in ("name", "summary", "family", "paper"):
+            content.pop(key)
+        return digest(content)
+
+
+Spec = TypeVar("Spec", TaskSpec, ModelSpec)
+
+
+def digest(content: object) -> str:
+    """Return the SHA-256 of the canonical JSON (sorted keys) of `content`, as hex."""
+    return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file; every failure is one line that names it."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SpecError(f"{path}: is not UTF-8 text") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{path}: is not valid TOML: {error}") from None
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay `over` on `base`: tables merge key by key, everything else is replaced.
+
+    A component table (one with a ``name``) that names another component replaces the whole table,
+    so that no argument of the old component is left behind.
+    """
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            renamed = "name" in old and value.get("name", old["name"]) != old["name"]
+            merged[key] = dict(value) if renamed else merge(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def override(content: dict[str, Any], setting: str) -> dict[str, Any]:
+    """Apply one ``key.path=value`` (the value in TOML's own notation) to a definition."""
+    path, sign, text = setting.partition("=")
+    if not sign or not path.strip():
+        raise SpecError(f"--set {setting!r}: expected KEY=VALUE, e.g. recipe.batch_size=32")
+    try:
+        value = tomllib.loads(f"x = {text}")["x"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    keys = [int(key) if key.isdigit() else key for key in path.strip().split(".")]
+    return _put(content, keys, value, setting)  # type: ignore[no-any-return]
+
+
+def _put(node: Any, keys: list[str | int], value: Any, setting: str) -> Any:
+    if not keys:
+        return value
+    key, rest = keys[0], keys[1:]
+    if isinstance(key, int):
+        if not isinstance(node, list | tuple) or key >= len(node):
+            raise SpecError(f"--set {setting!r}: there is no element {key}")
+        return [_put(item, rest, value, setting) if i == key else item for i, item in enumerate(node)]
+    if not isinstance(node, Mapping):
+        raise SpecError(f"--set {setting!r}: {key!r} does not stand in a table")
+    return {**node, key: _put(node.get(key, {}), rest, value, setting)}
+
+
+def parse_task(content: Mapping[str, Any], where: str) -> TaskSpec:
+    """Check the content of a task file; `where` names it in errors."""
+    task = _convert(content, TaskSpec, where)
+    for split in ("train", "val", "test"):
+        if split not in task.splits:
+            raise SpecError(f"{where}: splits.{split} is missing: a task needs train, val and test")
+    mains = [name for name, output in task.outputs.items() if output.main]
+    if len(task.outputs) > 1 and len(mains) != 1:
+        raise SpecError(f"{where}: outputs: exactly one needs main = true, found {len(mains)}")
+    if not task.outputs or not task.modalities:
+        raise SpecError(f"{where}: a task needs at least one modality and one output")
+    if task.default_budget not in task.budgets:
+        raise SpecError(
+            f"{where}: default_budget = {task.default_budget!r} is not in budgets "
+            f"({', '.join(task.budgets) or 'none'})"
+        )
+    return task
+
+
+def parse_model(content: Mapping[str, Any], where: str) -> ModelSpec:
+    """Check the content of a model file (after ``extends``); `where` names it in errors."""
+    model = _convert(content, ModelSpec, where)
+    if not model.recipe.stages:
+        raise SpecError(f"{where}: recipe.stages is empty: a recipe needs at least one stage")
+    share = sum(stage.share for stage in model.recipe.stages)
+    if share > 1.0 + 1e-9:
+        raise SpecError(f"{where}: recipe.stages: the shares add up to {share:g}, more than 1")
+    for stage in model.recipe.stages:
+        if not stage.objectives:
+            raise SpecError(f"{where}: recipe.stages: the stage {stage.name!r} has no objective")
+    return model
+
+
+def check_params(params: Mapping[str, Any], kind: type[Any], where: str) -> Any:
+    """Convert a component's free parameters to its own strict struct `kind`."""
+    return _convert(params, kind, where)
+
+
+def _convert(content: Mapping[str, Any], kind: type[Any], where: str) -> Any:
+    schema = content.get("schema", SCHEMA)
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise SpecError(f"{where}: schema = {schema} is newer than this mmbench reads ({SCHEMA})")
+    try:
+        return msgspec.convert(content, kind)
+    except msgspec.ValidationError as error:
+        raise SpecError(f"{where}: {_explain(str(error), kind)}") from None
+
+
+def _explain(message: str, kind: type[Any]) -> str:
+    """Turn msgspec's message into one that names the key first and offers the near one."""
+    what, _, path = message.partition(" - at `")
+    key = path.rstrip("`").removeprefix("$").removeprefix(".")
+    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", what)
+    if unknown:
+        name = unknown[1]
+        near = nearest(name, _fields(kind))
+        full = f"{key}.{name}" if key else name
+        return f"unknown key {full!r}" + (f": did you mean {near!r}?" if near else "")
+    missing = re.fullmatch(r"Object missing required field `(.*)`", what)
+    if missing:
+        full = f"{key}.{missing[1]}" if key else missing[1]
+        return f"the key {full!r} is missing"
+    return f"{key or 'the file'}: {what[0].lower()}{what[1:]}"
+
+
+def _fields(kind: Any, seen: set[Any] | None = None) -> list[str]:
+    """Collect the field names of a struct and of all structs inside it."""
+    seen = set() if seen is None else seen
+    found: list[str] = []
+    if isinstance(kind, type) and issubclass(kind, Struct):
+        if kind in seen:
+            return found
+        seen.add(kind)
+        for item in msgspec.structs.fields(kind):
+            found.append(item.encode_name)
+            found.extend(_fields(item.type, seen))
+    for part in getattr(kind, "__args__", ()):
+        found.extend(_fields(part, seen))
+    return found

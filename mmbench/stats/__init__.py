@@ -1,0 +1,1 @@
+"""The statistics of intervals and comparisons. numpy and scipy only."""

@@ -1,0 +1,250 @@
+"""The words of mmbench as types: what data, models and metrics hand to each other.
+
+`data`, `models` and `metrics` never import one another. They meet here: a dataset makes
+`Split` objects and a `Signature`; a model is built from the signature alone and makes
+`Predictions`; a metric reads predictions and references.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    Array: TypeAlias = NDArray[Any]
+    Floats: TypeAlias = NDArray[np.float64]
+
+#: The slots of one caption: slot name -> the set of its fillers, each a tuple of words.
+Slots: TypeAlias = Mapping[str, frozenset[tuple[str, ...]]]
+#: Reads the slots out of one caption. Must never raise, whatever the text.
+SlotParser: TypeAlias = Callable[[str], Slots]
+
+
+@dataclass(frozen=True)
+class Modality:
+    """One input: what an encoder has to know.
+
+    Attributes:
+        kind: ``image`` [C, H, W] uint8, ``spectrogram`` [C, T, F] uint8, ``text`` [L] token ids.
+        shape: Shape of ONE item.
+        vocabulary: For text, the word of each token id; empty otherwise.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    vocabulary: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Output:
+    """One thing to predict: what a head has to know.
+
+    Attributes:
+        kind: ``text`` (a caption), later ``label``, ``scalar`` and others.
+        size: For text, the most tokens a target has, the end mark included.
+        vocabulary: For text, the word of each token id.
+        main: Whether the task's main metric is on this output.
+    """
+
+    kind: str
+    size: int
+    vocabulary: tuple[str, ...] = ()
+    main: bool = True
+
+
+@dataclass(frozen=True)
+class Signature:
+    """All that `models.build` needs to make encoders and heads; stored in every record."""
+
+    modalities: Mapping[str, Modality]
+    outputs: Mapping[str, Output]
+
+    @property
+    def main(self) -> str:
+        """The name of the main output."""
+        return next(name for name, output in self.outputs.items() if output.main)
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Sequences of unequal length: `values` [N, T, ...] padded, `lengths` [N] >= 0."""
+
+    values: Array
+    lengths: Array
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+
+@dataclass(frozen=True)
+class TextReferences:
+    """The right answers of a text output, N items.
+
+    Attributes:
+        texts: For each item, its reference texts; as people wrote them.
+        slots: For each item, its slots, where the dataset plants them.
+        parse: Reads slots out of a predicted text; set exactly where `slots` is.
+    """
+
+    texts: Sequence[tuple[str, ...]]
+    slots: Sequence[Slots] | None = None
+    parse: SlotParser | None = None
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, index: Sequence[int]) -> TextReferences:
+        """Return the references of the items `index`, in that order."""
+        slots = None if self.slots is None else [self.slots[i] for i in index]
+        return TextReferences([self.texts[i] for i in index], slots, self.parse)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Items of one split, N of them, in numpy arrays that may be memory-mapped.
+
+    Attributes:
+        ids: N unique names.
+        inputs: Modality -> [N, ...] array, or `Ragged`.
+        targets: Output -> what a model is trained on. Text: token ids [N, R, L] int, R texts an
+            item, 0 where there is none (token 0 is padding); an item has at least one.
+        references: Output -> what a metric compares with.
+        present: Modality -> [N] bool, False where an item lacks it; absent key: always there.
+        groups: Column -> [N] values to report subgroups by.
+        clusters: [N] the unit that items share (speaker, video); None: each item is its own.
+    """
+
+    ids: Sequence[str]
+    inputs: Mapping[str, Array | Ragged]
+    targets: Mapping[str, Array]
+    references: Mapping[str, TextReferences]
+    present: Mapping[str, Array] = field(default_factory=dict)
+    groups: Mapping[str, Array] = field(default_factory=dict)
+    clusters: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, index: Array) -> Split:
+        """Return the items `index` [n] int, in that order; copies what it takes."""
+
+        def pick(values: Array | Ragged) -> Array | Ragged:
+            if isinstance(values, Ragged):
+                return Ragged(values.values[index], values.lengths[index])
+            return values[index]  # type: ignore[no-any-return]
+
+        rows = [int(i) for i in index]
+        return Split(
+            ids=[self.ids[i] for i in rows],
+            inputs={name: pick(values) for name, values in self.inputs.items()},
+            targets={name: values[index] for name, values in self.targets.items()},
+            references={name: refs.take(rows) for name, refs in self.references.items()},
+            present={name: values[index] for name, values in self.present.items()},
+            groups={name: values[index] for name, values in self.groups.items()},
+            clusters=None if self.clusters is None else self.clusters[index],
+        )
+
+
+#: Answers with the oracle's texts for a split, given the modalities that it may look at.
+Oracle: TypeAlias = Callable[[Split, frozenset[str]], "Predictions"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a dataset builder returns.
+
+    Attributes:
+        signature: What models need to know.
+        splits: Split name -> items. ``train`` and ``val`` are for training, the rest for tests.
+        fingerprint: SHA-256 over the content of all arrays, as hex.
+        oracle: For planted data, the best predictor known for any subset of the modalities.
+    """
+
+    signature: Signature
+    splits: Mapping[str, Split]
+    fingerprint: str
+    oracle: Oracle | None = None
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says about N items.
+
+    Attributes:
+        ids: The N ids, in the order of the split.
+        outputs: Output -> N predictions (texts as str).
+        columns: Further columns to keep, name -> N values (which modality spoke each word, ...).
+    """
+
+    ids: Sequence[str]
+    outputs: Mapping[str, Sequence[Any]]
+    columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+
+# --- what a model hands around inside; torch, so only named here ---------------------------------
+
+
+@dataclass
+class Batch:
+    """B items on the model's device.
+
+    Attributes:
+        inputs: Modality -> [B, ...].
+        lengths: Modality -> [B] valid lengths of ragged inputs.
+        present: Modality -> [B] bool.
+        targets: Output -> training targets (text: token ids [B, L]); empty when predicting.
+    """
+
+    inputs: Mapping[str, Tensor]
+    lengths: Mapping[str, Tensor]
+    present: Mapping[str, Tensor]
+    targets: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class Stream:
+    """One modality of a batch after its encoder.
+
+    Attributes:
+        x: [B, T, D] features. An absent modality is one learned null token.
+        mask: [B, T] bool, True = real. No row is ever all False.
+        time: [B, T] float in [0, 1], the position of each token on the item's own clock.
+        present: [B] bool.
+    """
+
+    x: Tensor
+    mask: Tensor
+    time: Tensor
+    present: Tensor
+
+
+@dataclass
+class Branch:
+    """One line of evidence that a head stands on.
+
+    Attributes:
+        name: The modality it hears, or ``joint``.
+        seq: [B, T, D] memory.
+        mask: [B, T] bool, True = real.
+        pooled: [B, D] summary.
+        present: [B] bool, False where the branch has heard nothing; a combiner leaves it out.
+    """
+
+    name: str
+    seq: Tensor
+    mask: Tensor
+    pooled: Tensor
+    present: Tensor
+
+
+@dataclass
+class Fused:
+    """What a fusion returns: its branches, and named auxiliary losses (scalars) if it has any."""
+
+    branches: Sequence[Branch]
+    losses: Mapping[str, Tensor] = field(default_factory=dict)
