@@ -26,7 +26,7 @@ Positive = Annotated[int, Meta(ge=1)]
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 
-class _Strict(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=False):
+class _Strict(Struct, frozen=True, forbid_unknown_fields=True):
     """No key that is not named here."""
 
 
@@ -194,7 +194,7 @@ class ObjectiveSpec(_Strict):
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
 
 
-class StageSpec(_Strict):
+class StageSpec(_Strict, kw_only=True):
     """A phase of training: objectives on a split for a share of the budget's steps."""
 
     name: Name = "fit"
@@ -215,7 +215,7 @@ class DecodingSpec(_Strict):
     length_penalty: Annotated[float, Meta(ge=0.0)] = 0.7
 
 
-class RecipeSpec(_Strict):
+class RecipeSpec(_Strict, kw_only=True):
     """How a model is trained.
 
     Attributes:
@@ -231,7 +231,7 @@ class RecipeSpec(_Strict):
     decoding: DecodingSpec = field(default_factory=DecodingSpec)
 
 
-class ModelSpec(_Strict):
+class ModelSpec(_Strict, kw_only=True):
     """A model: a fusion strategy with its encoders, heads and recipe.
 
     Attributes:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    Array: TypeAlias = NDArray[Any]
-    Floats: TypeAlias = NDArray[np.float64]
+Array: TypeAlias = "NDArray[Any]"
+Floats: TypeAlias = "NDArray[np.float64]"
 
 #: The slots of one caption: slot name -> the set of its fillers, each a tuple of words.
 Slots: TypeAlias = Mapping[str, frozenset[tuple[str, ...]]]
@@ -194,12 +194,14 @@ class Batch:
     """B items on the model's device.
 
     Attributes:
+        size: B.
         inputs: Modality -> [B, ...].
         lengths: Modality -> [B] valid lengths of ragged inputs.
         present: Modality -> [B] bool.
         targets: Output -> training targets (text: token ids [B, L]); empty when predicting.
     """
 
+    size: int
     inputs: Mapping[str, Tensor]
     lengths: Mapping[str, Tensor]
     present: Mapping[str, Tensor]

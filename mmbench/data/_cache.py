@@ -10,12 +10,13 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from mmbench.errors import DataError
@@ -48,40 +49,59 @@ def cached(cache: Path, key: Mapping[str, Any], make: Callable[[], Made]) -> Ent
 
     Args:
         cache: The cache folder; created if missing.
-        key: JSON-serialisable; ``key["name"]`` begins the entry's folder name.
-        make: Returns (arrays, values). Called at most once, under a lock between processes.
+        key: JSON-serialisable (structs too); ``key["name"]`` begins the entry's folder name.
+        make: Returns (arrays, values). Called at most once, under a lock between processes. What
+            it raises passes through, and leaves no entry.
 
     Raises:
         DataError: The cache cannot be written.
     """
     from filelock import FileLock
 
-    text = json.dumps(key, sort_keys=True, default=str)
+    text = json.dumps(key, sort_keys=True, default=_plain)
     folder = cache / f"{key['name']}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     found = _open(folder)
     if found is not None:
         return found
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
-            found = _open(folder)
-            if found is None:
-                arrays, values = make()
-                _write(folder, text, arrays, values)
-                found = _open(folder)
-    except OSError as error:
-        raise DataError(
-            f"{cache}: the data cache cannot be written: {error.strerror or error}; "
-            f"MMBENCH_CACHE names another folder"
-        ) from None
+    with ExitStack() as stack:
+        with _writing(cache):
+            cache.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(f"{folder}.lock"))
+        found = _open(folder)  # another process may have made it while this one waited
+        if found is not None:
+            return found
+        arrays, values = make()
+        with _writing(cache):
+            _write(folder, text, arrays, values)
+        found = _open(folder)
     if found is None:
         raise DataError(f"{folder}: was just written and cannot be read back: check the disk")
     return found
 
 
+def _plain(value: Any) -> Any:
+    """Spell a struct or a set as JSON, the same in every process; refuse what has no spelling."""
+    return msgspec.to_builtins(value, order="deterministic")
+
+
+@contextmanager
+def _writing(cache: Path) -> Iterator[None]:
+    """Turn what the disk refuses into one line. Not around `make`: its files are its own."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{cache}: the data cache cannot be written: {error.strerror or error}; "
+            f"MMBENCH_CACHE names another folder"
+        ) from None
+
+
 def _write(folder: Path, key: str, arrays: Mapping[str, Any], values: Mapping[str, Any]) -> None:
     """Write into a folder beside, then rename: an entry is whole or absent."""
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    # One fixed name, safe under the lock: what a killed process left behind is found and cleared.
+    temporary = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
     try:
         for name, array in arrays.items():
             np.save(temporary / f"{name}.npy", array, allow_pickle=False)
@@ -100,7 +120,7 @@ def _open(folder: Path) -> Entry | None:
     """Open an entry; None if it is absent or does not match its checksums."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        files: dict[str, str] = manifest["files"]
+        files: dict[str, str] = dict(manifest["files"])
         if any(_checksum(folder / name) != digest for name, digest in files.items()):
             return None
         arrays = {
@@ -109,7 +129,7 @@ def _open(folder: Path) -> Entry | None:
             if name.endswith(".npy")
         }
         values = json.loads((folder / "values.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     joined = "".join(f"{name}:{files[name]};" for name in sorted(files))
     return Entry(arrays, values, hashlib.sha256(joined.encode()).hexdigest())

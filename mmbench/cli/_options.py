@@ -1,0 +1,98 @@
+"""Options that several verbs share. Every option has its ``MMBENCH_...`` variable."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from mmbench.errors import UsageError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def option(*names: str, **settings: Any) -> Callable[[Command], Command]:
+    """Declare an option whose environment variable is ``MMBENCH_`` and its long name."""
+    long = next(name for name in names if name.startswith("--"))
+    variable = "MMBENCH_" + long.split("/")[0].removeprefix("--").replace("-", "_").upper()
+    settings.setdefault("envvar", variable)
+    return click.option(*names, **settings)
+
+
+def debugging() -> bool:
+    """Whether tracebacks are wanted."""
+    return "--debug" in sys.argv or os.environ.get("MMBENCH_DEBUG", "") not in ("", "0")
+
+
+def common(command: Command) -> Command:
+    """Add what every verb has: ``--include`` and ``--debug``."""
+
+    def bring(ctx: click.Context, param: click.Parameter, paths: tuple[Path, ...]) -> None:
+        from mmbench import catalog
+
+        for path in paths:
+            catalog.include(path)
+
+    command = click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")(
+        command
+    )
+    return option(
+        "--include",
+        multiple=True,
+        is_eager=True,
+        expose_value=False,
+        callback=bring,
+        type=click.Path(path_type=Path),
+        help="A folder of your own TOMLs, a TOML, or a Python file of components.",
+    )(command)
+
+
+def results(command: Command) -> Command:
+    """Add ``--results``."""
+    return option(
+        "--results",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path("results"),
+        show_default=True,
+        help="Folder of the records.",
+    )(command)
+
+
+def data(command: Command) -> Command:
+    """Add ``--data``."""
+    return option(
+        "--data",
+        type=click.Path(path_type=Path),
+        default=None,
+        help="Folder of a real dataset, in its own published layout.",
+    )(command)
+
+
+def as_json(command: Command) -> Command:
+    """Add ``--json``."""
+    return option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")(command)
+
+
+def split_names(values: tuple[str, ...]) -> list[str]:
+    """Return the names in options given once with commas or several times."""
+    return [name.strip() for value in values for name in value.split(",") if name.strip()]
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Read ``3`` (a count: 0, 1, 2) or ``2-4`` (these).
+
+    >>> parse_seeds("3"), parse_seeds("2-4")
+    ([0, 1, 2], [2, 3, 4])
+    """
+    first, dash, last = text.partition("-")
+    try:
+        seeds = list(range(int(first), int(last) + 1)) if dash else list(range(int(text)))
+    except ValueError:
+        seeds = []
+    if not seeds:
+        raise UsageError(f"--seeds {text}: expected a count (3) or a range (0-4)")
+    return seeds

@@ -1,0 +1,129 @@
+"""What a person sees while a run works: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Any
+
+import click
+
+from mmbench.run import Run
+
+#: Plain lines show this many points of a training run.
+PLAIN_POINTS = 8
+
+
+class Quiet:
+    """Says nothing. The base of the others; a sweep enters one and asks it for watchers."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.number = 0
+        self.run: Run | None = None
+
+    def __enter__(self) -> Quiet:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def begin(self, run: Run, number: int) -> Quiet:
+        """Watch another run, the `number`-th of the sweep."""
+        self.run, self.number = run, number
+        return self
+
+    def line(self, text: str) -> None:
+        """Say one line about the sweep."""
+
+    def phase(self, name: str) -> None:
+        """See `mmbench.run.Watcher`."""
+
+    def step(self, done: int, total: int, loss: float, score: float | None) -> None:
+        """See `mmbench.train.Progress`."""
+
+    def items(self, done: int, total: int) -> None:
+        """See `mmbench.run.Watcher`."""
+
+    def _title(self) -> str:
+        assert self.run is not None
+        return f"[{self.number}/{self.total}] {self.run.model.name} seed {self.run.seed}"
+
+
+class Plain(Quiet):
+    """Lines on standard error, a handful a run."""
+
+    def line(self, text: str) -> None:
+        """Say one line."""
+        click.echo(text, err=True)
+
+    def phase(self, name: str) -> None:
+        """Name the phases that can take long."""
+        if name in ("data", "test"):
+            self.line(f"{self._title()}: {name}")
+
+    def step(self, done: int, total: int, loss: float, score: float | None) -> None:
+        """Say where training is, at its validations and a few times between."""
+        if score is not None or done % max(1, total // PLAIN_POINTS) == 0:
+            told = f"  validation {score:.3f}" if score is not None else ""
+            self.line(f"{self._title()}: step {done}/{total}  loss {loss:.3f}{told}")
+
+
+class Live(Quiet):
+    """One bar for the run at hand; finished models are lines above it."""
+
+    def __init__(self, total: int) -> None:
+        super().__init__(total)
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.console = Console(stderr=True)
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed}/{task.total} {task.fields[note]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+        )
+        self.task: Any = None
+        self.note = ""
+
+    def __enter__(self) -> Live:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def line(self, text: str) -> None:
+        """Say one line above the bar."""
+        self.bar.console.print(text, highlight=False, markup=False)
+
+    def phase(self, name: str) -> None:
+        """Start the bar anew."""
+        if self.task is not None:
+            self.bar.remove_task(self.task)
+        self.note = ""
+        self.task = self.bar.add_task(f"{self._title()} {name}", total=None, note="")
+
+    def step(self, done: int, total: int, loss: float, score: float | None) -> None:
+        """Move the bar."""
+        if score is not None:
+            self.note = f" val {score:.3f}"
+        self.bar.update(self.task, completed=done, total=total, note=f"loss {loss:.3f}{self.note}")
+
+    def items(self, done: int, total: int) -> None:
+        """Move the bar."""
+        self.bar.update(self.task, completed=done, total=total, note="items")
+
+
+def progress(total: int, quiet: bool) -> Quiet:
+    """Return what suits the place where standard error goes."""
+    if quiet:
+        return Quiet(total)
+    return Live(total) if sys.stderr.isatty() else Plain(total)

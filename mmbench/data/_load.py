@@ -1,0 +1,108 @@
+"""Loads a task's dataset and holds it against what the task's TOML promises."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from mmbench import registry
+from mmbench.data._contract import Request
+from mmbench.errors import DataError, SpecError
+from mmbench.spec import TaskSpec
+from mmbench.types import Dataset
+
+_loaded: dict[tuple[str, Path | None, Path], Dataset] = {}
+
+
+def cache_folder() -> Path:
+    """Return the folder for prepared data: ``MMBENCH_CACHE``, or the user's cache folder."""
+    named = os.environ.get("MMBENCH_CACHE")
+    if named:
+        return Path(named)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("mmbench"))
+
+
+def load(task: TaskSpec, root: Path | None = None) -> Dataset:
+    """Load a task's dataset; the same one twice in a process is loaded once.
+
+    Args:
+        task: The task.
+        root: Folder of the user's data; None for data that are generated.
+
+    Raises:
+        DataError: Data are missing, broken, or not those that the task names.
+        SpecError: The TOML contradicts the data's own signature.
+    """
+    request = _request(task, root)
+    key = (f"{task.name} {task.digest(task.default_budget)}", request.root, request.cache)
+    if key not in _loaded:
+        dataset = registry.load("dataset", task.dataset.name)(request)
+        _check(task, dataset)
+        _loaded[key] = dataset
+    return _loaded[key]
+
+
+def source_digest(task: TaskSpec, root: Path | None = None) -> str:
+    """Return the digest of what lies on the user's disk; empty for generated data.
+
+    It is part of a record's identity, so it has to be cheap: builders read no media for it.
+    """
+    digest = _beside(task, "source_digest", None)
+    return str(digest(_request(task, root))) if digest is not None else ""
+
+
+def bounds(task: TaskSpec, dataset: Dataset) -> dict[str, dict[str, float]]:
+    """Return the proven bounds on the test split: metric -> modalities joined by + -> value."""
+    prove = _beside(task, "bounds", None)
+    return dict(prove(dataset.splits["test"])) if prove is not None else {}
+
+
+def _request(task: TaskSpec, root: Path | None) -> Request:
+    return Request(
+        task=task.name,
+        version=task.dataset.version,
+        seed=task.dataset.seed,
+        params=task.dataset.params,
+        splits=task.splits,
+        root=None if root is None else root.expanduser().resolve(),
+        cache=cache_folder(),
+    )
+
+
+def _beside(task: TaskSpec, name: str, default: Any) -> Any:
+    """Return what else the builder's module offers."""
+    build = registry.load("dataset", task.dataset.name)
+    return getattr(sys.modules[build.__module__], name, default)
+
+
+def _check(task: TaskSpec, dataset: Dataset) -> None:
+    where = f"tasks/{task.name}.toml"
+    for name, modality in dataset.signature.modalities.items():
+        told = task.modalities.get(name)
+        if told is None:
+            raise SpecError(f"{where}: modalities.{name} is missing: the data have it")
+        if (told.kind, tuple(told.shape)) != (modality.kind, tuple(modality.shape)):
+            raise SpecError(
+                f"{where}: modalities.{name}: {told.kind} {list(told.shape)}, but one item of the "
+                f"data is {modality.kind} {list(modality.shape)}"
+            )
+    for name in task.modalities:
+        if name not in dataset.signature.modalities:
+            known = ", ".join(dataset.signature.modalities)
+            raise SpecError(f"{where}: modalities.{name}: the data have only {known}")
+    for name, output in task.outputs.items():
+        made = dataset.signature.outputs.get(name)
+        if made is None or made.kind != output.kind:
+            known = ", ".join(f"{n} ({o.kind})" for n, o in dataset.signature.outputs.items())
+            raise SpecError(f"{where}: outputs.{name} ({output.kind}): the data have {known}")
+    for name, size in task.splits.items():
+        if name not in dataset.splits:
+            raise DataError(f"{where}: splits.{name}: the data have {', '.join(dataset.splits)}")
+        if len(dataset.splits[name]) != size:
+            raise DataError(
+                f"{where}: splits.{name} = {size}, but the data have {len(dataset.splits[name])}"
+            )

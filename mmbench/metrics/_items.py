@@ -1,0 +1,103 @@
+"""What text metrics read: predictions and references, tokenised and counted once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from mmbench import text
+from mmbench.errors import UsageError
+from mmbench.metrics._ngrams import Captions, NGrams, count
+
+if TYPE_CHECKING:
+    from mmbench.types import SlotParser, Slots, TextReferences
+
+#: N-grams of one to so many words are counted, as in BLEU-4 and CIDEr.
+ORDERS = 4
+
+
+@dataclass(frozen=True)
+class TextItems:
+    """N predicted texts beside their references; what costs time is done once, when asked for.
+
+    Attributes:
+        predictions: The N predicted texts.
+        references: The reference texts of each, at least one.
+        slots: The slots of each item, where the dataset plants them.
+        parse: Reads slots out of a predicted text; set exactly where `slots` is.
+        tokenizer: Name of the tokeniser that `tokens` and everything counted comes from.
+    """
+
+    predictions: Sequence[str]
+    references: Sequence[tuple[str, ...]]
+    slots: Sequence[Slots] | None = None
+    parse: SlotParser | None = None
+    tokenizer: str = "ptb"
+
+    def __len__(self) -> int:
+        return len(self.predictions)
+
+    @cached_property
+    def tokens(self) -> list[list[str]]:
+        """The tokens of each prediction; an empty text has none."""
+        return text.tokenize(self.predictions, self.tokenizer)
+
+    @cached_property
+    def reference_tokens(self) -> list[list[list[str]]]:
+        """For each item, the tokens of each reference."""
+        flat = (reference for references in self.references for reference in references)
+        tokens = iter(text.tokenize(flat, self.tokenizer))
+        return [[next(tokens) for _ in references] for references in self.references]
+
+    @cached_property
+    def predicted_slots(self) -> list[Slots]:
+        """The slots read out of each prediction.
+
+        Raises:
+            UsageError: The references bring no parser.
+        """
+        if self.parse is None:
+            raise UsageError("the references bring no parser, so no slots can be read")
+        return [self.parse(prediction) for prediction in self.predictions]
+
+    @cached_property
+    def captions(self) -> Captions:
+        """Predictions and references as one array of token numbers."""
+        return Captions.of(self.tokens, self.reference_tokens)
+
+    @cached_property
+    def ngrams(self) -> list[NGrams]:
+        """The n-grams of all texts, counted, for n = 1 to 4."""
+        return count(self.captions, ORDERS)
+
+
+def prepare(predictions: Sequence[str], references: TextReferences) -> TextItems:
+    """Put predictions beside their references.
+
+    Args:
+        predictions: N texts; an empty one is allowed, and scores as badly as a text can.
+        references: Of the same N items, in the same order.
+
+    Raises:
+        UsageError: The numbers differ, there is no item, an item has no reference, or a
+            prediction is not text.
+    """
+    if len(predictions) != len(references):
+        raise UsageError(
+            f"expected one prediction for each item: {len(references)} items, "
+            f"{len(predictions)} predictions"
+        )
+    if not predictions:
+        raise UsageError("there is nothing to score: no predictions and no references")
+    for place, prediction in enumerate(predictions):
+        if not isinstance(prediction, str):
+            raise UsageError(
+                f"prediction {place}: expected text, got {prediction!r}; "
+                f"write an empty text where the model said nothing"
+            )
+    for place, texts in enumerate(references.texts):
+        if not texts:
+            raise UsageError(f"item {place} has no reference: a text metric needs at least one")
+    return TextItems(predictions, references.texts, references.slots, references.parse)

@@ -1,0 +1,124 @@
+"""Builds a model from its spec and a task's signature, refusing pairs that make no sense."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from mmbench import registry
+from mmbench.errors import IncompatibleError, SpecError, nearest
+from mmbench.models.contract import Combiner, Encoder, Fusion, Head, Objective
+from mmbench.models.model import PRIOR, Model
+from mmbench.spec import ComponentSpec, ModelSpec, ObjectiveSpec
+from mmbench.types import Signature
+
+
+def build(spec: ModelSpec, signature: Signature) -> Model:
+    """Build a model. Initialisation draws from torch's current random state.
+
+    Raises:
+        IncompatibleError: The model and the task do not fit; the message says what would.
+        SpecError: A component is given an argument that it does not take.
+    """
+    modalities = used_modalities(spec, signature)
+    encoders = {name: _encoder(name, spec, signature) for name in modalities}
+    fusion = _fusion(spec, signature, modalities)
+    heads: dict[str, list[Head]] = {}
+    combiners: dict[str, Combiner] = {}
+    branches = list(fusion.branches)
+    for name, output in signature.outputs.items():
+        what = _for_kind(spec.heads, "head", output.kind, spec.name)
+        count = 1 if registry.load("head", what.name).shared else len(branches)
+        where = f"{spec.name}: heads.{output.kind}"
+        heads[name] = [
+            construct("head", what, where, output=output, width=spec.width) for _ in range(count)
+        ]
+        combiners[name] = construct(
+            "combiner", spec.combiner, f"{spec.name}: combiner", branches=branches, width=spec.width
+        )
+    return Model(signature, encoders, fusion, heads, combiners, spec.width)
+
+
+def used_modalities(spec: ModelSpec, signature: Signature) -> list[str]:
+    """Return the modalities that the model looks at on this task, in the task's order.
+
+    Raises:
+        IncompatibleError: It names one that the task lacks.
+    """
+    if spec.modalities is None:
+        return list(signature.modalities)
+    for name in spec.modalities:
+        if name not in signature.modalities:
+            raise IncompatibleError(
+                f"model {spec.name!r} looks at the modality {name!r}, which this task lacks: "
+                f"it has {', '.join(signature.modalities)}"
+            )
+    return [name for name in signature.modalities if name in spec.modalities]
+
+
+def objective(spec: ObjectiveSpec, where: str) -> Objective:
+    """Build an objective from its spec."""
+    component = ComponentSpec(name=spec.name, params=spec.params)
+    return construct("objective", component, where)  # type: ignore[no-any-return]
+
+
+def construct(kind: str, spec: ComponentSpec, where: str, **given: Any) -> Any:
+    """Call a component's class; a parameter that it does not take is refused by name."""
+    component = registry.load(kind, spec.name)
+    taken = [name for name in inspect.signature(component).parameters if name not in given]
+    for name in spec.params:
+        if name not in taken:
+            near = nearest(name, taken)
+            offer = f"did you mean {near!r}? " if near else ""
+            raise SpecError(
+                f"{where}.params: unknown key {name!r} for the {kind} {spec.name!r}: {offer}"
+                f"it takes {', '.join(taken) or 'none'}"
+            )
+    try:
+        return component(**given, **spec.params)
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"{where}: the {kind} {spec.name!r} refuses its arguments: {error}") from error
+
+
+def _encoder(name: str, spec: ModelSpec, signature: Signature) -> Encoder:
+    modality = signature.modalities[name]
+    what = _for_kind(spec.encoders, "encoder", modality.kind, spec.name)
+    encoder = registry.load("encoder", what.name)
+    if modality.kind not in encoder.kinds:
+        raise IncompatibleError(
+            f"{spec.name}: encoders.{modality.kind}: the encoder {what.name!r} reads "
+            f"{', '.join(encoder.kinds)}, not {modality.kind}"
+        )
+    where = f"{spec.name}: encoders.{modality.kind}"
+    return construct("encoder", what, where, modality=modality, width=spec.width)  # type: ignore[no-any-return]
+
+
+def _fusion(spec: ModelSpec, signature: Signature, modalities: list[str]) -> Fusion:
+    fusion = registry.load("fusion", spec.fusion.name)
+    if len(modalities) < fusion.at_least:
+        raise IncompatibleError(
+            f"model {spec.name!r}: the fusion {spec.fusion.name!r} needs at least "
+            f"{fusion.at_least} modalities and has {len(modalities)} "
+            f"({', '.join(modalities) or 'none'}): '{{modality}}_only' models take one"
+        )
+    for output in signature.outputs.values():
+        if output.kind in fusion.refuses:
+            raise IncompatibleError(
+                f"model {spec.name!r}: the fusion {spec.fusion.name!r} does not serve outputs of "
+                f"kind {output.kind!r}: {fusion.refuses[output.kind]}"
+            )
+    names = modalities or [PRIOR]
+    where = f"{spec.name}: fusion"
+    return construct("fusion", spec.fusion, where, modalities=names, width=spec.width)  # type: ignore[no-any-return]
+
+
+def _for_kind(
+    table: Mapping[str, ComponentSpec], part: str, kind: str, model: str
+) -> ComponentSpec:
+    if kind not in table:
+        raise IncompatibleError(
+            f"model {model!r} has no {part} for {kind!r}: its {part}s are for "
+            f"{', '.join(table) or 'nothing'}; add [{part}s.{kind}] to its TOML"
+        )
+    return table[kind]

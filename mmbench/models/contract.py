@@ -1,0 +1,166 @@
+"""The contracts of everything that a model is made of.
+
+Training, prediction and scoring hold a `mmbench.models.model.Model` and never learn which fusion
+is inside. What makes that possible: a fusion returns *branches*, a head stands on every branch,
+and a combiner merges *predictions*. Early fusion gives one branch, late fusion one per modality,
+hybrid fusion those and the joint one.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from mmbench.types import Batch, Branch, Fused, Modality, Output, Stream
+
+if TYPE_CHECKING:
+    from mmbench.models.model import Model
+
+
+class Encoder(nn.Module, ABC):
+    """Turns one modality of a batch into tokens.
+
+    Args:
+        modality: What one item looks like.
+        width: D, the width of every token in the model.
+    """
+
+    component = "encoder"
+    #: The kinds of modality that it reads.
+    kinds: tuple[str, ...] = ()
+
+    @abstractmethod
+    def forward(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Encode.
+
+        Args:
+            x: [B, ...] as the dataset gives it (uint8 pixels, token ids, ...).
+            lengths: [B] valid steps of a ragged input, else None. Content beyond must not matter.
+
+        Returns:
+            Tokens [B, T, D] and their mask [B, T], True = real.
+        """
+
+
+class Fusion(nn.Module, ABC):
+    """Turns streams into branches.
+
+    Args:
+        modalities: Their names, in the order of the task. Use names, never positions.
+        width: D.
+    """
+
+    component = "fusion"
+    #: Kinds of output for which it makes no sense, with the reason that a user reads.
+    refuses: Mapping[str, str] = {}
+    #: The fewest modalities that it can work with.
+    at_least: int = 1
+
+    @property
+    @abstractmethod
+    def branches(self) -> Sequence[str]:
+        """The names of the branches that `forward` returns, in that order."""
+
+    @abstractmethod
+    def forward(self, streams: Mapping[str, Stream], clock: str = "pool") -> Fused:
+        """Fuse.
+
+        Args:
+            streams: Modality -> its tokens.
+            clock: The time axis that the head needs of ``seq``: ``pool`` (any),
+                ``native:NAME`` (that modality's), ``latent:L`` (L steps).
+        """
+
+
+@dataclass
+class HeadOut:
+    """What a head says on one branch.
+
+    Attributes:
+        states: [B, ..., D] the head's last hidden state, for gates.
+        log_probs: [B, ..., C] normalised log-probabilities.
+    """
+
+    states: Tensor
+    log_probs: Tensor
+
+
+@dataclass
+class Combined:
+    """What a combiner makes of K branches: log-probabilities and the weights [B, ..., K]."""
+
+    log_probs: Tensor
+    weights: Tensor
+
+
+class Combiner(nn.Module, ABC):
+    """Merges the predictions of branches.
+
+    Args:
+        branches: Their names.
+        width: D, the width of a head's states.
+    """
+
+    component = "combiner"
+
+    @abstractmethod
+    def forward(self, outs: Sequence[HeadOut], present: Tensor) -> Combined:
+        """Merge; `present` [B, K] is False where a branch heard nothing and has to be left out."""
+
+
+class Head(nn.Module, ABC):
+    """Turns a branch into a prediction.
+
+    Args:
+        output: What is predicted.
+        width: D.
+    """
+
+    component = "head"
+    #: The kind of output that it serves.
+    kind = ""
+    #: Whether one set of weights serves all branches.
+    shared = False
+    #: The time axis that it needs of a branch; see `Fusion.forward`.
+    clock = "pool"
+
+    @abstractmethod
+    def forward(self, branch: Branch, target: Tensor) -> HeadOut:
+        """Predict, knowing the `target` only where teacher forcing needs it."""
+
+    @abstractmethod
+    def nll(self, log_probs: Tensor, target: Tensor) -> Tensor:
+        """Return the mean negative log-likelihood (nats) of the targets, a scalar."""
+
+    @abstractmethod
+    def read_out(
+        self,
+        heads: Sequence[Head],
+        branches: Sequence[Branch],
+        combiner: Combiner,
+        options: Mapping[str, Any],
+    ) -> tuple[list[Any], dict[str, list[Any]]]:
+        """Decide: return B predictions and further columns of B values.
+
+        `heads` holds the head of each branch; `options` is the recipe's decoding.
+        """
+
+
+class Objective(ABC):
+    """A loss over a model and a batch."""
+
+    component = "objective"
+
+    @abstractmethod
+    def loss(self, model: Model, batch: Batch) -> Tensor:
+        """Return a scalar to minimise."""
+
+
+def present_of(branches: Sequence[Branch]) -> Tensor:
+    """Stack the branches' presence: [B, K]."""
+    return torch.stack([branch.present for branch in branches], dim=1)

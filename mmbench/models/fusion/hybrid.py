@@ -1,0 +1,62 @@
+"""Hybrid fusion: each modality decides, all together decide, and a gate weighs the decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+
+from mmbench.models.contract import Fusion
+from mmbench.models.layers import Tower, pool
+from mmbench.types import Branch, Fused, Stream
+
+
+class Hybrid(Fusion):
+    """The branches of late fusion and the one of early fusion by tokens.
+
+    With a combiner whose gate sees the joint branch, the weights say which modality spoke: for a
+    caption, at every word.
+
+    Args:
+        modalities: Their names.
+        width: D.
+        depth: Layers of the joint encoder.
+        own_depth: Layers of each modality's own encoder.
+        dropout: Probability on residual branches.
+    """
+
+    at_least = 2
+
+    def __init__(
+        self,
+        modalities: Sequence[str],
+        width: int,
+        depth: int = 2,
+        own_depth: int = 1,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.types = nn.ParameterDict({m: torch.randn(width) * 0.02 for m in modalities})
+        self.towers = nn.ModuleDict(
+            {m: Tower(width, own_depth, dropout=dropout) for m in modalities}
+        )
+        self.joint = Tower(width, depth, dropout=dropout)
+
+    @property
+    def branches(self) -> Sequence[str]:
+        """``joint``, then one per modality by its name."""
+        return ("joint", *self.towers)
+
+    def forward(self, streams: Mapping[str, Stream], clock: str = "pool") -> Fused:
+        """Fuse: [B, T_m, D] of each modality -> M + 1 branches."""
+        tokens = torch.cat([s.x + self.types[name] for name, s in streams.items()], dim=1)
+        mask = torch.cat([s.mask for s in streams.values()], dim=1)
+        present = torch.stack([s.present for s in streams.values()]).any(dim=0)
+        seq = self.joint(tokens, mask)
+        branches = [Branch("joint", seq, mask, pool(seq, mask), present)]
+        for name, stream in streams.items():
+            own = self.towers[name](stream.x, stream.mask)
+            pooled = pool(own, stream.mask)
+            branches.append(Branch(name, own, stream.mask, pooled, stream.present))
+        return Fused(branches)

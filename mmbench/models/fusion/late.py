@@ -1,0 +1,45 @@
+"""Late fusion: each modality decides by itself; only decisions are merged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import nn
+
+from mmbench.models.contract import Fusion
+from mmbench.models.layers import Tower, pool
+from mmbench.types import Branch, Fused, Stream
+
+
+class Late(Fusion):
+    """One branch per modality; no feature of one ever meets a feature of another.
+
+    This is decision-level fusion. What other libraries call late fusion, concatenating pooled
+    features, is the fusion `concat` here. With a single modality this is a unimodal model.
+
+    Args:
+        modalities: Their names.
+        width: D.
+        depth: Layers of each modality's own encoder.
+        dropout: Probability on residual branches.
+    """
+
+    def __init__(
+        self, modalities: Sequence[str], width: int, depth: int = 2, dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.towers = nn.ModuleDict({m: Tower(width, depth, dropout=dropout) for m in modalities})
+
+    @property
+    def branches(self) -> Sequence[str]:
+        """One per modality, by its name."""
+        return tuple(self.towers)
+
+    def forward(self, streams: Mapping[str, Stream], clock: str = "pool") -> Fused:
+        """Fuse: [B, T_m, D] of each modality -> a branch [B, T_m, D] of each."""
+        branches = []
+        for name, stream in streams.items():
+            seq = self.towers[name](stream.x, stream.mask)
+            pooled = pool(seq, stream.mask)
+            branches.append(Branch(name, seq, stream.mask, pooled, stream.present))
+        return Fused(branches)

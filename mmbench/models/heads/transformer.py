@@ -1,0 +1,100 @@
+"""Text head: a Transformer decoder."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mmbench.models.heads._text import State, TextHead
+from mmbench.models.layers import Attention, FeedForward, Positions
+from mmbench.types import Branch, Output
+
+
+class _Layer(nn.Module):
+    """Self-attention, attention to the memory, feed-forward; each pre-norm and residual."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.norm_self = nn.LayerNorm(width)
+        self.self_attention = Attention(width, heads)
+        self.norm_memory = nn.LayerNorm(width)
+        self.memory_attention = Attention(width, heads)
+        self.norm_forward = nn.LayerNorm(width)
+        self.forward_part = FeedForward(width, 2 * width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
+        normed = self.norm_self(x)
+        x = x + self.dropout(self.self_attention(normed, normed, causal=True))
+        x = x + self.dropout(self.memory_attention(self.norm_memory(x), memory, mask))
+        return x + self.dropout(self.forward_part(self.norm_forward(x)))
+
+    def advance(self, x: Tensor, state: State, name: str, step: int) -> Tensor:
+        """Do the same for word number `step`, x [B k, 1, D], writing into the caches."""
+        normed = self.norm_self(x)
+        keys, values = self.self_attention.keys_values(normed)
+        state[f"{name}.keys"][:, :, step] = keys[:, :, 0]
+        state[f"{name}.values"][:, :, step] = values[:, :, 0]
+        past_keys = state[f"{name}.keys"][:, :, : step + 1]
+        past_values = state[f"{name}.values"][:, :, : step + 1]
+        x = x + self.self_attention.attend(normed, past_keys, past_values)
+        x = x + self.memory_attention.attend(
+            self.norm_memory(x),
+            state[f"{name}.memory_keys"],
+            state[f"{name}.memory_values"],
+            state["mask"],
+        )
+        return x + self.forward_part(self.norm_forward(x))
+
+
+class Transformer(TextHead):
+    """A pre-norm Transformer decoder (Vaswani et al. 2017, arXiv:1706.03762).
+
+    Args:
+        output: ``text``.
+        width: D.
+        dropout: Probability on embeddings and residual branches.
+        depth: Layers.
+        heads: Attention heads.
+    """
+
+    def __init__(
+        self, output: Output, width: int, dropout: float = 0.1, depth: int = 2, heads: int = 4
+    ) -> None:
+        super().__init__(output, width, dropout)
+        self.positions = Positions(output.size, width)
+        self.layers = nn.ModuleList(_Layer(width, heads, dropout) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+        self.prompt = nn.Linear(width, width)
+        self.scale = width**0.5
+        names = [str(i) for i in range(depth)]
+        self.fixed = ("mask", *(f"{n}.memory_{part}" for n in names for part in ("keys", "values")))
+
+    def teach(self, branch: Branch, words: Tensor) -> Tensor:
+        """See `TextHead.teach`."""
+        x = self.embed(words) * self.scale + self.prompt(branch.pooled)[:, None]
+        x = self.dropout(self.positions(x))
+        for layer in self.layers:
+            x = layer(x, branch.seq, branch.mask)
+        return self.norm(x)  # type: ignore[no-any-return]
+
+    def begin(self, branch: Branch, beams: int) -> State:
+        """See `TextHead.begin`."""
+        state = {"mask": branch.mask.repeat_interleave(beams, dim=0)}
+        for name, layer in enumerate(self.layers):
+            assert isinstance(layer, _Layer)
+            keys, values = layer.memory_attention.keys_values(branch.seq)
+            state[f"{name}.memory_keys"] = keys.repeat_interleave(beams, dim=0)
+            state[f"{name}.memory_values"] = values.repeat_interleave(beams, dim=0)
+            shape = (len(keys) * beams, keys.shape[1], self.limit, keys.shape[3])
+            state[f"{name}.keys"] = keys.new_zeros(shape)
+            state[f"{name}.values"] = keys.new_zeros(shape)
+        return state
+
+    def advance(self, state: State, words: Tensor, step: int) -> tuple[Tensor, State]:
+        """See `TextHead.advance`."""
+        x = self.positions(self.embed(words)[:, None] * self.scale, start=step)
+        for name, layer in enumerate(self.layers):
+            assert isinstance(layer, _Layer)
+            x = layer.advance(x, state, str(name), step)
+        return self.norm(x)[:, 0], state

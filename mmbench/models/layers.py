@@ -1,0 +1,144 @@
+"""Layers that encoders, fusions and heads share."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Attention(nn.Module):
+    """Scaled dot-product attention with several heads (Vaswani et al. 2017, arXiv:1706.03762).
+
+    Departs from the paper only in what it leaves out: no dropout on the attention weights.
+
+    Args:
+        width: D of queries, keys and values.
+        heads: H; has to divide `width`.
+    """
+
+    def __init__(self, width: int, heads: int = 4) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is not divisible by {heads} heads")
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+
+    def keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Project a memory [B, T, D] to keys and values, each [B, H, T, D/H]."""
+        keys, values = self.key_value(memory).chunk(2, dim=-1)
+        return self._split(keys), self._split(values)
+
+    def attend(
+        self,
+        x: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        mask: Tensor | None = None,
+        causal: bool = False,
+    ) -> Tensor:
+        """Attend from x [B, L, D] to keys and values; mask [B, T], True = may be attended to."""
+        bias = None if mask is None else mask[:, None, None, :]
+        heard = F.scaled_dot_product_attention(
+            self._split(self.query(x)), keys, values, attn_mask=bias, is_causal=causal
+        )
+        return self.out(heard.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+    def forward(
+        self, x: Tensor, memory: Tensor, mask: Tensor | None = None, causal: bool = False
+    ) -> Tensor:
+        """Attend from x [B, L, D] to memory [B, T, D]."""
+        keys, values = self.keys_values(memory)
+        return self.attend(x, keys, values, mask, causal)
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, H, T, D/H]
+
+
+class FeedForward(nn.Sequential):
+    """Two linear layers with a GELU between them.
+
+    Args:
+        width: D, in and out.
+        hidden: Width between.
+        dropout: Probability, after the GELU.
+    """
+
+    def __init__(self, width: int, hidden: int, dropout: float = 0.0) -> None:
+        super().__init__(
+            nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, width)
+        )
+
+
+class Block(nn.Module):
+    """A pre-norm Transformer layer over [B, T, D].
+
+    Args:
+        width: D.
+        heads: Attention heads.
+        hidden: Width of the feed-forward part; 2 D if None.
+        dropout: Probability on both residual branches.
+    """
+
+    def __init__(
+        self, width: int, heads: int = 4, hidden: int | None = None, dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.norm_attention = nn.LayerNorm(width)
+        self.attention = Attention(width, heads)
+        self.norm_forward = nn.LayerNorm(width)
+        self.forward_part = FeedForward(width, hidden or 2 * width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Let every token attend to the real ones; mask [B, T], True = real."""
+        normed = self.norm_attention(x)
+        x = x + self.dropout(self.attention(normed, normed, mask))
+        return x + self.dropout(self.forward_part(self.norm_forward(x)))
+
+
+class Tower(nn.Module):
+    """`depth` blocks and a final norm: [B, T, D] -> [B, T, D].
+
+    Args:
+        width: D.
+        depth: Number of blocks; 0 leaves only the norm.
+        heads: Attention heads.
+        dropout: Probability on residual branches.
+    """
+
+    def __init__(self, width: int, depth: int, heads: int = 4, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(width, heads, dropout=dropout) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Encode; mask [B, T], True = real."""
+        for block in self.blocks:
+            x = block(x, mask)
+        return self.norm(x)  # type: ignore[no-any-return]
+
+
+class Positions(nn.Module):
+    """Learned position embeddings, added to the first T tokens.
+
+    Args:
+        count: Most positions.
+        width: D.
+    """
+
+    def __init__(self, count: int, width: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(count, width) * 0.02)
+
+    def forward(self, x: Tensor, start: int = 0) -> Tensor:
+        """Add positions ``start .. start + T`` to x [B, T, D]."""
+        return x + self.table[start : start + x.shape[1]]
+
+
+def pool(x: Tensor, mask: Tensor) -> Tensor:
+    """Return the mean of the real tokens: [B, T, D], [B, T] -> [B, D]."""
+    weight = mask.to(x.dtype).unsqueeze(-1)
+    return (x * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1.0)

@@ -1,0 +1,115 @@
+"""A whole model: encoders, fusion, and for each output its heads and its combiner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmbench.models.contract import Combined, Combiner, Encoder, Fusion, Head, HeadOut, present_of
+from mmbench.types import Batch, Branch, Fused, Signature, Stream
+
+#: The stream of a model that looks at no modality: its learned null token.
+PRIOR = "prior"
+
+
+@dataclass
+class Verdict:
+    """What the heads say on each branch, and what the combiner makes of it."""
+
+    outs: Sequence[HeadOut]
+    combined: Combined
+
+
+class Model(nn.Module):
+    """Encoders -> fusion -> heads on branches -> combiner. Built by `mmbench.models.build`.
+
+    Args:
+        signature: What the task gives and wants.
+        encoders: Modality -> encoder; empty for a model that looks at nothing.
+        fusion: The strategy.
+        heads: Output -> one head (shared), or one per branch.
+        combiners: Output -> combiner.
+        width: D.
+    """
+
+    def __init__(
+        self,
+        signature: Signature,
+        encoders: Mapping[str, Encoder],
+        fusion: Fusion,
+        heads: Mapping[str, Sequence[Head]],
+        combiners: Mapping[str, Combiner],
+        width: int,
+    ) -> None:
+        super().__init__()
+        self.signature = signature
+        self.encoders = nn.ModuleDict(encoders)
+        self.fusion = fusion
+        self.heads = nn.ModuleDict({name: nn.ModuleList(group) for name, group in heads.items()})
+        self.combiners = nn.ModuleDict(combiners)
+        self.null = nn.ParameterDict(
+            {name: torch.randn(width) * 0.02 for name in (encoders or (PRIOR,))}
+        )
+
+    def streams(self, batch: Batch) -> dict[str, Stream]:
+        """Encode each modality; an absent one becomes its learned null token."""
+        if not self.encoders:
+            size, device = batch.size, self.null[PRIOR].device
+            real = torch.ones(size, 1, dtype=torch.bool, device=device)
+            x = self.null[PRIOR].expand(size, 1, -1)
+            return {PRIOR: Stream(x, real, torch.zeros(size, 1, device=device), real[:, 0])}
+        return {name: self._stream(name, batch) for name in self.encoders}
+
+    def _stream(self, name: str, batch: Batch) -> Stream:
+        x, present = batch.inputs[name], batch.present[name]
+        lengths = batch.lengths.get(name)
+        if lengths is not None:
+            present = present & (lengths > 0)
+        # Zeroed before the encoder: NaN in an absent input must not survive as 0 x NaN.
+        x = torch.where(present.view(-1, *[1] * (x.dim() - 1)), x, torch.zeros_like(x))
+        tokens, mask = self.encoders[name](x, lengths)
+        first = torch.arange(tokens.shape[1], device=tokens.device) == 0
+        here = present[:, None]
+        tokens = torch.where(here[..., None], tokens, self.null[name].to(tokens.dtype))
+        mask = torch.where(here, mask, first)
+        order = torch.arange(tokens.shape[1], device=tokens.device)
+        last = (mask.sum(dim=1, keepdim=True) - 1).clamp(min=1)
+        return Stream(tokens, mask, (order / last).clamp(max=1.0), present)
+
+    def fuse(self, batch: Batch) -> Fused:
+        """Encode and fuse."""
+        clocks = {self.head_of(name, 0).clock for name in self.heads}
+        return self.fusion(self.streams(batch), clock=clocks.pop())  # type: ignore[no-any-return]
+
+    def head_of(self, output: str, branch: int) -> Head:
+        """Return the head that stands on a branch."""
+        group = self.heads[output]
+        assert isinstance(group, nn.ModuleList)
+        head = group[min(branch, len(group) - 1)]
+        assert isinstance(head, Head)
+        return head
+
+    def verdict(self, output: str, branches: Sequence[Branch], target: Tensor) -> Verdict:
+        """Let the heads speak on all branches, and merge."""
+        outs = [self.head_of(output, k)(branch, target) for k, branch in enumerate(branches)]
+        return Verdict(outs, self.combiners[output](outs, present_of(branches)))
+
+    @torch.no_grad()
+    def read_out(
+        self, batch: Batch, options: Mapping[str, Any]
+    ) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+        """Decide on every output: predictions by output, further columns by ``output.column``."""
+        branches = self.fuse(batch).branches
+        outputs: dict[str, list[Any]] = {}
+        columns: dict[str, list[Any]] = {}
+        for name in self.heads:
+            heads = [self.head_of(name, k) for k in range(len(branches))]
+            combiner = self.combiners[name]
+            assert isinstance(combiner, Combiner)
+            outputs[name], more = heads[0].read_out(heads, branches, combiner, options)
+            columns.update({f"{name}.{column}": values for column, values in more.items()})
+        return outputs, columns

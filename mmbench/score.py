@@ -1,0 +1,281 @@
+"""The scoring stage: predictions beside references become scores with intervals.
+
+What is worth keeping is not the score but the statistics of each item: the score of any subgroup,
+the interval over several seeds and the difference of two models follow from them (`combine`,
+`difference`), later and without the predictions.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from mmbench import registry
+from mmbench.errors import IncompatibleError, NotComparableError, UsageError
+from mmbench.metrics import prepare, pseudo_values
+from mmbench.stats import crossed
+
+if TYPE_CHECKING:
+    from mmbench.metrics import Metric
+    from mmbench.types import Floats, Predictions, TextReferences
+
+
+class ItemStats(NamedTuple):
+    """The statistics of each item, which all metrics of one family read.
+
+    Attributes:
+        columns: The S names.
+        rows: [N, S] float64.
+    """
+
+    columns: tuple[str, ...]
+    rows: Floats
+
+
+@dataclass(frozen=True)
+class Score:
+    """The score of one model on one metric.
+
+    Attributes:
+        metric: The metric's name.
+        value: The score; over several seeds, their mean.
+        low: Lower end of the 95 % interval, cut off where the metric's bound is.
+        high: Upper end.
+        se: Standard error.
+        df: Degrees of freedom of the interval.
+        n: Number of items.
+        seeds: Number of seeds.
+        scope: ``seeds and items``, or ``these weights`` where there is one seed.
+        signature: Scores with different signatures are never ranked together.
+        higher_is_better: The metric's direction.
+        bounds: The metric's proven bounds, None where it has none.
+    """
+
+    metric: str
+    value: float
+    low: float
+    high: float
+    se: float
+    df: float
+    n: int
+    seeds: int
+    scope: str
+    signature: str
+    higher_is_better: bool
+    bounds: tuple[float | None, float | None]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What scoring one file of predictions gives.
+
+    Attributes:
+        scores: Metric -> score, in the order asked for.
+        statistics: Family of metrics -> the statistics of each item, in the order of the
+            references.
+    """
+
+    scores: Mapping[str, Score]
+    statistics: Mapping[str, ItemStats]
+
+
+def score(
+    predictions: Predictions,
+    references: Mapping[str, TextReferences],
+    output: str,
+    metrics: Sequence[str],
+    clusters: Sequence[Any] | None = None,
+    ids: Sequence[str] | None = None,
+) -> Scored:
+    """Score predictions of one output with several metrics.
+
+    Args:
+        predictions: Of N items.
+        references: Output -> what to compare with, N items.
+        output: The output to score.
+        metrics: Names of metrics, of the output's kind.
+        clusters: [N] the unit that each item belongs to, in the order of the references.
+        ids: [N] the id of each item, in the order of the references; predictions may then come
+            in any order. None: they are in the order of the references.
+
+    Raises:
+        UsageError: An id is missing, unknown or there twice; the numbers differ; a metric cannot
+            be computed from these items.
+        IncompatibleError: A metric is for another kind of output.
+        UnknownNameError: No metric has that name.
+    """
+    loaded = [_load(name) for name in metrics]
+    for metric in loaded:
+        if metric.kind != "text":
+            raise IncompatibleError(
+                f"metric {metric.name!r} scores outputs of the kind {metric.kind!r}, "
+                f"but {output!r} is text"
+            )
+    texts, truth = _match(predictions, references, output, ids)
+    items = prepare(texts, truth)
+    statistics: dict[str, ItemStats] = {}
+    scores: dict[str, Score] = {}
+    for metric in loaded:
+        metric.require(items)
+        if metric.family not in statistics:
+            statistics[metric.family] = ItemStats(metric.columns, metric.measure(items))
+        elif statistics[metric.family].columns != metric.columns:
+            raise UsageError(
+                f"metric {metric.name!r}: a family of metrics is called {metric.family!r} already: "
+                f"rename yours"
+            )
+        scores[metric.name] = _score(metric, [statistics[metric.family].rows], clusters)
+    return Scored(scores, statistics)
+
+
+def combine(
+    metric: str, stats_of_seeds: Sequence[Floats], clusters: Sequence[Any] | None = None
+) -> Score:
+    """Return the score over several seeds from the stored statistics of their items.
+
+    Args:
+        metric: The metric's name.
+        stats_of_seeds: For each seed, the rows [N, S] of the metric's family, in the same order.
+        clusters: [N] the unit that each item belongs to.
+
+    Raises:
+        NotComparableError: The rows differ in shape between seeds, or are not this metric's.
+    """
+    found = _load(metric)
+    _check_rows(found, stats_of_seeds)
+    return _score(found, stats_of_seeds, clusters)
+
+
+def difference(
+    metric: str,
+    first: Sequence[Floats],
+    second: Sequence[Floats],
+    clusters: Sequence[Any] | None = None,
+) -> crossed.Interval:
+    """Return the interval of the first model's score minus the second's, on the same items.
+
+    Args:
+        metric: The metric's name.
+        first: For each seed of the first model, the rows [N, S] of the metric's family.
+        second: Those of the second model, the same items in the same order.
+        clusters: [N] the unit that each item belongs to.
+
+    Raises:
+        NotComparableError: The rows differ in shape, or are not this metric's.
+    """
+    found = _load(metric)
+    _check_rows(found, [*first, *second])
+    a, b = (np.stack([pseudo_values(found, rows) for rows in of]) for of in (first, second))
+    return crossed.difference(a, b, clusters)
+
+
+def _load(name: str) -> Metric:
+    return registry.load("metric", name)  # type: ignore[no-any-return]
+
+
+def _score(
+    metric: Metric, stats_of_seeds: Sequence[Floats], clusters: Sequence[Any] | None
+) -> Score:
+    values = np.stack([pseudo_values(metric, rows) for rows in stats_of_seeds])
+    found = crossed.interval(values, clusters)
+    # The mean of the pseudo-values is the same but for rounding, which could pass a bound.
+    value = float(np.mean([metric.value(rows.sum(axis=0)) for rows in stats_of_seeds]))
+    low, high = metric.bounds
+    return Score(
+        metric=metric.name,
+        value=value,
+        low=min(value, found.low if low is None else max(found.low, low)),
+        high=max(value, found.high if high is None else min(found.high, high)),
+        se=found.se,
+        df=found.df,
+        n=values.shape[1],
+        seeds=values.shape[0],
+        scope=found.scope,
+        signature=metric.signature,
+        higher_is_better=metric.higher_is_better,
+        bounds=metric.bounds,
+    )
+
+
+def _check_rows(metric: Metric, stats: Sequence[Floats]) -> None:
+    if not len(stats):
+        raise NotComparableError(f"metric {metric.name!r}: there is no seed to score")
+    shapes = sorted({np.shape(rows) for rows in stats})
+    if len(shapes) > 1:
+        raise NotComparableError(
+            f"metric {metric.name!r}: the item statistics differ in shape ({shapes[0]}, "
+            f"{shapes[1]}): score all seeds on the same items"
+        )
+    if len(shapes[0]) != 2 or shapes[0][1] != len(metric.columns):
+        raise NotComparableError(
+            f"metric {metric.name!r}: expected item statistics with the {len(metric.columns)} "
+            f"columns {', '.join(metric.columns)}, got the shape {shapes[0]}"
+        )
+
+
+def _match(
+    predictions: Predictions,
+    references: Mapping[str, TextReferences],
+    output: str,
+    ids: Sequence[str] | None,
+) -> tuple[Sequence[str], TextReferences]:
+    """Return the predicted texts in the order of their references."""
+    for what, there in (("predictions", predictions.outputs), ("references", references)):
+        if output not in there:
+            raise UsageError(
+                f"the {what} have no output {output!r}; they have: {', '.join(there) or 'none'}"
+            )
+    texts, truth = predictions.outputs[output], references[output]
+    if len(texts) != len(predictions.ids):
+        raise UsageError(
+            f"the predictions have {len(predictions.ids)} ids but {len(texts)} values of {output!r}"
+        )
+    _refuse_twice(predictions.ids, "predictions")
+    if ids is None:
+        if len(texts) != len(truth):
+            raise UsageError(f"there are {len(truth)} items but {len(texts)} predictions")
+        _refuse_other_than_text(predictions.ids, texts)
+        return texts, truth
+    if len(ids) != len(truth):
+        raise UsageError(f"there are {len(truth)} references but {len(ids)} ids")
+    _refuse_twice(ids, "references")
+    known, given = set(ids), set(predictions.ids)
+    problems = [
+        f"{len(which)} {problem} ({_some(which)})"
+        for problem, which in (
+            ("without a prediction", [i for i in ids if i not in given]),
+            ("unknown", [i for i in predictions.ids if i not in known]),
+        )
+        if which
+    ]
+    if problems:
+        raise UsageError(
+            f"the ids of the predictions must be those of the items: {' and '.join(problems)}"
+        )
+    _refuse_other_than_text(predictions.ids, texts)
+    by_id = dict(zip(predictions.ids, texts, strict=True))
+    return [by_id[i] for i in ids], truth
+
+
+def _refuse_twice(ids: Sequence[str], where: str) -> None:
+    twice = [name for name, count in Counter(ids).items() if count > 1]
+    if twice:
+        raise UsageError(f"the {where} have {len(twice)} ids more than once ({_some(twice)})")
+
+
+def _refuse_other_than_text(ids: Sequence[str], texts: Sequence[Any]) -> None:
+    for name, text in zip(ids, texts, strict=True):
+        if not isinstance(text, str):
+            raise UsageError(
+                f"the prediction of {name!r} is {text!r}, expected text; write an empty text "
+                f"where the model said nothing"
+            )
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(str(name) for name in names[:3])
+    return shown + (", ..." if len(names) > 3 else "")

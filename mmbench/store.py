@@ -1,0 +1,401 @@
+"""Records on disk: one folder each, written whole or not at all, checksummed, without pickle.
+
+``results/TASK/MODEL/BUDGET-sSEED-IDENTITY/`` holds
+
+- ``record.json``: definition, provenance, scores, curve, cost; versioned, small, to be committed;
+- ``items.parquet``: each item's row of every metric's statistics; small, to be committed;
+- ``predictions.parquet``: what the model said;
+- ``weights.safetensors``: the model.
+
+A record is written into a hidden folder beside and renamed, so a reader never meets half of one
+and a killed writer leaves none. Schema numbers only grow; every schema ever written stays readable.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Struct, field
+
+from mmbench.errors import NotComparableError, StoreError, nearest
+from mmbench.types import Floats, Predictions
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: The schema that this version writes.
+SCHEMA = 1
+RECORD, ITEMS = "record.json", "items.parquet"
+PREDICTIONS, WEIGHTS = "predictions.parquet", "weights.safetensors"
+
+
+class StoredScore(Struct, frozen=True, kw_only=True):
+    """One metric on one split; the interval is over items, for these weights."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    se: float | None
+    n: int
+    signature: str
+    higher_is_better: bool
+    bounds: tuple[float | None, float | None]
+
+
+class Record(Struct, frozen=True, kw_only=True):
+    """What a run leaves behind.
+
+    Attributes:
+        schema: Version of this layout.
+        status: ``finished``; ``diverged`` (a non-finite loss: no scores); ``leak`` (a score above
+            a proven bound). Only finished ones are ranked.
+        reason: Why it is not ``finished``.
+        ranked: False where a limit on test items makes it unfit for a board.
+        task, task_version, task_digest: What it was measured on.
+        budget: Which of the task's budgets.
+        model, family, summary, model_digest: What was measured.
+        seed: The run's.
+        identity: SHA-256 of all that determines the outcome.
+        definition: ``task``, ``model`` and ``signature`` as resolved.
+        provenance: Code, packages, machine.
+        data: Fingerprint of the arrays, digest of the source.
+        scores: Split -> metric -> score.
+        curve: Points of ``step``, ``loss`` and, where validated, ``score``.
+        cost: Parameters, seconds, memory.
+        reproduce: The command that makes this record again.
+        files: Name -> SHA-256 of the other files of the record.
+        checksum: SHA-256 of this record with an empty checksum.
+    """
+
+    schema: int = SCHEMA
+    status: str
+    reason: str = ""
+    ranked: bool = True
+    task: str
+    task_version: int
+    task_digest: str
+    budget: str
+    model: str
+    family: str = ""
+    summary: str = ""
+    model_digest: str
+    seed: int
+    identity: str
+    definition: dict[str, Any]
+    provenance: dict[str, Any]
+    data: dict[str, str]
+    scores: dict[str, dict[str, StoredScore]] = field(default_factory=dict)
+    curve: list[dict[str, float | None]] = field(default_factory=list)
+    cost: dict[str, Any] = field(default_factory=dict)
+    reproduce: str = ""
+    files: dict[str, str] = field(default_factory=dict)
+    checksum: str = ""
+
+    @property
+    def name(self) -> str:
+        """Return how the command line calls it: ``task/model/budget-sSEED-8HEX``."""
+        return f"{self.task}/{self.model}/{self.budget}-s{self.seed}-{self.identity[:8]}"
+
+
+class Stored(Struct, frozen=True):
+    """A record and the folder that it was read from."""
+
+    folder: Path
+    record: Record
+
+
+def folder_of(results: Path, record: Record) -> Path:
+    """Return where a record belongs."""
+    return results / record.name
+
+
+def write(
+    results: Path,
+    record: Record,
+    items: pa.Table | None = None,
+    predictions: pa.Table | None = None,
+    weights: Callable[[Path], None] | None = None,
+) -> Stored:
+    """Write a record; one with the same name is replaced.
+
+    Args:
+        results: The results folder; made if missing.
+        record: Its ``files`` and ``checksum`` are filled in here.
+        items: Item statistics, see `items_table`.
+        predictions: See `predictions_table`.
+        weights: Writes the model to the path that it is given.
+
+    Raises:
+        StoreError: The folder cannot be written, or the disk is full. Nothing is left behind,
+            earlier records are as they were.
+    """
+    import pyarrow.parquet as parquet
+
+    folder = folder_of(results, record)
+    with _explained(results):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
+        try:
+            if items is not None:
+                parquet.write_table(items, temporary / ITEMS, compression="zstd")
+            if predictions is not None:
+                parquet.write_table(predictions, temporary / PREDICTIONS, compression="zstd")
+            if weights is not None:
+                weights(temporary / WEIGHTS)
+            files = {path.name: checksum(path) for path in sorted(temporary.iterdir())}
+            record = seal(msgspec.structs.replace(record, files=files))
+            (temporary / RECORD).write_bytes(_json(record))
+            for path in temporary.iterdir():
+                _sync(path)
+            temporary.chmod(0o755)
+            _swap(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return Stored(folder, record)
+
+
+def check_writable(results: Path) -> None:
+    """Fail now, not after an hour of training.
+
+    Raises:
+        StoreError: Nothing can be written there.
+    """
+    with _explained(results):
+        results.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=results) as file:
+            file.write(b"x" * 65536)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def read(folder: Path) -> Stored:
+    """Read a record and check its own checksum; the other files are checked when they are read.
+
+    Raises:
+        StoreError: It is missing, damaged, or from a newer mmbench.
+    """
+    path = folder / RECORD
+    try:
+        content = msgspec.json.decode(path.read_bytes())
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StoreError(f"{path}: is not valid JSON ({error}): the file is damaged") from None
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if not isinstance(schema, int) or schema < 1:
+        raise StoreError(f"{path}: is no record of mmbench: 'schema' is missing")
+    if schema > SCHEMA:
+        raise StoreError(
+            f"{path}: schema {schema} is newer than this mmbench reads ({SCHEMA}): upgrade it"
+        )
+    try:
+        record = msgspec.convert(content, Record)
+    except msgspec.ValidationError as error:
+        raise StoreError(f"{path}: {error}") from None
+    if seal(record).checksum != record.checksum:
+        raise StoreError(f"{path}: does not match its checksum: it was edited or damaged")
+    return Stored(folder, record)
+
+
+def scan(results: Path) -> tuple[list[Stored], list[str]]:
+    """Read all records of a results folder, sorted by name, and say what could not be read."""
+    found, problems = [], []
+    for path in sorted(results.glob(f"*/*/*/{RECORD}")):
+        if any(part.startswith(".") for part in path.relative_to(results).parts):
+            continue
+        try:
+            found.append(read(path.parent))
+        except StoreError as error:
+            problems.append(str(error))
+    return found, problems
+
+
+def resolve(results: Path, name: str) -> Stored:
+    """Find one record as one finds a commit.
+
+    Args:
+        results: The results folder.
+        name: ``@last``, a path to a record's folder, the beginning of a name
+            (``captioning/hybrid``) or of an identity (``1a2b3c``). If several records answer,
+            the one that was made last is meant, unless the name is an identity's beginning.
+
+    Raises:
+        NotComparableError: None answers, or an identity's beginning is not unique.
+    """
+    if (Path(name) / RECORD).is_file():
+        return read(Path(name))
+    found, problems = scan(results)
+    if not found:
+        more = f"; unreadable: {problems[0]}" if problems else ""
+        raise NotComparableError(
+            f"{results}: holds no records{more}; 'mmbench run' makes them, --results names a folder"
+        )
+    by_age = sorted(found, key=lambda s: (str(s.record.provenance.get("started", "")), s.record.name))
+    if name == "@last":
+        return by_age[-1]
+    named = [s for s in by_age if s.record.name == name or s.record.name.startswith(f"{name}/")]
+    named = named or [s for s in by_age if s.record.name.startswith(name)]
+    if named:
+        return named[-1]
+    hashed = [s for s in by_age if s.record.identity.startswith(name)]
+    if len(hashed) == 1:
+        return hashed[0]
+    if hashed:
+        raise NotComparableError(
+            f"{name!r} begins {len(hashed)} identities: "
+            f"{', '.join(s.record.identity[:12] for s in hashed[:4])}: give more digits"
+        )
+    known = sorted({f"{s.record.task}/{s.record.model}" for s in found})
+    near = nearest(name, known)
+    offer = f"did you mean {near!r}? " if near else ""
+    raise NotComparableError(f"no record {name!r} in {results}: {offer}known: {', '.join(known[:12])}")
+
+
+def items_table(
+    ids: Mapping[str, Sequence[str]],
+    statistics: Mapping[str, Mapping[str, tuple[Sequence[str], Floats]]],
+    clusters: Mapping[str, Sequence[Any] | None],
+) -> pa.Table:
+    """Lay out item statistics: a row per split and item, a column ``family.column`` each.
+
+    Args:
+        ids: Split -> N ids.
+        statistics: Split -> family -> (names of the columns, [N, S]).
+        clusters: Split -> N cluster labels, or None where each item is its own.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    columns: dict[str, list[Any]] = {"split": [], "id": [], "cluster": []}
+    numbers: dict[str, list[Floats]] = {}
+    for split, names in ids.items():
+        columns["split"] += [split] * len(names)
+        columns["id"] += list(names)
+        labels = clusters.get(split)
+        columns["cluster"] += [str(c) for c in labels] if labels is not None else list(names)
+        for family, (parts, rows) in statistics[split].items():
+            for k, part in enumerate(parts):
+                numbers.setdefault(f"{family}.{part}", []).append(rows[:, k])
+    arrays = {name: np.concatenate(parts) for name, parts in numbers.items()}
+    return pa.table({**columns, **arrays})
+
+
+def read_items(stored: Stored) -> dict[str, dict[str, tuple[list[str], Floats]]]:
+    """Return split -> family -> (names of the columns, [N, S]); the inverse of `items_table`."""
+    import numpy as np
+
+    table = _read_table(stored, ITEMS)
+    splits = np.array(table.column("split").to_pylist())
+    families: dict[str, list[str]] = {}
+    for name in table.column_names:
+        family, dot, part = name.partition(".")
+        if dot:
+            families.setdefault(family, []).append(part)
+    found: dict[str, dict[str, tuple[list[str], Floats]]] = {}
+    for split in dict.fromkeys(splits.tolist()):
+        here = splits == split
+        found[split] = {
+            family: (
+                parts,
+                np.stack([table.column(f"{family}.{p}").to_numpy()[here] for p in parts], axis=1),
+            )
+            for family, parts in families.items()
+        }
+    return found
+
+
+def predictions_table(predictions: Mapping[str, Predictions]) -> pa.Table:
+    """Lay out predictions: a row per split and item, a column per output and further column."""
+    import pyarrow as pa
+
+    columns: dict[str, list[Any]] = {"split": [], "id": []}
+    for split, said in predictions.items():
+        columns["split"] += [split] * len(said.ids)
+        columns["id"] += list(said.ids)
+        for name, values in {**said.outputs, **said.columns}.items():
+            columns.setdefault(name, []).extend(values)
+    return pa.table(columns)
+
+
+def read_predictions(stored: Stored, split: str) -> dict[str, list[Any]]:
+    """Return the columns of one split's predictions, ``id`` among them.
+
+    Raises:
+        StoreError: The record was stored without predictions, or they are damaged.
+    """
+    table = _read_table(stored, PREDICTIONS)
+    rows = [i for i, name in enumerate(table.column("split").to_pylist()) if name == split]
+    return {name: table.column(name).take(rows).to_pylist() for name in table.column_names}
+
+
+def seal(record: Record) -> Record:
+    """Return the record with its checksum."""
+    content = _json(msgspec.structs.replace(record, checksum=""))
+    return msgspec.structs.replace(record, checksum=hashlib.sha256(content).hexdigest())
+
+
+def checksum(path: Path) -> str:
+    """Return the SHA-256 of a file, as hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _json(record: Record) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(record, order="sorted"), indent=1) + b"\n"
+
+
+def _read_table(stored: Stored, name: str) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    path = stored.folder / name
+    if not path.exists():
+        raise StoreError(f"{path}: is missing: the record was stored or copied without it")
+    if checksum(path) != stored.record.files.get(name):
+        raise StoreError(f"{path}: does not match the record's checksum: it was edited or damaged")
+    try:
+        return parquet.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"{path}: cannot be read: {error}") from None
+
+
+def _swap(temporary: Path, folder: Path) -> None:
+    """Put a finished folder in its place, the old one out of the way first."""
+    if folder.exists():
+        old = Path(tempfile.mkdtemp(prefix=".replaced-", dir=folder.parent))
+        os.replace(folder, old / folder.name)
+        os.replace(temporary, folder)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        os.replace(temporary, folder)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _explained(results: Path) -> Iterator[None]:
+    """Turn what the file system says into one line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise StoreError(
+                f"{results}: the disk is full: make room and give the same command again; "
+                f"finished records are intact"
+            ) from None
+        raise StoreError(
+            f"{results}: cannot be written ({error.strerror or error}): --results or "
+            f"MMBENCH_RESULTS names another folder"
+        ) from None

@@ -1,0 +1,350 @@
+"""Training: stages of objectives, steps counted, the best validated weights kept.
+
+The loop knows neither fusion nor metric: a model is a `Model`, an objective returns a loss, and
+`validate` is a callable that the caller made. Nothing is drawn from a global random state: the
+run's seed drives initialisation, order, choice of target texts and dropout by named streams.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmbench import rng
+from mmbench.errors import DataError, SpecError
+from mmbench.spec import BudgetSpec, OptimizerSpec, RecipeSpec, StageSpec
+from mmbench.types import Split
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from mmbench.models.contract import Objective
+    from mmbench.models.feed import Feed
+    from mmbench.models.model import Model
+
+#: Returns what is to be maximised.
+Validate = Callable[["Model"], float]
+
+#: The loss is read from the device, for the curve and the check for NaN, every so many steps.
+READ_EVERY = 10
+
+
+class Progress(Protocol):
+    """What watches a run; see `mmbench.cli.progress`."""
+
+    def step(self, done: int, total: int, loss: float, score: float | None) -> None:
+        """Take note of a step; `score` is the last validation's."""
+
+
+@dataclass
+class Point:
+    """One point of the learning curve."""
+
+    step: int
+    loss: float
+    score: float | None = None
+
+
+@dataclass
+class Trained:
+    """What training leaves behind; the model itself holds the best weights.
+
+    Attributes:
+        curve: Mean training loss since the point before, and validations.
+        steps: Optimiser steps taken.
+        best_step: The step whose weights were kept.
+        best_score: Its validation.
+        seconds: Spent on training steps, validation left out.
+        items: Training items seen, repetitions counted.
+        diverged: Why training ended in a non-finite loss; empty if it did not.
+        stopped_early: Whether patience ran out.
+    """
+
+    curve: list[Point] = field(default_factory=list)
+    steps: int = 0
+    best_step: int = 0
+    best_score: float = -math.inf
+    seconds: float = 0.0
+    items: int = 0
+    diverged: str = ""
+    stopped_early: bool = False
+
+
+def train(
+    model: Model,
+    splits: Mapping[str, Split],
+    recipe: RecipeSpec,
+    budget: BudgetSpec,
+    seed: int,
+    validate: Validate,
+    progress: Progress,
+) -> Trained:
+    """Train a model in place.
+
+    Args:
+        model: On its device.
+        splits: Those that the recipe's stages name.
+        recipe: Stages, batch size, patience.
+        budget: Caps items and steps.
+        seed: The run's.
+        validate: Called as often as the budget says, and at the end.
+        progress: Told about every step.
+
+    Returns:
+        The curve and the counts; the model then holds its best validated weights.
+
+    Raises:
+        SpecError: A stage names a split that is not there, or trains nothing.
+        DataError: A split is empty.
+    """
+    trained = Trained()
+    keeper = _Keeper(model, recipe.patience)
+    with dropout_stream(model, seed):
+        done = 0
+        for stage in recipe.stages:
+            steps = max(1, round(budget.steps * stage.share))
+            loop = _Stage(model, splits, stage, recipe.batch_size, budget, steps, seed)
+            done = _run_stage(loop, done, budget, trained, keeper, validate, progress)
+            if trained.diverged or trained.stopped_early:
+                break
+    keeper.restore()
+    return trained
+
+
+def _run_stage(
+    loop: _Stage,
+    done: int,
+    budget: BudgetSpec,
+    trained: Trained,
+    keeper: _Keeper,
+    validate: Validate,
+    progress: Progress,
+) -> int:
+    """Run one stage; return the steps done so far over all stages."""
+    every = max(1, math.ceil(budget.steps / budget.validations))
+    last = done + loop.steps
+    started = time.perf_counter()
+    while done < last:
+        loss = loop.step()
+        done += 1
+        trained.steps, trained.items = done, trained.items + loop.batch_size
+        if done % READ_EVERY == 0 or done == last or done % every == 0:
+            value = loop.read(loss)
+            trained.curve.append(Point(done, value))
+            if not math.isfinite(value):
+                trained.diverged = f"the loss became {value} by step {done}"
+                break
+        progress.step(done, budget.steps, trained.curve[-1].loss if trained.curve else 0.0, None)
+        if done % every == 0 or done == last:
+            trained.seconds += time.perf_counter() - started
+            score = validate(loop.model)
+            loop.model.train()
+            trained.curve[-1].score = score
+            progress.step(done, budget.steps, trained.curve[-1].loss, score)
+            trained.stopped_early = keeper.offer(score, done, trained)
+            started = time.perf_counter()
+            if trained.stopped_early:
+                break
+    trained.seconds += time.perf_counter() - started
+    return done
+
+
+class _Keeper:
+    """Keeps the weights with the best validation, on the CPU."""
+
+    def __init__(self, model: Model, patience: int) -> None:
+        self.model = model
+        self.patience = patience
+        self.since = 0
+        self.weights: dict[str, Tensor] | None = None
+
+    def offer(self, score: float, step: int, trained: Trained) -> bool:
+        """Take the present weights if they are better; return whether patience ran out."""
+        if score > trained.best_score:
+            trained.best_score, trained.best_step, self.since = score, step, 0
+            self.weights = {
+                name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()
+            }
+            return False
+        self.since += 1
+        return bool(self.patience) and self.since >= self.patience
+
+    def restore(self) -> None:
+        """Put the best weights back."""
+        if self.weights is not None:
+            self.model.load_state_dict(self.weights)
+
+
+@dataclass
+class _Player:
+    """An objective with its optimiser; what makes two of them alternate is period and offset."""
+
+    objective: Objective
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LambdaLR
+    parameters: list[nn.Parameter]
+    clip: float
+    period: int
+    offset: int
+
+
+class _Stage:
+    """One stage: its data, its players, and the order of its batches."""
+
+    def __init__(
+        self,
+        model: Model,
+        splits: Mapping[str, Split],
+        stage: StageSpec,
+        batch_size: int,
+        budget: BudgetSpec,
+        steps: int,
+        seed: int,
+    ) -> None:
+        import torch
+
+        from mmbench.models.build import objective
+        from mmbench.models.feed import Feed
+
+        if stage.split not in splits:
+            raise SpecError(
+                f"recipe.stages: the stage {stage.name!r} trains on the split {stage.split!r}: "
+                f"expected one of {', '.join(splits)}"
+            )
+        self.model = model
+        self.steps = steps
+        self.seed = seed
+        self.name = stage.name
+        self.at = 0
+        device = next(model.parameters()).device
+        self.feed: Feed = Feed(
+            splits[stage.split], device, list(model.encoders), budget.items, targets=True
+        )
+        if len(self.feed) == 0:
+            raise DataError(f"the split {stage.split!r} is empty: nothing to train on")
+        self.batch_size = min(batch_size, len(self.feed))
+        self.order = self._orders()
+        self.autocast = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        self.losses = torch.zeros((), device=device)
+        self.unread = 0
+        self.players = [
+            _player(model, objective(item, f"recipe.stages.{stage.name}"), item, steps)
+            for item in stage.objectives
+        ]
+        model.train()
+
+    def step(self) -> Tensor:
+        """Take one step of every objective whose turn it is; return the sum of their losses."""
+        import torch
+
+        epoch, index = next(self.order)
+        batch = self.feed.batch(index, self.seed, epoch)
+        for player in self.players:
+            if self.at < player.offset or (self.at - player.offset) % player.period:
+                continue
+            with torch.autocast(batch_device(self.feed), torch.bfloat16, enabled=self.autocast):
+                loss = player.objective.loss(self.model, batch)
+            for parameter in self.model.parameters():
+                parameter.grad = None  # an objective must not act on what another one left
+            loss.backward()  # type: ignore[no-untyped-call]
+            if player.clip:
+                torch.nn.utils.clip_grad_norm_(player.parameters, player.clip, foreach=True)
+            player.optimizer.step()
+            player.schedule.step()
+            self.losses += loss.detach()
+        self.at += 1
+        self.unread += 1
+        return self.losses
+
+    def read(self, losses: Tensor) -> float:
+        """Return the mean loss since the last reading."""
+        value = float(losses) / max(self.unread, 1)
+        losses.zero_()
+        self.unread = 0
+        return value
+
+    def _orders(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """Yield (epoch, indices) for ever; an incomplete last batch of an epoch is left out."""
+        epoch = 0
+        while True:
+            order = rng.permutation(self.seed, "order", self.name, epoch, count=len(self.feed))
+            for start in range(0, len(order) - self.batch_size + 1, self.batch_size):
+                yield epoch, order[start : start + self.batch_size]
+            epoch += 1
+
+
+def batch_device(feed: Feed) -> str:
+    """Return the device type that a feed's batches are on, for autocast."""
+    return feed.device.type
+
+
+def _player(model: Model, objective: Objective, spec: object, steps: int) -> _Player:
+    import torch
+
+    from mmbench.spec import ObjectiveSpec
+
+    assert isinstance(spec, ObjectiveSpec)
+    chosen = {
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in spec.parameters)
+    }
+    if not chosen:
+        raise SpecError(
+            f"recipe.stages: the objective {spec.name!r} trains nothing: no parameter matches "
+            f"{', '.join(spec.parameters)}"
+        )
+    settings: OptimizerSpec = spec.optimizer
+    # Decay is for matrices; an embedding row that is seldom seen should not fade meanwhile.
+    matrices = [p for n, p in chosen.items() if p.dim() > 1 and "embed" not in n]
+    others = [p for n, p in chosen.items() if p.dim() <= 1 or "embed" in n]
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": matrices, "weight_decay": settings.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ],
+        lr=settings.lr,
+        betas=settings.betas,
+        fused=True,
+    )
+    turns = max(1, math.ceil((steps - spec.offset) / spec.period))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda at: factor(at, turns, settings))
+    return _Player(
+        objective, optimizer, schedule, list(chosen.values()), settings.clip, spec.period, spec.offset
+    )
+
+
+def factor(at: int, turns: int, settings: OptimizerSpec) -> float:
+    """Return the share of the peak learning rate at step `at` of `turns`.
+
+    >>> one_cycle = OptimizerSpec(warmup=0.5)
+    >>> [round(factor(at, 4, one_cycle), 2) for at in range(5)]
+    [0.5, 1.0, 1.0, 0.5, 0.0]
+    """
+    if settings.schedule == "constant":
+        return 1.0
+    warm = max(1, round(turns * settings.warmup))
+    if at < warm:
+        return (at + 1) / warm
+    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, (at - warm) / max(1, turns - warm))))
+
+
+@contextmanager
+def dropout_stream(model: Model, seed: int) -> Iterator[None]:
+    """Give dropout its own stream, and leave torch's global state as it was found."""
+    import torch
+
+    device = next(model.parameters()).device
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(rng.torch_seed(seed, "dropout"))
+        yield
