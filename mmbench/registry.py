@@ -223,3 +223,22 @@ def _line_in(error: BaseException, path: Path) -> int:
             line = trace.tb_lineno
         trace = trace.tb_next
     return line
+
+
+def summary(kind: str, name: str) -> str:
+    """Return the first line of a component's documentation, without importing built-in ones."""
+    import ast
+
+    if kind == "metric":
+        return str(load(kind, name).summary)
+    if name not in _builtin(kind):
+        return (load(kind, name).__doc__ or "").strip().partition("\n")[0]
+    text = ast.get_docstring(ast.parse(source(kind, name).read_text(encoding="utf-8"))) or ""
+    return text.partition("\n")[0]
+
+
+def source(kind: str, name: str) -> Path:
+    """Return the file of a built-in component."""
+    module = _builtin(kind)[name] if kind != "metric" else str(load(kind, name).module)
+    path = Path(__file__).parent.joinpath(*module.split(".")[1:])
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")

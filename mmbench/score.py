@@ -168,7 +168,8 @@ def difference(
         NotComparableError: The rows differ in shape, or are not this metric's.
     """
     found = _load(metric)
-    _check_rows(found, [*first, *second])
+    for seeds in (first, second, [*first, *second]):
+        _check_rows(found, seeds)
     a, b = (np.stack([pseudo_values(found, rows) for rows in of]) for of in (first, second))
     return crossed.difference(a, b, clusters)
 

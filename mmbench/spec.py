@@ -173,7 +173,7 @@ class OptimizerSpec(_Strict):
     schedule: Annotated[str, Meta(pattern="^(one_cycle|constant)$")] = "one_cycle"
     warmup: Fraction = 0.1
     clip: Annotated[float, Meta(ge=0.0)] = 1.0
-    betas: tuple[float, float] = (0.9, 0.98)
+    betas: tuple[float, float] = (0.9, 0.95)
 
 
 class ObjectiveSpec(_Strict):

@@ -289,28 +289,50 @@ def items_table(
     return pa.table({**columns, **arrays})
 
 
-def read_items(stored: Stored) -> dict[str, dict[str, tuple[list[str], Floats]]]:
-    """Return split -> family -> (names of the columns, [N, S]); the inverse of `items_table`."""
+class Items(Struct, frozen=True):
+    """The item statistics of one split.
+
+    Attributes:
+        ids: N names.
+        clusters: N labels of the unit that items share; an item's own id where it is its own.
+        families: Family of metrics -> (names of the S columns, [N, S]).
+    """
+
+    ids: list[str]
+    clusters: list[str]
+    families: dict[str, tuple[list[str], Any]]
+
+
+def read_items(stored: Stored) -> dict[str, Items]:
+    """Return the item statistics of each split; the inverse of `items_table`.
+
+    Raises:
+        StoreError: They are missing or damaged.
+    """
     import numpy as np
 
     table = _read_table(stored, ITEMS)
     splits = np.array(table.column("split").to_pylist())
-    families: dict[str, list[str]] = {}
+    parts: dict[str, list[str]] = {}
     for name in table.column_names:
         family, dot, part = name.partition(".")
         if dot:
-            families.setdefault(family, []).append(part)
-    found: dict[str, dict[str, tuple[list[str], Floats]]] = {}
+            parts.setdefault(family, []).append(part)
+    found: dict[str, Items] = {}
     for split in dict.fromkeys(splits.tolist()):
-        here = splits == split
-        found[split] = {
-            family: (
-                parts,
-                np.stack([table.column(f"{family}.{p}").to_numpy()[here] for p in parts], axis=1),
-            )
-            for family, parts in families.items()
+        here = np.flatnonzero(splits == split)
+        families = {
+            family: (names, _stack(table, family, names)[here]) for family, names in parts.items()
         }
+        ids, clusters = (table.column(c).take(here).to_pylist() for c in ("id", "cluster"))
+        found[split] = Items(ids, clusters, families)
     return found
+
+
+def _stack(table: Any, family: str, names: Sequence[str]) -> Floats:
+    import numpy as np
+
+    return np.stack([table.column(f"{family}.{name}").to_numpy() for name in names], axis=1)
 
 
 def predictions_table(predictions: Mapping[str, Predictions]) -> pa.Table:

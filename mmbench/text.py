@@ -2,9 +2,10 @@
 
 The tokeniser ``ptb`` is what caption metrics are defined on: pycocoevalcap runs Stanford's
 PTBTokenizer (3.4.1, ``-preserveLines -lowerCase``) in Java and then drops a list of punctuation.
-Here it is written anew in Python from its observed behaviour. What it does to a run of
-non-blank characters hardly ever depends on the neighbours, so each distinct run is taken apart
-once and remembered; the few constructs that reach across a blank are joined beforehand.
+Here it is written anew in Python from its observed behaviour; on all 40,455 captions of Flickr8k
+the tokens are the same. What it does to a run of non-blank characters hardly ever depends on the
+neighbours, so each distinct run is taken apart once and remembered; the few constructs that reach
+across a blank are joined beforehand.
 
 Where it knowingly departs from the Java program: letters that Java's old Unicode tables lack are
 kept instead of dropped; the line separators of Unicode count as blanks instead of shifting all

@@ -7,14 +7,16 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmbench import text
 from mmbench.errors import UnknownNameError
 from mmbench.text import EOS, SPECIALS, UNK, Vocabulary, tokenize
 
-DATA = Path(os.environ.get("MMBENCH_TEST_DATA", Path(__file__).resolve().parents[1] / "../shared/data"))
+DATA = Path(
+    os.environ.get("MMBENCH_TEST_DATA", Path(__file__).resolve().parents[1] / "../shared/data")
+)
 
 #: Text -> its tokens, observed in the Java program.
 TRAPS = {
@@ -104,6 +106,7 @@ def test_ptb_equals_java_on_flickr8k(tmp_path: Path) -> None:
 
 
 @given(st.text())
+@settings(deadline=None)
 def test_ptb_takes_any_text(given_text: str) -> None:
     tokens = tokenize([given_text])[0]
     assert all(token and token not in {".", ",", "!", "?", "''"} for token in tokens)
@@ -111,6 +114,7 @@ def test_ptb_takes_any_text(given_text: str) -> None:
 
 
 @given(st.lists(st.sampled_from(["a", "No.", "5", "3/4", "<b", "c>", "it's", "(555)", "x."])))
+@settings(deadline=None)
 def test_ptb_forgets_what_it_saw_before(runs: list[str]) -> None:
     caption = " ".join(runs)
     before = tokenize([caption])

@@ -96,3 +96,21 @@ def parse_seeds(text: str) -> list[int]:
     if not seeds:
         raise UsageError(f"--seeds {text}: expected a count (3) or a range (0-4)")
     return seeds
+
+
+def print_json(content: Any) -> None:
+    """Print JSON on standard output."""
+    import json
+
+    click.echo(json.dumps(content, indent=1))
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write a file that the user named; a failure is one line."""
+    from mmbench.errors import StoreError
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written: {error.strerror or error}") from None

@@ -119,10 +119,12 @@ def cider_d(items: TextItems) -> Floats:
 
     The mean over n = 1 to 4 and over the references of
     ``exp(-d^2 / (2 sigma^2)) min(g, h) . h / (|g| |h|)``, times 10, with g and h the TF-IDF
-    weighted n-gram counts of prediction and reference, ``idf = log(items) - log(max(1, items with
-    the n-gram in a reference))``, and sigma = 6. Vedantam et al., CVPR 2015 (arXiv 1411.5726).
+    weighted n-gram counts of prediction and reference, d the difference of their lengths in
+    tokens, ``idf = log(items) - log(max(1, items with the n-gram in a reference))``, and
+    sigma = 6. Vedantam et al., CVPR 2015 (arXiv 1411.5726).
     As pycocoevalcap's ``Cider`` has it, which is the variant D: clipped, with a penalty for
-    length; it takes the number of bigrams for the length, so d is the difference of those.
+    length. (It counts bigrams instead of tokens for that, which differs only beside an empty
+    caption, where there is nothing to penalise.)
 
     Range 0 to 10, higher is better. The document frequencies come from the references of the
     scored items and are fixed: an interval treats them as known. A caption of fewer than four
@@ -139,9 +141,8 @@ def cider_d(items: TextItems) -> Floats:
         raise UsageError(f"CIDEr-D: {reason}")
     captions = items.captions
     similarity = sum(_similarity(ngrams, captions) for ngrams in items.ngrams)
-    bigrams = np.maximum(captions.lengths - 1, 0)
-    apart = (bigrams - bigrams[captions.first][captions.item]).astype(np.float64)
-    penalised = similarity * np.exp(-(apart**2) / (2 * _SIGMA**2))
+    apart = captions.lengths - captions.lengths[captions.first][captions.item]
+    penalised = similarity * np.exp(-(apart.astype(np.float64) ** 2) / (2 * _SIGMA**2))
     penalised[captions.first] = 0.0  # the prediction beside itself
     size = len(captions.first)
     references = np.bincount(captions.item, minlength=size) - 1

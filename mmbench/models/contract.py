@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmbench.types import Batch, Branch, Fused, Modality, Output, Stream
@@ -164,3 +165,26 @@ class Objective(ABC):
 def present_of(branches: Sequence[Branch]) -> Tensor:
     """Stack the branches' presence: [B, K]."""
     return torch.stack([branch.present for branch in branches], dim=1)
+
+
+def stack(branches: Sequence[Branch]) -> Branch:
+    """Lay K branches of B items on top of each other, [K B, T, D], T the longest memory.
+
+    A head whose weights serve all branches then runs once instead of K times. The padding is
+    masked, so nothing of it is heard.
+    """
+    longest = max(branch.seq.shape[1] for branch in branches)
+    pads = [longest - branch.seq.shape[1] for branch in branches]
+    return Branch(
+        name="+".join(branch.name for branch in branches),
+        seq=torch.cat([F.pad(b.seq, (0, 0, 0, n)) for b, n in zip(branches, pads, strict=True)]),
+        mask=torch.cat([F.pad(b.mask, (0, n)) for b, n in zip(branches, pads, strict=True)]),
+        pooled=torch.cat([branch.pooled for branch in branches]),
+        present=torch.cat([branch.present for branch in branches]),
+    )
+
+
+def split_out(out: HeadOut, count: int) -> list[HeadOut]:
+    """Undo `stack` on what a head says: `count` times [B, ...]."""
+    pairs = zip(out.states.chunk(count), out.log_probs.chunk(count), strict=True)
+    return [HeadOut(states, log_probs) for states, log_probs in pairs]

@@ -9,7 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmbench.models.contract import Combined, Combiner, Encoder, Fusion, Head, HeadOut, present_of
+from mmbench.models.contract import (
+    Combined,
+    Combiner,
+    Encoder,
+    Fusion,
+    Head,
+    HeadOut,
+    present_of,
+    split_out,
+    stack,
+)
 from mmbench.types import Batch, Branch, Fused, Signature, Stream
 
 #: The stream of a model that looks at no modality: its learned null token.
@@ -95,7 +105,11 @@ class Model(nn.Module):
 
     def verdict(self, output: str, branches: Sequence[Branch], target: Tensor) -> Verdict:
         """Let the heads speak on all branches, and merge."""
-        outs = [self.head_of(output, k)(branch, target) for k, branch in enumerate(branches)]
+        first = self.head_of(output, 0)
+        if first.shared and len(branches) > 1:
+            outs = split_out(first(stack(branches), target.repeat(len(branches), 1)), len(branches))
+        else:
+            outs = [self.head_of(output, k)(branch, target) for k, branch in enumerate(branches)]
         return Verdict(outs, self.combiners[output](outs, present_of(branches)))
 
     @torch.no_grad()

@@ -1,1 +1,1 @@
-"""PLACEHOLDER."""
+"""What people look at: tables and figures."""

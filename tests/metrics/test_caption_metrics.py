@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -28,7 +30,7 @@ def parse(text: str) -> Slots:
     return {
         "object": frozenset((w,) for w in words if w in "abcd"),
         "attribute": frozenset((w,) for w in words if w == "dog"),
-        "relation": frozenset(zip(words, words[1:], strict=False)),
+        "relation": frozenset(pairwise(words)),
         "sound": frozenset((w,) for w in words if w == "it's"),
         "emitter": frozenset((w,) for w in words[:1]),
         "count": frozenset({(str(len(words)),)} if words else ()),
@@ -153,7 +155,9 @@ def random_corpus(size: int) -> Corpus:
     corpus: Corpus = []
     for _ in range(size):
         said = caption()
-        references = tuple(" ".join(said[draw.integers(0, 2) : draw.integers(2, 9)] + caption()) for _ in range(3))
+        references = tuple(
+            " ".join(said[draw.integers(0, 2) : draw.integers(2, 9)] + caption()) for _ in range(3)
+        )
         corpus.append((" ".join(said), references))
     return corpus
 

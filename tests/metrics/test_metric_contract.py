@@ -168,7 +168,7 @@ def test_a_metric_without_a_finite_value_is_refused_by_name() -> None:
     (log,) = family(
         rows, name="log", columns=("x",), values={"log": lambda s: np.full(s.shape[:-1], np.inf)}
     )
-    with pytest.raises(UsageError, match="'log'.*not finite"):
+    with pytest.raises(UsageError, match=r"'log'.*not finite"):
         pseudo_values(log, np.zeros((3, 1)))
 
 

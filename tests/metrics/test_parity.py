@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -15,20 +15,24 @@ from mmbench.types import Slots, TextReferences
 METRICS = registry.names("metric")
 
 #: Words that whoever splits, lower-cases or counts carelessly gets wrong.
-NASTY = ["A", "a", "dog", "Dog", "the", "the", "isn't", "t-shirt", "naïve", "日本", "½", "?!", "<unk>",
-         "😀", "...", "U.S.", "3", "(", "$5"]  # fmt: skip
+NASTY = (
+    "A", "a", "dog", "Dog", "the", "the", "isn't", "t-shirt", "naïve", "日本", "½", "?!", "<unk>",
+    "😀", "...", "U.S.", "3", "(", "$5",
+)  # fmt: skip
 
 
-def corpus(seed: int, items: int, words: list[str], longest: int) -> TextItems:
-    """Draw captions; among them empty ones, repeated words, copies and one to six references."""
+def corpus(
+    seed: int, items: int, words: Sequence[str], longest: int, shortest: int = 1
+) -> TextItems:
+    """Draw captions with one to six references; predictions may be empty, or copies."""
     draw = random.Random(seed)
 
-    def caption(shortest: int = 0) -> str:
-        return " ".join(draw.choices(words, k=draw.randint(shortest, longest)))
+    def caption(least: int = 0) -> str:
+        return " ".join(draw.choices(words, k=draw.randint(least, longest)))
 
     predictions, references, slots = [], [], []
     for _ in range(items):
-        texts = [caption(1) for _ in range(draw.randint(1, 6))]
+        texts = [caption(shortest) for _ in range(draw.randint(1, 6))]
         cut = " ".join(texts[0].split()[: draw.randint(1, longest)])
         predictions.append(draw.choice([caption(), texts[0], cut, "", caption()]))
         references.append(tuple(texts))
@@ -52,7 +56,8 @@ CORPORA = {
     "ordinary": corpus(0, 60, [f"w{i}" for i in range(40)], 14),
     "few words": corpus(1, 40, ["a", "b"], 12),
     "shorter than four": corpus(2, 40, LETTERS, 3),
-    "nasty": corpus(3, 80, NASTY, 10),
+    "nasty": corpus(3, 80, NASTY, 10, shortest=0),
+    "exactly 64": corpus(6, 12, LETTERS, 64, shortest=64),
     "longer than 64": corpus(4, 12, LETTERS, 200),
     "two items": corpus(5, 2, LETTERS, 8),
 }
@@ -96,7 +101,9 @@ def f1(kind: str | None) -> Callable[[TextItems], tuple[float, None]]:
 
         said: set[tuple[object, ...]] = set()
         true: set[tuple[object, ...]] = set()
-        for place, (prediction, slots) in enumerate(zip(items.predictions, items.slots or [], strict=True)):
+        for place, (prediction, slots) in enumerate(
+            zip(items.predictions, items.slots or [], strict=True)
+        ):
             for facts, found in ((said, parse(prediction)), (true, slots)):
                 facts |= {(place, k, *f) for k in found for f in found[k] if kind in (None, k)}
         universe = [*said | true, "a fact that neither has"]

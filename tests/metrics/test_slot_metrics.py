@@ -60,7 +60,9 @@ def test_a_kind_that_nobody_states_scores_zero_and_not_one() -> None:
 
 def test_references_without_slots_are_refused_by_name() -> None:
     items = prepare(["a", "b"], TextReferences([("a",), ("b",)]))
-    with pytest.raises(UsageError, match=r"'emitter_f1': the references have no slots and no parser"):
+    with pytest.raises(
+        UsageError, match=r"'emitter_f1': the references have no slots and no parser"
+    ):
         registry.load("metric", "emitter_f1").measure(items)
     with pytest.raises(UsageError, match="bring no parser"):
         _ = items.predicted_slots

@@ -11,11 +11,14 @@ The parts: `world` (scenes), `render` (images), `sound` (spectrograms), `grammar
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from mmbench.data._cache import Entry, Made, cached
 from mmbench.data._cache import source_digest as file_digest
@@ -39,7 +42,8 @@ class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     Attributes:
         references: Captions an item, 1..20.
         image_noise: Even noise on every pixel of at most so many of 255 levels, 0..60.
-        audio_noise: The same on every band of the spectrogram, 0..100.
+        audio_noise: The same on every band of the spectrogram, 0..100. Beyond about 50 the sound's
+            direction is no longer certain, and the oracle is no longer within reach.
         occlusion: Probability that a grey occluder stands in the scene; it hides a further object
             half of the time.
     """
@@ -83,12 +87,8 @@ def build(request: Request) -> Dataset:
     }
     entry = cached(request.cache, key, lambda: _make(request.seed, params, request.splits))
     splits = {name: _split(entry, name) for name in request.splits}
-    return Dataset(
-        signature(),
-        splits,
-        entry.fingerprint,
-        make_oracle(splits.get("train", splits[next(iter(splits))])),
-    )
+    train = splits.get("train", next(iter(splits.values())))
+    return Dataset(signature(), splits, entry.fingerprint, make_oracle(train))
 
 
 def signature() -> Signature:
@@ -96,60 +96,63 @@ def signature() -> Signature:
     words = grammar.vocabulary()
     return Signature(
         modalities={
-            "image": Modality("image", render.IMAGE_SHAPE),
-            "audio": Modality("spectrogram", sound.AUDIO_SHAPE),
+            "image": Modality("image", render.SHAPE),
+            "audio": Modality("spectrogram", sound.SHAPE),
         },
         outputs={"caption": Output("text", grammar.longest(), words)},
     )
 
 
-def _make(seed: int, params: Params, splits: Any) -> Made:
+def _make(seed: int, params: Params, splits: Mapping[str, int]) -> Made:
     arrays: dict[str, Any] = {}
-    for split, items in splits.items():
-        scenes = world.draw(seed, split, items, params.occlusion)
+    for name, items in splits.items():
+        scenes = world.draw(seed, name, items, params.occlusion)
         facts = grammar.facts_of(scenes)
-        wordings = grammar.draw_wordings(seed, split, items, params.references)
-        texts = [
-            grammar.caption(grammar.Facts(*fact), grammar.Wording(*wording))
-            for fact, row in zip(facts.tolist(), wordings.tolist(), strict=True)
-            for wording in row
-        ]
-        tokens = grammar.encode(texts, grammar.longest())
-        arrays[f"{split}.caption"] = tokens.reshape(items, params.references, -1)
-        arrays[f"{split}.facts"] = facts.astype(np.uint8)
-        arrays[f"{split}.visible"] = scenes.visible.astype(np.uint8)
-        arrays[f"{split}.occluded"] = scenes.occluded
-        arrays[f"{split}.image"] = _images(seed, split, scenes, params.image_noise)
-        arrays[f"{split}.audio"] = _spectrograms(seed, split, scenes, params.audio_noise)
+        made = {
+            "caption": _captions(seed, name, facts, params.references),
+            "facts": facts.astype(np.uint8),
+            "visible": scenes.visible.astype(np.uint8),
+            "occluded": scenes.occluded,
+            "image": _render(render, seed, name, scenes, params.image_noise),
+            "audio": _render(sound, seed, name, scenes, params.audio_noise),
+        }
+        arrays.update({f"{name}.{field}": array for field, array in made.items()})
     return arrays, {}
 
 
-def _images(seed: int, split: str, scenes: world.Scenes, amplitude: int) -> Any:
-    items = len(scenes)
-    draws = noise.small_integers(seed, "scenecap", split, "image", shape=(items, render.DRAWS))
-    images = np.empty((items, *render.IMAGE_SHAPE), dtype=np.uint8)
-    for block, rows in enumerate(noise.blocks(items)):
-        part = scenes.take(rows)
-        shape = (len(part), *render.IMAGE_SHAPE)
-        raw = noise.random_bytes(seed, "scenecap", split, "pixels", block, shape=shape)
-        images[rows] = render.render(part, draws[rows], raw, amplitude)
-    return images
+def _captions(seed: int, split: str, facts: world.Ints, references: int) -> NDArray[np.int16]:
+    """Return the token ids of the references, [N, R, L]."""
+    wordings = grammar.draw_wordings(seed, split, len(facts), references)
+    texts = [
+        grammar.caption(grammar.Facts(*fact), grammar.Wording(*wording))
+        for fact, row in zip(facts.tolist(), wordings.tolist(), strict=True)
+        for wording in row
+    ]
+    width = grammar.longest()
+    return grammar.encode(texts, width).reshape(len(facts), references, width)
 
 
-def _spectrograms(seed: int, split: str, scenes: world.Scenes, amplitude: int) -> Any:
-    items = len(scenes)
-    draws = noise.small_integers(seed, "scenecap", split, "audio", shape=(items, 2))
-    spectrograms = np.empty((items, *sound.AUDIO_SHAPE), dtype=np.uint8)
-    for block, rows in enumerate(noise.blocks(items)):
+def _render(
+    modality: ModuleType, seed: int, split: str, scenes: world.Scenes, amplitude: int
+) -> NDArray[np.uint8]:
+    """Render all scenes, block by block, with `render` or `sound`."""
+    names = ("scenecap", split, modality.__name__.rpartition(".")[2])
+    draws = noise.small_integers(seed, *names, shape=(len(scenes), modality.DRAWS))
+    rendered = np.empty((len(scenes), *modality.SHAPE), dtype=np.uint8)
+    for block, rows in enumerate(noise.blocks(len(scenes))):
         part = scenes.take(rows)
-        shape = (len(part), *sound.AUDIO_SHAPE)
-        raw = noise.random_bytes(seed, "scenecap", split, "bands", block, shape=shape)
-        spectrograms[rows] = sound.render(part, draws[rows], raw, amplitude)
-    return spectrograms
+        raw = noise.random_bytes(seed, *names, "noise", block, shape=(len(part), *modality.SHAPE))
+        rendered[rows] = modality.render(part, draws[rows], raw, amplitude)
+    return rendered
 
 
 def _split(entry: Entry, name: str) -> Split:
-    arrays = {field: entry.arrays[f"{name}.{field}"] for field in FIELDS}
+    prefix = f"{name}."
+    arrays = {
+        key.removeprefix(prefix): array
+        for key, array in entry.arrays.items()
+        if key.startswith(prefix)
+    }
     items = len(arrays["visible"])
     return Split(
         ids=[f"{name}-{i:04d}" for i in range(items)],
@@ -162,7 +165,3 @@ def _split(entry: Entry, name: str) -> Split:
             "held_out": np.full(items, name == world.HELD_OUT_SPLIT),
         },
     )
-
-
-#: The arrays of each split in the cache.
-FIELDS = ("image", "audio", "caption", "facts", "visible", "occluded")

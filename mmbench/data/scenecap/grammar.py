@@ -19,11 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmbench import rng
-from mmbench.data.scenecap.world import COLOURS, SHAPES, SOUNDS, Ints, Scenes
+from mmbench.data.scenecap.world import COLOURS, DISTANCES, SHAPES, SIZES, SOUNDS, Ints, Scenes
+from mmbench.text import EOS, SPECIALS
 
 #: Words of each number of objects.
 NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five"}
-#: The first two synonyms of everything: the canonical (likelier) word, and the other.
+#: Synonyms of everything, the likelier one first.
 SHAPE_WORDS = {
     "circle": ("circle", "disc"),
     "square": ("square", "box"),
@@ -60,8 +61,7 @@ VERBS = ("is", "sits")
 ADVERBS = {"near": ("just", "slightly"), "far": ("far", "well")}
 UP, DOWN = ("above", "over"), ("below", "under")
 
-#: Variants of each clause; the braces are filled from the facts, `e`, `u`, `l` being the emitter,
-#: the upper and the lower object.
+#: Variants of each clause. The emitter's object has no size, those of the relation have one.
 EMITTER_CLAUSES = (
     "{article} {object} {sounds}",
     "{article} {object} is {sounding}",
@@ -107,9 +107,6 @@ CHOICES: dict[str, tuple[int, ...]] = {
 }
 #: The choices that make the template.
 TEMPLATE_CHOICES = ("order", "emitter_clause", "count_clause", "relation_clause")
-
-SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
-EOS = SPECIALS.index("<eos>")
 
 
 class Facts(NamedTuple):
@@ -173,26 +170,6 @@ def draw_wordings(seed: int, split: str, items: int, references: int) -> Ints:
 
 def caption(facts: Facts, wording: Wording) -> str:
     """Return the caption that says `facts` in the words of `wording`."""
-    up, down = UP[wording.preposition], DOWN[wording.preposition]
-    near = ADVERBS[("near", "far")[facts.distance]][wording.adverb]
-    relation = RELATION_CLAUSES[wording.relation_clause].format(
-        upper=_noun_phrase(
-            wording.upper_article,
-            (facts.upper_size, wording.upper_size),
-            facts.upper_colour,
-            (facts.upper_shape, wording.upper_shape),
-        ),
-        lower=_noun_phrase(
-            wording.lower_article,
-            (facts.lower_size, wording.lower_size),
-            facts.lower_colour,
-            (facts.lower_shape, wording.lower_shape),
-        ),
-        verb=VERBS[wording.verb],
-        adverb=near,
-        up=up,
-        down=down,
-    )
     return ORDERS[wording.order].format(
         emitter=_emitter_clause(
             facts.sound,
@@ -206,7 +183,28 @@ def caption(facts: Facts, wording: Wording) -> str:
         count=COUNT_CLAUSES[wording.count_clause].format(
             number=NUMBERS[facts.number], noun=NOUNS[wording.noun]
         ),
-        relation=relation,
+        relation=_relation_clause(facts, wording),
+    )
+
+
+def _relation_clause(facts: Facts, wording: Wording) -> str:
+    return RELATION_CLAUSES[wording.relation_clause].format(
+        upper=_noun_phrase(
+            wording.upper_article,
+            (facts.upper_size, wording.upper_size),
+            facts.upper_colour,
+            (facts.upper_shape, wording.upper_shape),
+        ),
+        lower=_noun_phrase(
+            wording.lower_article,
+            (facts.lower_size, wording.lower_size),
+            facts.lower_colour,
+            (facts.lower_shape, wording.lower_shape),
+        ),
+        verb=VERBS[wording.verb],
+        adverb=ADVERBS[DISTANCES[facts.distance]][wording.adverb],
+        up=UP[wording.preposition],
+        down=DOWN[wording.preposition],
     )
 
 
@@ -224,7 +222,7 @@ def _emitter_clause(
 
 @cache
 def _noun_phrase(article: int, size: tuple[int, int], colour: int, shape: tuple[int, int]) -> str:
-    sized = _synonym(SIZE_WORDS[("small", "big")[size[0]]], size[1])
+    sized = _synonym(SIZE_WORDS[SIZES[size[0]]], size[1])
     named = _synonym(SHAPE_WORDS[SHAPES[shape[0]]], shape[1])
     return f"{ARTICLES[article]} {sized} {COLOURS[colour]} {named}"
 

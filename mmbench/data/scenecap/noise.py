@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from mmbench import rng
 
-#: Items that are rendered at once.
+#: Items that are rendered at once. Each block has a stream of its own, so it is part of the data.
 BLOCK = 500
 
 

@@ -13,7 +13,8 @@ posterior of what a part of the modalities leaves open follows from `world` alon
   "near" for every c.
 * nothing: as audio alone; 3 objects are as likely as 4 and likelier than 2 or 5.
 
-In every case a guess raises the expected F1 (see `best_f1`), so the oracle never abstains.
+In every case a guess raises the expected F1 of its own slot (see `best_f1`), so the oracle never
+abstains. (For the F1 over all slots together, leaving out what is hardly known would be better.)
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ from mmbench.types import Predictions, Split
 
 # The shapes that have one word only: the guess that agrees best with unknown references.
 _GUESS = (SHAPES.index("triangle"), SHAPES.index("diamond"))
-#: Items of the training split that decide between wordings.
+# Fillers of all slots that a caption has: 2 objects, 4 attributes, 1 of each other kind.
+_FILLERS = 10
+# Items of the training split that decide between wordings.
 _SAMPLE = 150
 
 
@@ -40,8 +43,8 @@ def make_oracle(train: Split) -> Callable[[Split, frozenset[str]], Predictions]:
     """Return the oracle, which words its answers as agrees best with the references of `train`.
 
     The oracle takes a split (or a part of one) and the modalities that it may look at, any subset
-    of image and audio. Its decisions are the most probable ones; its wording maximises the mean
-    CIDEr-D on a sample of `train`, found once for each subset (see `consensus`).
+    of image and audio. Its decisions are the most probable ones; its wording is the one with the
+    highest mean CIDEr-D on a sample of `train` that a search finds, once for each subset.
     """
 
     @cache
@@ -98,9 +101,9 @@ def _guess_image(facts: Facts, held_out: bool) -> Facts:
 def bounds(split: Split) -> dict[str, dict[str, float]]:
     """Return proven upper bounds: metric -> modalities joined by ``+`` -> expected value at most.
 
-    A metric is the F1 of one slot, 2 sum|P & G| / (sum|P| + sum|G|) over the items, P being what
-    a caption fills the slot with and G the truth. Each bound is `best_f1` over the probabilities,
-    given what the modality shows, of the fillers that a caption can hold:
+    A metric is the F1 of a slot, or of all of them, 2 sum|P & G| / (sum|P| + sum|G|) over the
+    items, P being what a caption fills the slot with and G the truth. Each bound is `best_f1` over
+    the probabilities, given what the modality shows, of the fillers that a caption can hold:
 
     * emitter, image: one filler, right with probability 1/v, for the emitter is drawn evenly from
       the v visible objects and nothing in the image depends on it.
@@ -113,34 +116,46 @@ def bounds(split: Split) -> dict[str, dict[str, float]]:
     * attribute, audio: two sizes, each 1/6, and two colours, each 1/15 (``ood``: 1/6).
     * relation, audio: one filler, 1/30 for the shapes; times 1/2 for the distance if the count is
       2 or 3, which leave near and far even.
+    * slot, all kinds together: the fillers of all slots, those that are seen or heard being
+      certain.
 
     The bound is one in expectation over scenes with these images (or these sounds): on N items a
-    score may exceed it by a few standard errors, order (1/N)**0.5. It also bounds the mean over
-    items of each item's own F1, which for one filler is at most the mean of the probabilities.
+    score may exceed it by a few standard errors, order (1/N)**0.5. Where a slot has one filler, it
+    also bounds the mean over items of each item's own F1, at most the mean of the probabilities.
 
-    Not bounded here: what is decided by more than one slot, and what late fusion can reach.
+    Not bounded here: texts that the grammar's parser does not read, and what late fusion reaches.
     """
     slots = split.references["caption"].slots or ()
     items = len(split)
     visible = np.asarray(split.groups["visible"], dtype=np.float64)
     held_out = np.asarray(split.groups["held_out"], dtype=bool)
-    count = np.array([facts_of_slots(planted).number for planted in slots])
-    # E[1/v | c] if a half of the scenes hides an object, the most there can be.
-    inverse = np.array([0.0, 0.0, 1 / 2, (1 / 3 + 1 / 2) / 2, (1 / 4 + 1 / 3) / 2, 1 / 4])[count]
-    colour = np.where(held_out, 1 / 6, 1 / 15)
-    attributes = np.stack([np.full(items, 1 / 6)] * 2 + [colour] * 2)
     occluded = np.asarray(split.groups["occluded"], dtype=bool)
-    return {
-        "emitter_f1": {
-            "image": best_f1(1 / visible, items),
-            "audio": best_f1(np.where(held_out, inverse / 6, 1 / 30), items),
-        },
-        "sound_f1": {"image": best_f1(np.full(items, 1 / len(SOUNDS)), items)},
-        "count_f1": {"image": best_f1(np.where(occluded, 1 / 2, 1.0), items)},
-        "object_f1": {"audio": best_f1(np.full((2, items), 1 / 3), 2 * items)},
-        "attribute_f1": {"audio": best_f1(attributes, 4 * items)},
-        "relation_f1": {"audio": best_f1(np.where(count <= 3, 1 / 60, 1 / 30), items)},
+    count = np.array([facts_of_slots(planted).number for planted in slots])
+    # E[1/v | c] if half of the scenes hide an object, the most there can be.
+    inverse = np.array([0.0, 0.0, 1 / 2, (1 / 3 + 1 / 2) / 2, (1 / 4 + 1 / 3) / 2, 1 / 4])[count]
+    certain = np.ones(items)
+    colour = np.where(held_out, 1 / 6, 1 / 15)
+    # Kind -> chances of the fillers that a caption can hold, [fillers, N].
+    image = {
+        "emitter": [1 / visible],
+        "sound": [certain / len(SOUNDS)],
+        "count": [np.where(occluded, 1 / 2, 1.0)],
     }
+    audio = {
+        "emitter": [np.where(held_out, inverse / 6, 1 / 30)],
+        "object": [certain / 3] * 2,
+        "attribute": [certain / 6] * 2 + [colour] * 2,
+        "relation": [np.where(count <= 3, 1 / 60, 1 / 30)],
+    }
+    found: dict[str, dict[str, float]] = {}
+    for modality, chances in (("image", image), ("audio", audio)):
+        for kind, rows in chances.items():
+            level = best_f1(np.array(rows), len(rows) * items)
+            found.setdefault(f"{kind}_f1", {})[modality] = level
+        known = [certain] * (_FILLERS - sum(map(len, chances.values())))
+        every = np.array([*known, *(row for rows in chances.values() for row in rows)])
+        found.setdefault("slot_f1", {})[modality] = best_f1(every, _FILLERS * items)
+    return found
 
 
 def best_f1(probabilities: NDArray[np.float64], truths: int) -> float:

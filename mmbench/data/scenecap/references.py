@@ -7,8 +7,9 @@ from typing import Any, Generic, TypeAlias, TypeVar, overload
 
 from numpy.typing import NDArray
 
-from mmbench.data.scenecap.grammar import SPECIALS, Facts, vocabulary
+from mmbench.data.scenecap.grammar import Facts, vocabulary
 from mmbench.data.scenecap.parser import parse, slots_of
+from mmbench.text import SPECIALS
 from mmbench.types import TextReferences
 
 Array: TypeAlias = NDArray[Any]

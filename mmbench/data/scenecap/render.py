@@ -16,7 +16,7 @@ from mmbench.data.scenecap.world import GRID, MOST, SHAPES, SIZES, Ints, Scenes
 #: Pixels of a cell's side.
 CELL = 12
 #: Channels, height, width.
-IMAGE_SHAPE = (3, GRID * CELL, GRID * CELL)
+SHAPE = (3, GRID * CELL, GRID * CELL)
 #: Diameter of each size in pixels.
 DIAMETERS = (7, 10)
 #: Red, green, blue of each colour, in the order of `world.COLOURS`.
@@ -69,7 +69,7 @@ def _inside(shape: str, x: Ints, y: Ints, r: int) -> NDArray[np.bool_]:
     if shape == "cross":
         arm = 3 * np.minimum(np.abs(x), np.abs(y)) <= r
         return arm & (np.maximum(np.abs(x), np.abs(y)) <= r)
-    return 10 * np.maximum(np.abs(x), np.abs(y)) <= 9 * r  # square, a little less than the circle
+    return np.maximum(np.abs(x), np.abs(y)) <= r  # square
 
 
 def render(
@@ -100,9 +100,9 @@ def _ground(draws: Ints) -> NDArray[np.int16]:
     """Return a light ground with a tint and a slope, [N, 3, 48, 48]."""
     tint = 205 + (draws[:, :3] * 36 >> 16)  # 205..240
     slope = (draws[:, 3:5] * 25 >> 16) - 12  # levels over half the image
-    along = 2 * np.arange(IMAGE_SHAPE[1]) - IMAGE_SHAPE[1] + 1
+    along = 2 * np.arange(SHAPE[1]) - SHAPE[1] + 1
     tilt = slope[:, :1, None] * along[None, :, None] + slope[:, 1:, None] * along[None, None, :]
-    ground = tint[:, :, None, None] + (tilt // IMAGE_SHAPE[1])[:, None]
+    ground = tint[:, :, None, None] + (tilt // SHAPE[1])[:, None]
     return np.asarray(ground, dtype=np.int16)
 
 

@@ -14,13 +14,16 @@ from mmbench.data.scenecap.noise import byte_noise
 from mmbench.data.scenecap.world import SOUNDS, Ints, Scenes
 
 #: Channels (left, right), frames, mel bands.
-AUDIO_SHAPE = (2, 16, 24)
+SHAPE = (2, 16, 24)
+#: Random integers that a spectrogram needs beside its noise: onset and loudness.
+DRAWS = 2
 #: Frames from one beep to the next: two that sound, one that is silent.
 PERIOD = 3
 #: Level of silence.
 FLOOR = 40
-#: How much the left channel is attenuated by the emitter's column; the right one mirrors it.
-ATTENUATION = (0, 22, 44, 66)
+#: How much the left channel is attenuated by the emitter's column; the right one mirrors it. The
+#: steps are wide because the direction has to be found by gradient descent without being named.
+ATTENUATION = (0, 40, 80, 120)
 #: The first beep begins in one of so many frames.
 ONSETS = 3
 #: Overall loudness varies by so much either way.
@@ -30,7 +33,7 @@ LOUDNESS = 10
 @cache
 def templates() -> NDArray[np.int64]:
     """Return the level above silence of each sound, [8, 3 frames, 24 bands]; 0 is silent."""
-    table = np.zeros((len(SOUNDS), PERIOD, AUDIO_SHAPE[2]), dtype=np.int64)
+    table = np.zeros((len(SOUNDS), PERIOD, SHAPE[2]), dtype=np.int64)
 
     def put(sound: str, frame: int, bands: slice, level: int) -> None:
         table[SOUNDS.index(sound), frame, bands] = level
@@ -57,11 +60,11 @@ def render(
 
     Args:
         scenes: What sounds, how often, from where.
-        draws: [N, 2] integers below 2**16: onset and loudness.
+        draws: [N, DRAWS] integers below 2**16: onset and loudness.
         noise: [N, 2, 16, 24] random bytes.
         amplitude: Noise of at most so many levels either way.
     """
-    frame = np.arange(AUDIO_SHAPE[1])[None, :] - (draws[:, :1] * ONSETS >> 16)  # [N, 16]
+    frame = np.arange(SHAPE[1])[None, :] - (draws[:, :1] * ONSETS >> 16)  # [N, 16]
     sounding = (frame >= 0) & (frame < PERIOD * scenes.count[:, None])
     level = templates()[scenes.sound[:, None], frame % PERIOD]  # [N, 16, 24]
     level = np.where(sounding[:, :, None], level, 0)

@@ -29,7 +29,7 @@ class CNN(Encoder):
         self,
         modality: Modality,
         width: int,
-        channels: tuple[int, ...] = (24, 48, 64),
+        channels: tuple[int, ...] = (32, 64, 96),
         grid: int = 8,
     ) -> None:
         super().__init__()

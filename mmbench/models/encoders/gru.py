@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mmbench.models.contract import Encoder
+from mmbench.models.layers import drop
 from mmbench.types import Modality
 
 
@@ -20,10 +21,10 @@ class GRU(Encoder):
 
     kinds = ("text",)
 
-    def __init__(self, modality: Modality, width: int, dropout: float = 0.1) -> None:
+    def __init__(self, modality: Modality, width: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.embed = nn.Embedding(len(modality.vocabulary), width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = drop(dropout)
         self.cell = nn.GRU(width, width // 2, batch_first=True, bidirectional=True)
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:

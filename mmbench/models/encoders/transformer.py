@@ -23,7 +23,7 @@ class Transformer(Encoder):
     kinds = ("text",)
 
     def __init__(
-        self, modality: Modality, width: int, depth: int = 1, dropout: float = 0.1
+        self, modality: Modality, width: int, depth: int = 1, dropout: float = 0.0
     ) -> None:
         super().__init__()
         self.embed = nn.Embedding(len(modality.vocabulary), width)

@@ -23,7 +23,7 @@ class EarlyTokens(Fusion):
     """
 
     def __init__(
-        self, modalities: Sequence[str], width: int, depth: int = 2, dropout: float = 0.1
+        self, modalities: Sequence[str], width: int, depth: int = 2, dropout: float = 0.0
     ) -> None:
         super().__init__()
         self.types = nn.ParameterDict({m: torch.randn(width) * 0.02 for m in modalities})

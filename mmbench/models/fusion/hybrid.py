@@ -34,7 +34,7 @@ class Hybrid(Fusion):
         width: int,
         depth: int = 2,
         own_depth: int = 1,
-        dropout: float = 0.1,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.types = nn.ParameterDict({m: torch.randn(width) * 0.02 for m in modalities})

@@ -27,7 +27,7 @@ class RecurrentHead(TextHead):
     cell_type: type[nn.LSTM] | type[nn.GRU]
     fixed = ("keys", "values", "mask")
 
-    def __init__(self, output: Output, width: int, dropout: float = 0.1, heads: int = 4) -> None:
+    def __init__(self, output: Output, width: int, dropout: float = 0.0, heads: int = 4) -> None:
         super().__init__(output, width, dropout)
         self.cell = self.cell_type(width, width, batch_first=True)
         self.start = nn.Linear(width, width)

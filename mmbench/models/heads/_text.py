@@ -10,9 +10,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmbench.models.contract import Combined, Combiner, Head, HeadOut, present_of
+from mmbench.models.contract import (
+    Combined,
+    Combiner,
+    Head,
+    HeadOut,
+    present_of,
+    split_out,
+    stack,
+)
 from mmbench.models.decoding import beam_search
 from mmbench.text import BOS, EOS, PAD, UNK, Vocabulary
+from mmbench.models.layers import drop
 from mmbench.types import Branch, Output
 
 #: What a head keeps between two words: name -> tensor whose first axis is the hypothesis.
@@ -34,14 +43,14 @@ class TextHead(Head):
     kind = "text"
     shared = True
 
-    def __init__(self, output: Output, width: int, dropout: float = 0.1) -> None:
+    def __init__(self, output: Output, width: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.vocabulary = Vocabulary(output.vocabulary)
         self.limit = output.size
         self.embed = nn.Embedding(len(output.vocabulary), width)
         nn.init.normal_(self.embed.weight, std=width**-0.5)
         self.bias = nn.Parameter(torch.zeros(len(output.vocabulary)))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = drop(dropout)
 
     @abstractmethod
     def teach(self, branch: Branch, words: Tensor) -> Tensor:
@@ -93,28 +102,28 @@ class TextHead(Head):
         beams = int(options["beams"])
         present = present_of(branches).repeat_interleave(beams, dim=0)
 
-        def start() -> list[State]:
-            return [self.begin(branch, beams) for branch in branches]
+        count = len(branches)
+        items = len(branches[0].present)
+        together = stack(branches)
 
-        def step(states: list[State], words: Tensor, at: int) -> tuple[Combined, list[State]]:
-            outs, following = [], []
-            for state in states:
-                hidden, kept = self.advance(state, words, at)
-                outs.append(HeadOut(hidden, self.log_probs(hidden)))
-                following.append(kept)
+        def step(state: State, words: Tensor, at: int) -> tuple[Combined, State]:
+            hidden, following = self.advance(state, words.repeat(count), at)
+            outs = split_out(HeadOut(hidden, self.log_probs(hidden)), count)
             return combiner(outs, present), following
 
-        def reorder(states: list[State], index: Tensor) -> list[State]:
-            return [
-                {name: x if name in self.fixed else x[index] for name, x in state.items()}
-                for state in states
-            ]
+        def reorder(state: State, index: Tensor) -> State:
+            # Hypotheses of branch k lie k * items * beams further down.
+            shift = torch.arange(count, device=index.device)[:, None] * (items * beams)
+            everywhere = (shift + index).flatten()
+            return {
+                name: x if name in self.fixed else x[everywhere] for name, x in state.items()
+            }
 
         found = beam_search(
-            start(),
+            self.begin(together, beams),
             step,
             reorder,
-            items=len(branches[0].present),
+            items=items,
             beams=beams,
             limit=self.limit,
             bos=BOS,

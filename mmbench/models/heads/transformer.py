@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mmbench.models.heads._text import State, TextHead
-from mmbench.models.layers import Attention, FeedForward, Positions
+from mmbench.models.layers import Attention, FeedForward, Positions, drop
 from mmbench.types import Branch, Output
 
 
@@ -21,7 +21,7 @@ class _Layer(nn.Module):
         self.memory_attention = Attention(width, heads)
         self.norm_forward = nn.LayerNorm(width)
         self.forward_part = FeedForward(width, 2 * width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = drop(dropout)
 
     def forward(self, x: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
         normed = self.norm_self(x)
@@ -59,7 +59,7 @@ class Transformer(TextHead):
     """
 
     def __init__(
-        self, output: Output, width: int, dropout: float = 0.1, depth: int = 2, heads: int = 4
+        self, output: Output, width: int, dropout: float = 0.0, depth: int = 2, heads: int = 4
     ) -> None:
         super().__init__(output, width, dropout)
         self.positions = Positions(output.size, width)

@@ -1,0 +1,153 @@
+"""``mmbench describe``: all about one task, model or component. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mmbench.cli import _options
+from mmbench.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from mmbench.spec import ModelSpec, TaskSpec
+
+
+@click.command("describe")
+@click.argument("name")
+@_options.as_json
+@_options.common
+def command(name: str, as_json: bool) -> None:
+    """Describe a task, a model or a component by name, or a TOML by path.
+
+    \b
+    mmbench describe captioning
+    mmbench describe hybrid
+    """
+    from mmbench import catalog, registry
+    from mmbench.spec import read_toml
+
+    from pathlib import Path
+
+    is_task = name in catalog.task_names()
+    if name.endswith(".toml"):
+        is_task = "dataset" in read_toml(Path(name))
+    if is_task:
+        task = catalog.task(name)
+        _options.print_json(_builtins(task)) if as_json else _task(task)
+        return
+    if name.endswith((".toml", ".py")) or _is_model(name):
+        model = catalog.model(name)
+        _options.print_json(_builtins(model)) if as_json else _model(model)
+        return
+    kinds = [kind for kind in registry.KINDS if name in registry.names(kind)]
+    if not kinds:
+        known = catalog.task_names() + catalog.model_names()
+        raise UnknownNameError("task, model or component", name, known, "'mmbench list' shows them")
+    found = {kind: _text(kind, name) for kind in kinds}
+    if as_json:
+        _options.print_json(found)
+        return
+    click.echo("\n\n".join(f"{kind} {name}\n\n{text}" for kind, text in found.items()))
+
+
+def _is_model(name: str) -> bool:
+    from mmbench import catalog
+
+    if name in catalog.model_names():
+        return True
+    tasks = map(catalog.task, catalog.task_names())
+    return any(name in catalog.model_names(task) for task in tasks)
+
+
+def _text(kind: str, name: str) -> str:
+    import ast
+    import inspect
+
+    from mmbench import registry
+
+    if kind == "metric":
+        metric = registry.load(kind, name)
+        direction = "higher is better" if metric.higher_is_better else "lower is better"
+        doc = inspect.getdoc(metric.stats) or metric.summary
+        return f"{doc}\n\nsignature: {metric.signature}; {direction}; bounds {metric.bounds}"
+    if registry.digest(kind, name):
+        return inspect.getdoc(registry.load(kind, name)) or ""
+    tree = ast.parse(registry.source(kind, name).read_text(encoding="utf-8"))
+    docs = [ast.get_docstring(tree)]
+    docs += [
+        ast.get_docstring(node)
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    ]
+    return "\n\n".join(doc for doc in docs if doc)
+
+
+def _builtins(spec: Any) -> Any:
+    import msgspec
+
+    return msgspec.to_builtins(spec)
+
+
+def _task(task: TaskSpec) -> None:
+    click.echo(f"{task.name}@{task.version}: {task.summary}")
+    click.echo(f"dataset     {task.dataset.name} {task.dataset.version}, seed {task.dataset.seed}")
+    for name, value in task.dataset.params.items():
+        click.echo(f"            {name} = {value}")
+    for name, modality in task.modalities.items():
+        click.echo(f"modality    {name}: {modality.kind} {list(modality.shape)}")
+    for name, output in task.outputs.items():
+        click.echo(f"output      {name}: {output.kind}")
+    click.echo("splits      " + ", ".join(f"{name} {n:,}" for name, n in task.splits.items()))
+    click.echo(f"metrics     {task.metrics.main} ranks; also {', '.join(task.metrics.also) or 'none'}")
+    for name, budget in task.budgets.items():
+        mark = " (default)" if name == task.default_budget else ""
+        click.echo(f"budget      {name}{mark}: {budget.items:,} training items, {budget.steps:,} steps")
+    if task.levels:
+        click.echo("\nwhat is possible (the oracle's scores on the test split):")
+        names = list(next(iter(task.levels.values())).alone)
+        header = "".join(f"{name + ' only':>14}" for name in names)
+        click.echo(f"  {'metric':<14}{'floor':>9}{header}{'ceiling':>9}  proven bounds")
+        for metric, level in task.levels.items():
+            alone = "".join(f"{level.alone.get(name, float('nan')):>14.3f}" for name in names)
+            proven = ", ".join(f"{m} only <= {v:.3f}" for m, v in level.bound.items())
+            click.echo(f"  {metric:<14}{level.floor:>9.3f}{alone}{level.ceiling:>9.3f}  {proven}")
+    source = task.source
+    for key in ("paper", "url", "licence"):
+        if getattr(source, key):
+            click.echo(f"{key:<12}{getattr(source, key)}")
+    for row in source.published:
+        scores = ", ".join(f"{name} {value:.3f}" for name, value in row.scores.items())
+        click.echo(f"published   {row.model}: {scores} ({row.source})")
+    click.echo(f"next: mmbench run -t {task.name} -m MODEL")
+
+
+def _model(model: ModelSpec) -> None:
+    click.echo(f"{model.name}: {model.summary}")
+    click.echo(f"family      {model.family}")
+    if model.paper:
+        click.echo(f"paper       {model.paper}")
+    heard = "all of the task's" if model.modalities is None else ", ".join(model.modalities) or "none"
+    click.echo(f"modalities  {heard}")
+    click.echo(f"width       {model.width}")
+    for part, table in (("encoder", model.encoders), ("head", model.heads)):
+        for kind, component in table.items():
+            click.echo(f"{part:<12}{kind}: {_component(component)}")
+    click.echo(f"fusion      {_component(model.fusion)}")
+    click.echo(f"combiner    {_component(model.combiner)}")
+    recipe = model.recipe
+    click.echo(f"recipe      batch {recipe.batch_size}, patience {recipe.patience or 'none'}, "
+               f"{recipe.decoding.beams} beams")
+    for stage in recipe.stages:
+        for objective in stage.objectives:
+            o = objective.optimizer
+            click.echo(
+                f"stage       {stage.name}: {objective.name} on {', '.join(objective.parameters)}, "
+                f"{stage.share:.0%} of the steps, lr {o.lr:g} {o.schedule}, decay {o.weight_decay:g}"
+            )
+    click.echo(f"next: mmbench run -t TASK -m {model.name}")
+
+
+def _component(component: Any) -> str:
+    params = ", ".join(f"{key}={value}" for key, value in component.params.items())
+    return f"{component.name}({params})" if params else component.name

@@ -1,0 +1,87 @@
+"""``mmbench leaderboard``: records as ranked tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mmbench.cli import _options
+from mmbench.cli._options import option
+from mmbench.errors import NotComparableError
+
+
+@click.command("leaderboard")
+@option("-t", "--task", "tasks", multiple=True, help="Only these tasks.")
+@option("-m", "--model", "models", multiple=True, help="Only these models.")
+@option("--budget", default=None, help="Only this budget.")
+@option("--metric", default=None, help="Rank by this metric instead of the task's main one.")
+@option("--split", default="test", show_default=True, help="Which test split, e.g. ood.")
+@option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "markdown", "csv", "json"]),
+    default="text",
+    show_default=True,
+)
+@option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write there, not here.")
+@_options.results
+@_options.as_json
+@_options.common
+def command(
+    tasks: tuple[str, ...],
+    models: tuple[str, ...],
+    budget: str | None,
+    metric: str | None,
+    split: str,
+    form: str,
+    out: Path | None,
+    results: Path,
+    as_json: bool,
+) -> None:
+    """Rank what was run, with intervals over seeds and items.
+
+    \b
+    mmbench leaderboard
+    mmbench leaderboard -t captioning --metric emitter_f1
+    mmbench leaderboard --format markdown --out LEADERBOARD.md
+    """
+    from mmbench import leaderboard, registry, store
+    from mmbench.report import tables
+
+    if metric is not None:
+        registry.load("metric", metric)
+    found, problems = store.scan(results)
+    wanted_tasks, wanted_models = _options.split_names(tasks), _options.split_names(models)
+    chosen = [
+        stored
+        for stored in found
+        if (not wanted_tasks or stored.record.task in wanted_tasks)
+        and (not wanted_models or stored.record.model in wanted_models)
+        and budget in (None, stored.record.budget)
+    ]
+    if not chosen:
+        what = f"none of the {len(found)} records is asked for" if found else "holds no records"
+        more = f"; unreadable: {problems[0]}" if problems else ""
+        raise NotComparableError(f"{results}: {what}{more}; 'mmbench run' makes them")
+    made = leaderboard.boards(chosen, metric, split, problems)
+    form = "json" if as_json else form
+    writers = {
+        "text": tables.text,
+        "markdown": tables.markdown,
+        "csv": tables.comma_separated,
+        "json": leaderboard.to_json,
+    }
+    content = writers[form](made)
+    for problem in problems:
+        click.echo(f"warning: {problem}", err=True)
+    if not made:
+        raise NotComparableError(f"no record was scored with {metric or 'its metric'} on {split!r}")
+    if out is not None:
+        _options.write_text(out, content)
+        click.echo(f"wrote {out}")
+        return
+    click.echo(content.rstrip("\n"))
+    if form == "text":
+        best = chosen[0].record
+        click.echo(f"next: mmbench show {best.task}/{best.model}")

@@ -1,0 +1,126 @@
+"""``mmbench show``: one record, looked at closely. Imports no torch."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mmbench.cli import _options
+from mmbench.cli._options import option
+from mmbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from mmbench.report.transcript import Line
+
+#: Samples that are printed, unless asked otherwise.
+PRINTED = 4
+
+
+@click.command("show")
+@click.argument("record", default="@last")
+@option("--seed", type=click.IntRange(0), default=None, help="Another seed of the same model.")
+@option("--split", default="test", show_default=True, help="Which test split's items, e.g. ood.")
+@option(
+    "--items",
+    type=click.IntRange(1, 90),
+    default=None,
+    help="Samples, in the text and on the figures.  [default: 4 printed, 12 on the sheet]",
+)
+@option(
+    "--figures",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=None,
+    help="Folder of the figures.  [default: 'figures' in the record's folder]",
+)
+@option("--no-figures", is_flag=True, help="Draw nothing.")
+@_options.data
+@_options.results
+@_options.as_json
+@_options.common
+def command(
+    record: str,
+    seed: int | None,
+    split: str,
+    items: int | None,
+    figures: Path | None,
+    no_figures: bool,
+    data: Path | None,
+    results: Path,
+    as_json: bool,
+) -> None:
+    """Show a record: scores, cost, samples, and figures as PNG.
+
+    RECORD is the beginning of a name or identity, a record's folder, or @last.
+
+    \b
+    mmbench show
+    mmbench show captioning/hybrid --seed 2
+    mmbench show captioning/hybrid --split ood --figures pictures
+    """  # noqa: D301 (click needs the backspace itself)
+    from mmbench import store
+    from mmbench.report import figures as drawn
+    from mmbench.report import record as about
+    from mmbench.report import samples, transcript
+
+    stored = store.resolve(results, record)
+    if seed is not None:
+        stored = about.with_seed(stored, seed)
+    found = stored.record
+    task = about.task_of(found)
+    scores = about.scores_of(found, task)
+    if scores and split not in scores:
+        raise UsageError(f"--split {split}: {found.name} has {', '.join(scores)}")
+    seeds = sorted({other.record.seed for other in about.siblings(stored)})
+    answers: samples.Answers | None = None
+    warnings: list[str] = []
+    if scores:
+        answers, warnings = samples.collect(stored, task, split, data)
+    chosen = samples.choose(answers, items or PRINTED) if answers is not None else []
+    content = about.to_dict(stored, task, seeds, answers, chosen) if as_json else {}
+    if not as_json:
+        lines = [*about.header(stored, seeds), f"cost    {about.cost_line(found)}"]
+        lines += [f"again   {found.reproduce}"]
+        for name in scores:
+            lines += ["", *about.score_table(scores[name], task, name)]
+        click.echo("\n".join(lines))
+        if answers is not None:
+            click.echo()
+            _print(transcript.transcript(answers, chosen, _columns()))
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
+    made = {}
+    if not no_figures:
+        made = drawn.draw_all(figures or stored.folder / "figures", found, task, answers, items)
+    if as_json:
+        shown = {name: str(path) for name, path in made.items()}
+        _options.print_json(content | {"figures": shown, "warnings": warnings})
+        return
+    where = "" if results == Path("results") else f" --results {results}"
+    if made:
+        click.echo("\n" + "\n".join(f"figure  {path}" for path in made.values()))
+    click.echo(f"next: {about.next_command(found, where)}")
+
+
+def _columns() -> int:
+    return max(50, min(120, shutil.get_terminal_size((100, 24)).columns))
+
+
+def _print(lines: Sequence[Line]) -> None:
+    """Print with colours on a terminal, plainly elsewhere."""
+    from mmbench.report.transcript import plain
+
+    if not sys.stdout.isatty():
+        click.echo("\n".join(map(plain, lines)))
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    for line in lines:
+        text = Text.assemble(*((piece.text, piece.colour) for piece in line))
+        console.print(text, soft_wrap=True)

@@ -1,0 +1,340 @@
+"""Records -> ranked tables, with intervals over seeds and items.
+
+A board holds what can be compared: one task at one digest and budget, one metric at one signature.
+Whatever differs stands on another board. Runs that diverged, leaked or were limited are listed
+below it and never ranked. The same records give the same bytes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from mmbench import registry, store
+from mmbench.errors import MmbenchError, NotComparableError
+from mmbench.score import Score, combine, difference
+from mmbench.spec import TaskSpec
+from mmbench.stats.holm import holm
+from mmbench.types import Floats
+
+#: Pairs of models whose Holm-corrected p-value lies below count as different.
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model on a board.
+
+    Attributes:
+        model: Its name; ``name#digest`` where two definitions share a name.
+        rank: First and last place that the pairwise tests leave open.
+        main: The score that ranks.
+        also: The other metrics.
+        headroom: Share of the way from the task's floor to its ceiling; None where unknown.
+        seeds: How many.
+        parameters: Trainable.
+        train_seconds: Mean over seeds.
+        device: What it ran on.
+        external: A published row: no interval, not ranked.
+    """
+
+    model: str
+    rank: tuple[int, int] | None
+    main: Score | None
+    value: float
+    also: Mapping[str, Score | float | None]
+    headroom: float | None
+    seeds: int
+    parameters: int | None
+    train_seconds: float | None
+    device: str
+    external: str = ""
+
+
+@dataclass(frozen=True)
+class Board:
+    """One table.
+
+    Attributes:
+        task: ``task@version``.
+        budget: The budget.
+        metric: The metric that ranks.
+        split: The split that was scored.
+        floor: The task's floor on that metric, and its ceiling.
+        rows: Best first.
+        scope: What the intervals speak about, in words.
+        listed: Runs that are not ranked, and why.
+    """
+
+    task: str
+    budget: str
+    metric: str
+    split: str
+    higher_is_better: bool
+    floor: float | None
+    ceiling: float | None
+    also: tuple[str, ...]
+    rows: tuple[Row, ...]
+    scope: str
+    listed: tuple[str, ...] = ()
+
+
+@dataclass
+class _Group:
+    """The seeds of one model on one board."""
+
+    name: str
+    members: list[store.Stored] = field(default_factory=list)
+    items: list[store.Items] = field(default_factory=list)
+
+
+def boards(
+    records: Iterable[store.Stored],
+    metric: str | None = None,
+    split: str = "test",
+    problems: list[str] | None = None,
+) -> list[Board]:
+    """Make a board for every task digest and budget among the records.
+
+    Args:
+        records: As `store.scan` returns them.
+        metric: Rank by this one instead of each task's main metric.
+        split: Which test split.
+        problems: Takes what had to be left out, one line each.
+    """
+    problems = [] if problems is None else problems
+    tables: dict[tuple[str, int, str, str], list[store.Stored]] = {}
+    for stored in records:
+        r = stored.record
+        tables.setdefault((r.task, r.task_version, r.budget, r.task_digest), []).append(stored)
+    made = [_board(group, metric, split, problems) for _, group in sorted(tables.items())]
+    return [board for board in made if board is not None]
+
+
+def aggregate(members: Sequence[store.Stored], metric: str, split: str = "test") -> Score:
+    """Return the score of one model over its seeds, from their stored item statistics."""
+    items = [store.read_items(member)[split] for member in members]
+    return combine(metric, [_rows(i, metric) for i in items], items[0].clusters)
+
+
+def _board(
+    members: Sequence[store.Stored], metric: str | None, split: str, problems: list[str]
+) -> Board | None:
+    first = members[0].record
+    task = _task(first)
+    main = metric or task.metrics.main
+    listed = tuple(_why_not(s.record) for s in members if not _rankable(s.record, split, main))
+    groups = _groups([s for s in members if _rankable(s.record, split, main)], split, problems)
+    groups = _same_signature(groups, main, split, problems)
+    if not groups and not listed:
+        return None
+    also = tuple(name for name in task.metrics.names if name != main)
+    level = task.levels.get(main)
+    rows = [_row(group, main, also, split, level) for group in groups]
+    places = _places(groups, main, [row.main for row in rows if row.main is not None])
+    rows = [_placed(row, place) for row, place in zip(rows, places, strict=True)]
+    better = groups[0].members[0].record.scores[split][main].higher_is_better if groups else True
+    rows += [_external(p, main, also) for p in task.source.published if split == "test" and main in p.scores]
+    rows.sort(key=lambda row: (-row.value if better else row.value, row.model))
+    return Board(
+        task=f"{first.task}@{first.task_version}",
+        budget=first.budget,
+        metric=main,
+        split=split,
+        higher_is_better=better,
+        floor=level.floor if level and split == "test" else None,
+        ceiling=level.ceiling if level and split == "test" else None,
+        also=also,
+        rows=tuple(rows),
+        scope=_scope(rows, groups),
+        listed=listed,
+    )
+
+
+def _rankable(record: store.Record, split: str, metric: str) -> bool:
+    there = metric in record.scores.get(split, {})
+    return record.status == "finished" and record.ranked and there
+
+
+def _why_not(record: store.Record) -> str:
+    if record.status != "finished":
+        return f"{record.name}: {record.status}: {record.reason}"
+    if not record.ranked:
+        return f"{record.name}: test items were limited"
+    return f"{record.name}: not scored with this metric on this split"
+
+
+def _groups(
+    members: Sequence[store.Stored], split: str, problems: list[str]
+) -> list[_Group]:
+    """Put the seeds of a model together; other definitions under its name stand apart."""
+    digests: dict[str, set[tuple[str, ...]]] = {}
+    for stored in members:
+        digests.setdefault(stored.record.model, set()).add(_definition(stored.record))
+    found: dict[str, _Group] = {}
+    ids: list[str] | None = None
+    for stored in members:
+        record = stored.record
+        name = record.model
+        if len(digests[name]) > 1:
+            name = f"{name}#{record.model_digest[:4]} {_definition(record)[1]}"
+        group = found.setdefault(name, _Group(name))
+        if any(m.record.seed == record.seed for m in group.members):
+            problems.append(f"{record.name}: seed {record.seed} is there twice: the first counts")
+            continue
+        try:
+            items = store.read_items(stored)[split]
+        except MmbenchError as error:
+            problems.append(str(error))
+            continue
+        if ids is None:
+            ids = items.ids
+        elif items.ids != ids:
+            problems.append(f"{record.name}: was tested on other items: left out")
+            continue
+        group.members.append(stored)
+        group.items.append(items)
+    return [group for group in found.values() if group.members]
+
+
+def _definition(record: store.Record) -> tuple[str, ...]:
+    plugins = json.dumps(record.provenance.get("plugins", {}), sort_keys=True)
+    return (record.model_digest, str(record.provenance.get("device", "")), plugins)
+
+
+def _same_signature(
+    groups: Sequence[_Group], metric: str, split: str, problems: list[str]
+) -> list[_Group]:
+    """Keep the groups with the most frequent signature; name those that are left out."""
+    by_signature: dict[str, list[_Group]] = {}
+    for group in groups:
+        signature = group.members[0].record.scores[split][metric].signature
+        by_signature.setdefault(signature, []).append(group)
+    if len(by_signature) <= 1:
+        return list(groups)
+    kept = max(by_signature, key=lambda s: (len(by_signature[s]), s))
+    for signature, others in by_signature.items():
+        if signature != kept:
+            names = ", ".join(group.name for group in others)
+            problems.append(f"{names}: scored as {signature!r}, the board as {kept!r}: left out")
+    return by_signature[kept]
+
+
+def _rows(items: store.Items, metric: str) -> Floats:
+    """Return the rows of the metric's family."""
+    family = registry.load("metric", metric).family
+    if family not in items.families:
+        raise NotComparableError(f"the records hold no item statistics for {metric!r}")
+    rows: Floats = items.families[family][1]
+    return rows
+
+
+def _score(group: _Group, metric: str) -> Score:
+    return combine(metric, [_rows(i, metric) for i in group.items], group.items[0].clusters)
+
+
+def _row(
+    group: _Group, main: str, also: Sequence[str], split: str, level: Any
+) -> Row:
+    got = _score(group, main)
+    others: dict[str, Score | float | None] = {}
+    for name in also:
+        there = all(name in m.record.scores[split] for m in group.members)
+        others[name] = _score(group, name) if there else None
+    costs = [m.record.cost for m in group.members]
+    seconds = [float(c["train_seconds"]) for c in costs if "train_seconds" in c]
+    headroom = None
+    if level is not None and split == "test" and level.ceiling != level.floor:
+        headroom = (got.value - level.floor) / (level.ceiling - level.floor)
+    return Row(
+        model=group.name,
+        rank=None,
+        main=got,
+        value=got.value,
+        also=others,
+        headroom=headroom,
+        seeds=len(group.members),
+        parameters=costs[0].get("parameters"),
+        train_seconds=sum(seconds) / len(seconds) if seconds else None,
+        device=str(group.members[0].record.provenance.get("device", "")),
+    )
+
+
+def _placed(row: Row, place: tuple[int, int]) -> Row:
+    return Row(**{**{k: getattr(row, k) for k in Row.__dataclass_fields__}, "rank": place})
+
+
+def _places(
+    groups: Sequence[_Group], metric: str, scores: Sequence[Score]
+) -> list[tuple[int, int]]:
+    """Return first and last possible place of each model.
+
+    All pairs are tested, Holm-corrected together; a model stands behind those that are
+    significantly better and before those that are significantly worse (Mogstad, Romano, Shaikh
+    and Wilhelm 2024, doi:10.1093/restud/rdad006, by inverting simultaneous pairwise tests).
+    """
+    stats = [[_rows(items, metric) for items in group.items] for group in groups]
+    pairs = list(itertools.combinations(range(len(groups)), 2))
+    clusters = groups[0].items[0].clusters if groups else None
+    found = [difference(metric, stats[a], stats[b], clusters) for a, b in pairs]
+    corrected = holm([interval.p_value() for interval in found])
+    above, below = [0] * len(groups), [0] * len(groups)
+    for (a, b), interval, p in zip(pairs, found, corrected, strict=True):
+        if p >= ALPHA:
+            continue
+        first_wins = (interval.value > 0) == scores[a].higher_is_better
+        winner, loser = (a, b) if first_wins else (b, a)
+        above[loser] += 1
+        below[winner] += 1
+    count = len(groups)
+    return [(1 + above[i], count - below[i]) for i in range(count)]
+
+
+def _external(published: Any, main: str, also: Sequence[str]) -> Row:
+    return Row(
+        model=published.model,
+        rank=None,
+        main=None,
+        value=published.scores[main],
+        also={name: published.scores.get(name) for name in also},
+        headroom=None,
+        seeds=0,
+        parameters=None,
+        train_seconds=None,
+        device="",
+        external=published.source,
+    )
+
+
+def _scope(rows: Sequence[Row], groups: Sequence[_Group]) -> str:
+    if not groups:
+        return ""
+    seeds = sorted({row.seeds for row in rows if row.seeds})
+    items = next(row.main.n for row in rows if row.main is not None)
+    if seeds == [1]:
+        return f"95 % intervals over {items:,} items, for these weights: one seed"
+    span = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    return f"95 % intervals over {span} seeds x {items:,} items; one training set"
+
+
+def _task(record: store.Record) -> TaskSpec:
+    """Return the task as it stands now if its digest is the record's, else as it stood then."""
+    import msgspec
+
+    from mmbench import catalog
+
+    try:
+        now = catalog.task(record.task)
+        if record.budget in now.budgets and now.digest(record.budget) == record.task_digest:
+            return now
+    except MmbenchError:
+        pass
+    return msgspec.convert(record.definition["task"], TaskSpec)
+
+
+def to_json(made: Sequence[Board]) -> str:
+    """Write boards as JSON."""
+    return json.dumps([asdict(board) for board in made], indent=1, sort_keys=True)

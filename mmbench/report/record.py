@@ -1,0 +1,251 @@
+"""One record as text and as JSON: what it scored, what it cost, how to make it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from mmbench import catalog, store
+from mmbench.errors import MmbenchError, NotComparableError
+from mmbench.report import gate, verdicts
+from mmbench.report.samples import Answers, Sample
+from mmbench.report.tables import bar, number
+from mmbench.spec import LevelSpec, TaskSpec
+from mmbench.store import Record, Stored, StoredScore
+
+
+def task_of(record: Record) -> TaskSpec:
+    """Return the task as it stands now if its digest is the record's, else as it stood then."""
+    try:
+        now = catalog.task(record.task)
+        if record.budget in now.budgets and now.digest(record.budget) == record.task_digest:
+            return now
+    except MmbenchError:
+        pass
+    return msgspec.convert(record.definition["task"], TaskSpec)
+
+
+def level_of(task: TaskSpec, split: str, metric: str) -> LevelSpec | None:
+    """Return what is possible on a metric, where it is known: oracles answer ``test`` alone."""
+    return task.levels.get(metric) if split == "test" else None
+
+
+def headroom(value: float | None, level: LevelSpec | None) -> float | None:
+    """Return the share of the way from floor to ceiling; None where it is not known."""
+    if value is None or level is None or level.ceiling == level.floor:
+        return None
+    return (value - level.floor) / (level.ceiling - level.floor)
+
+
+def scores_of(record: Record, task: TaskSpec) -> dict[str, dict[str, StoredScore]]:
+    """Return the scores in the task's order: ``test`` first, the main metric first."""
+    splits = sorted(record.scores, key=lambda split: (split != "test", split))
+    rank = {name: place for place, name in enumerate(task.metrics.names)}
+    return {
+        split: dict(sorted(record.scores[split].items(), key=lambda s: (rank.get(s[0], 999), s[0])))
+        for split in splits
+    }
+
+
+def siblings(stored: Stored) -> list[Stored]:
+    """Return the records beside this one that differ in nothing but the seed, itself included."""
+    found = []
+    for path in sorted(stored.folder.resolve().parent.glob(f"*/{store.RECORD}")):
+        if path.parent.name.startswith("."):
+            continue
+        try:
+            other = store.read(path.parent)
+        except MmbenchError:
+            continue  # 'mmbench leaderboard' names what is damaged
+        if _kin(other.record) == _kin(stored.record):
+            found.append(other)
+    return sorted(found, key=lambda s: (s.record.seed, s.record.identity))
+
+
+def with_seed(stored: Stored, seed: int) -> Stored:
+    """Return the sibling with that seed.
+
+    Raises:
+        NotComparableError: There is none.
+    """
+    if stored.record.seed == seed:
+        return stored
+    found = siblings(stored)
+    for other in found:
+        if other.record.seed == seed:
+            return other
+    known = ", ".join(str(s) for s in sorted({s.record.seed for s in found}))
+    raise NotComparableError(f"--seed {seed}: {stored.record.name} is there with the seeds {known}")
+
+
+def header(stored: Stored, seeds: Sequence[int]) -> list[str]:
+    """Say what the record is: name, status, task, seed, machine."""
+    record = stored.record
+    came = record.provenance
+    title = f"{record.name}  {record.status}"
+    if record.reason:
+        title += f": {record.reason}"
+    made = [str(came.get("started", "")).replace("T", " ").replace("+00:00", " UTC")]
+    made += [f"on {came['device']}" if came.get("device") else ""]
+    made += [f"{came['threads']} thread{'s' * (came['threads'] != 1)}" if "threads" in came else ""]
+    made += [f"mmbench {came['mmbench']}" if came.get("mmbench") else ""]
+    made += [f"commit {_commit(came['commit'])}" if came.get("commit") else ""]
+    lines = [
+        title,
+        f"model   {record.model}: {record.summary}" if record.summary else "",
+        f"task    {record.task}@{record.task_version}, budget {record.budget}",
+        f"seed    {_seed(record, seeds)}",
+        f"made    {', '.join(part for part in made if part)}",
+    ]
+    if not record.ranked:
+        limit = record.definition.get("limit")
+        lines.append(f"ranked  no: tested on the first {limit} items only")
+    return [line for line in lines if line]
+
+
+def score_table(scores: Mapping[str, StoredScore], task: TaskSpec, split: str) -> list[str]:
+    """Lay out one split's scores with their intervals and what is possible."""
+    items = next(iter(scores.values())).n if scores else 0
+    rows = [["", "metric", "value", "95% interval", "floor", "ceiling", "headroom"]]
+    for name, got in scores.items():
+        level = level_of(task, split, name)
+        part = headroom(got.value, level)
+        rows.append(
+            [
+                "*" if name == task.metrics.main else "",
+                name if got.higher_is_better else f"{name} (lower is better)",
+                _number(got.value),
+                f"[{_number(got.low)}, {_number(got.high)}]" if got.low is not None else "",
+                _number(level.floor) if level else "",
+                _number(level.ceiling) if level else "",
+                f"{bar(part)} {part:.0%}" if part is not None else "",
+            ]
+        )
+    keep = [k for k in range(len(rows[0])) if any(row[k] for row in rows[1:])]
+    widths = {k: max(len(row[k]) for row in rows) for k in keep}
+    lines = [f"{split}, {items:,} items, 95% intervals over items for these weights:"]
+    return lines + ["  ".join(row[k].ljust(widths[k]) for k in keep).rstrip() for row in rows]
+
+
+def cost_line(record: Record) -> str:
+    """Say what the record cost."""
+    cost = record.cost
+    parts = []
+    if "parameters" in cost:
+        parts.append(f"{cost['parameters']:,} parameters")
+    if "train_seconds" in cost:
+        early = ", stopped early" if cost.get("stopped_early") else ""
+        steps = f", {cost['steps']:,} steps{early}" if "steps" in cost else ""
+        best = f", best at {cost['best_step']:,}" if cost.get("best_step") else ""
+        parts.append(f"trained {duration(cost['train_seconds'])}{steps}{best}")
+    if "samples_per_second" in cost:
+        parts.append(f"{cost['samples_per_second']:,.0f} samples/s")
+    if cost.get("test_seconds") and record.scores:
+        parts.append(f"tested {duration(cost['test_seconds'])}")
+    for key, what in (("peak_host_bytes", "memory"), ("peak_device_bytes", "GPU memory")):
+        if key in cost:
+            parts.append(f"peak {what} {cost[key] / 1e9:.2f} GB")
+    return "; ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Write a time span.
+
+    >>> duration(4.25), duration(754), duration(7500)
+    ('4.2 s', '12 min 34 s', '2 h 5 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    if seconds < 3600:
+        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
+
+
+def next_command(record: Record, results: str) -> str:
+    """Return what to do next; `results` is the option that names the results folder, or empty."""
+    if record.status == "diverged":
+        try:
+            stage = record.definition["model"]["recipe"]["stages"][0]
+            rate = stage["objectives"][0]["optimizer"]["lr"] / 2
+        except (KeyError, IndexError, TypeError):
+            return record.reproduce
+        key = "recipe.stages.0.objectives.0.optimizer.lr"
+        return f"{record.reproduce}{results} --set {key}={rate:g}"
+    return f"mmbench leaderboard -t {record.task}{results}"
+
+
+def to_dict(
+    stored: Stored,
+    task: TaskSpec,
+    seeds: Sequence[int],
+    answers: Answers | None,
+    chosen: Sequence[Sample],
+) -> dict[str, Any]:
+    """Return everything that `show` shows, for machines."""
+    record = stored.record
+    content: dict[str, Any] = msgspec.to_builtins(record)
+    for key in ("definition", "files", "checksum", "schema"):
+        content.pop(key)
+    content["scores"] = msgspec.to_builtins(scores_of(record, task))
+    for split, scores in record.scores.items():
+        for name, got in scores.items():
+            level = level_of(task, split, name)
+            content["scores"][split][name] |= {
+                "floor": level.floor if level else None,
+                "ceiling": level.ceiling if level else None,
+                "alone": level.alone if level else {},
+                "headroom": headroom(got.value, level),
+            }
+    return content | {
+        "name": record.name,
+        "folder": str(stored.folder),
+        "main": task.metrics.main,
+        "seeds": list(seeds),
+        "branches": list(answers.branches) if answers is not None else [],
+        "samples": [_sample(answers, sample) for sample in chosen] if answers is not None else [],
+    }
+
+
+def _sample(answers: Answers, sample: Sample) -> dict[str, Any]:
+    return {
+        "id": sample.id,
+        "split": answers.split,
+        "why": sample.why,
+        "score": sample.score,
+        "said": sample.said,
+        "references": list(sample.references),
+        "wrong": verdicts.wrong_facts(answers, sample),
+        "gate": [{"word": v.word, "weights": list(v.weights)} for v in gate.voices(sample)],
+    }
+
+
+def _kin(record: Record) -> tuple[object, ...]:
+    plugins = record.provenance.get("plugins", {})
+    return (
+        *(record.task_digest, record.budget, record.model, record.model_digest),
+        *(str(record.provenance.get("device", "")), sorted(plugins.items()), record.ranked),
+    )
+
+
+def _seed(record: Record, seeds: Sequence[int]) -> str:
+    if len(seeds) < 2:
+        return str(record.seed)
+    listed = ", ".join(str(seed) for seed in seeds)
+    return f"{record.seed}, of {len(seeds)} here ({listed}): 'mmbench leaderboard' combines them"
+
+
+def _commit(commit: str) -> str:
+    digits, plus, changed = commit.partition("+")
+    return f"{digits[:8]}{plus}{changed}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else number(value)
+
+
+def span(got: StoredScore) -> str:
+    """Write a score with its interval: ``0.512 [0.499, 0.525]``."""
+    ends = f" [{_number(got.low)}, {_number(got.high)}]" if got.low is not None else ""
+    return f"{_number(got.value)}{ends}"

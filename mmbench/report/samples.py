@@ -1,0 +1,241 @@
+"""Items to look at: what a record said about them, and what would have been right.
+
+A record keeps predictions; references and inputs are its dataset's. Whatever is not to be had is
+named in one line, and everything else is shown without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmbench import registry, rng, store
+from mmbench.errors import MmbenchError
+from mmbench.spec import TaskSpec
+from mmbench.types import Modality, Slots, Split, TextReferences
+
+#: Facts: pairs of a slot and one of its fillers.
+Facts = frozenset[tuple[str, tuple[str, ...]]]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model said about the N items of a split.
+
+    Attributes:
+        task: The task's name; it chooses which items are shown.
+        split: The split's name.
+        output: The output that was predicted.
+        ids: N names.
+        texts: N predictions.
+        weights: For each prediction its words' weights, K a word; None where nothing is gated.
+        branches: The names of the K weights.
+        metric: The main metric.
+        scores: What each item adds to it (see `item_scores`); None where it is not known.
+        higher_is_better: The metric's direction.
+        data: The items themselves, or None.
+        row: Id -> row of `data`.
+        modalities: What `data` holds.
+    """
+
+    task: str
+    split: str
+    output: str
+    ids: Sequence[str]
+    texts: Sequence[str]
+    weights: Sequence[Sequence[Sequence[float]]] | None = None
+    branches: tuple[str, ...] = ()
+    metric: str = ""
+    scores: Sequence[float] | None = None
+    higher_is_better: bool = True
+    data: Split | None = None
+    row: Mapping[str, int] = field(default_factory=dict)
+    modalities: Mapping[str, Modality] = field(default_factory=dict)
+
+    @property
+    def references(self) -> TextReferences | None:
+        """The references of all items of `data`."""
+        return None if self.data is None else self.data.references.get(self.output)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One item.
+
+    Attributes:
+        id: Its name.
+        why: ``random``, ``worst`` or ``best``.
+        said: The prediction.
+        score: What it adds to the main metric, or None.
+        weights: For each word, and the end mark, one weight a branch; None where nothing is gated.
+        references: What would have been right; empty where it is not known.
+        truth: The item's slots, where its dataset plants them.
+        row: Its row in the data, or None.
+    """
+
+    id: str
+    why: str
+    said: str
+    score: float | None = None
+    weights: Sequence[Sequence[float]] | None = None
+    references: tuple[str, ...] = ()
+    truth: Slots | None = None
+    row: int | None = None
+
+    def label(self, metric: str) -> str:
+        """Say why it is shown, and how it scored: ``random, cider_d 0.57``."""
+        return self.why if self.score is None else f"{self.why}, {scored(metric, self.score)}"
+
+
+def scored(metric: str, score: float) -> str:
+    """Write an item's score.
+
+    >>> scored("cider_d", -0.0004)
+    'cider_d 0.00'
+    """
+    return f"{metric} {round(score, 2) + 0.0:.2f}"
+
+
+def collect(
+    stored: store.Stored, task: TaskSpec, split: str, root: Path | None
+) -> tuple[Answers | None, list[str]]:
+    """Bring together predictions, item scores and data.
+
+    Args:
+        stored: The record.
+        task: What it was measured on.
+        split: One of its test splits.
+        root: Folder of the user's data.
+
+    Returns:
+        The answers, None if the record holds no predictions; and a line for all that is missing.
+    """
+    record = stored.record
+    try:
+        columns = store.read_predictions(stored, split)
+    except MmbenchError as error:
+        return None, [f"no samples, contact sheet and gate: {error}"]
+    output = main_output(task)
+    if not columns["id"] or output not in columns:
+        return None, [f"no samples: the predictions hold nothing for {output!r} on {split!r}"]
+    warnings: list[str] = []
+    weights = columns.get(f"{output}.gate")
+    scores, better = _scores(stored, task, split, columns["id"], warnings)
+    data, modalities = _data(record, task, split, root, warnings)
+    answers = Answers(
+        task=record.task,
+        split=split,
+        output=output,
+        ids=columns["id"],
+        texts=[str(said) for said in columns[output]],
+        weights=weights,
+        branches=_branches(record, columns, weights),
+        metric=task.metrics.main,
+        scores=scores,
+        higher_is_better=better,
+        data=data,
+        row={} if data is None else {name: i for i, name in enumerate(data.ids)},
+        modalities=modalities,
+    )
+    return answers, warnings
+
+
+def choose(answers: Answers, count: int) -> list[Sample]:
+    """Choose items: half at random, then those that scored worst, then the best.
+
+    The random ones are the same for every model on a task, and a longer choice begins with a
+    shorter one's, so that models can be compared by eye. Without item scores, and of three items
+    or fewer, all are random.
+    """
+    total = len(answers.ids)
+    order = rng.permutation(0, "samples", answers.task, answers.split, count=total).tolist()
+    extremes = 0 if answers.scores is None else min(count, total) // 4
+    drawn = order[: min(count, total) - 2 * extremes]
+    chosen = [(item, "random") for item in drawn]
+    if extremes and answers.scores is not None:
+        sign = 1.0 if answers.higher_is_better else -1.0
+        scores = answers.scores
+        # Sorting is stable: those that score alike come in the random order.
+        rest = sorted(order[len(drawn) :], key=lambda item: sign * scores[item])
+        chosen += [(item, "worst") for item in rest[:extremes]]
+        chosen += [(item, "best") for item in reversed(rest[-extremes:])]
+    return [_sample(answers, item, why) for item, why in chosen]
+
+
+def facts(slots: Slots) -> Facts:
+    """Return all fillers with their slots."""
+    return frozenset((slot, filler) for slot, fillers in slots.items() for filler in fillers)
+
+
+def main_output(task: TaskSpec) -> str:
+    """Return the name of the output that the main metric is on."""
+    marked = [name for name, output in task.outputs.items() if output.main]
+    return (marked or list(task.outputs))[0]
+
+
+def _sample(answers: Answers, item: int, why: str) -> Sample:
+    name = answers.ids[item]
+    row = answers.row.get(name)
+    truth = answers.references if row is not None else None
+    return Sample(
+        id=name,
+        why=why,
+        said=answers.texts[item],
+        score=None if answers.scores is None else answers.scores[item],
+        weights=None if answers.weights is None else answers.weights[item],
+        references=() if truth is None or row is None else tuple(truth.texts[row]),
+        truth=None if truth is None or truth.slots is None or row is None else truth.slots[row],
+        row=row,
+    )
+
+
+def _scores(
+    stored: store.Stored, task: TaskSpec, split: str, ids: Sequence[str], warnings: list[str]
+) -> tuple[list[float] | None, bool]:
+    """Return what each item adds to the main metric: a mean's own scores, else pseudo-values."""
+    from mmbench.metrics import pseudo_values
+
+    try:
+        metric = registry.load("metric", task.metrics.main)
+        items = store.read_items(stored)[split]
+        values = pseudo_values(metric, items.families[metric.family][1])
+    except (MmbenchError, KeyError) as error:
+        why = error if isinstance(error, MmbenchError) else f"none for {task.metrics.main!r}"
+        warnings.append(f"no item scores, so all samples are random: {why}")
+        return None, True
+    by_id = dict(zip(items.ids, values.tolist(), strict=True))
+    return [by_id[name] for name in ids], metric.higher_is_better
+
+
+def _data(
+    record: store.Record, task: TaskSpec, split: str, root: Path | None, warnings: list[str]
+) -> tuple[Split | None, Mapping[str, Modality]]:
+    """Return the split's items, if the data are to be had and are those of the record."""
+    from mmbench.data import _load
+
+    lacking = "no references and no contact sheet"
+    try:
+        dataset = _load.load(task, root)
+    except MmbenchError as error:
+        warnings.append(f"{lacking}: {error}")
+        return None, {}
+    told = record.data.get("fingerprint", "")
+    if dataset.fingerprint != told:
+        warnings.append(
+            f"{lacking}: the data here are not those of the record (fingerprint "
+            f"{dataset.fingerprint[:8]}, the record has {told[:8] or 'none'})"
+        )
+        return None, {}
+    return dataset.splits[split], dataset.signature.modalities
+
+
+def _branches(
+    record: store.Record, columns: Mapping[str, Sequence[Any]], weights: Any
+) -> tuple[str, ...]:
+    """Return the names of the weights, as the predictions tell them; numbers where they do not."""
+    count = next((len(word) for item in weights or () for word in item), 0)
+    told = columns.get("branches") or [record.definition.get("branches") or ()]
+    names = tuple(str(name) for name in told[0])
+    return names if len(names) == count else tuple(f"#{k + 1}" for k in range(count))

@@ -1,0 +1,242 @@
+"""The contact sheet: items as a person sees and hears them, and what the model said about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from mmbench.report import colours
+from mmbench.report.canvas import Page, Placed, Style, Word, lay, shorten, width
+from mmbench.report.samples import Answers, Sample, scored
+from mmbench.report.verdicts import swap_words, verdicts
+from mmbench.types import Modality, Ragged
+
+#: Cells side by side, pixels of a cell and between cells.
+COLUMNS, _CELL, _GAP, _MARGIN = 3, 400, 32, 30
+#: Pixels of an image's side, and of what is drawn beside it.
+_IMAGE, _BESIDE = 192, 196
+#: An image of fewer pixels a side is shown as the squares that it consists of.
+_SQUARES = 56
+_TITLE, _HEAD = Style(12.0, bold=True), Style(10.5, bold=True)
+_ID, _SMALL = Style(8.5, bold=True), Style(8.0, colours.FAINT)
+_SAID, _LABEL = Style(9.0), 38
+
+_TITLES = {
+    "random": "drawn at random",
+    "worst": "worst of the others by {metric}",
+    "best": "best of the others by {metric}",
+}
+
+
+class Cell(NamedTuple):
+    """One item, laid out: its lines are broken, so its height is known."""
+
+    sample: Sample
+    said: list[list[Placed]]
+    references: list[list[list[Placed]]]
+    high: float
+
+
+#: Draws one modality of an item at (x, y); it may use `_IMAGE` pixels of height.
+Drawing = tuple[int, Callable[[Page, float, float], None]]
+
+
+def figure(answers: Answers, samples: Sequence[Sample], title: str) -> Any:
+    """Draw items in a grid, in groups: drawn at random, worst, best.
+
+    Args:
+        answers: Where the samples are from; ``answers.data`` must be there.
+        samples: The items, as `samples.choose` gives them.
+        title: Names the record.
+    """
+    judged = answers.references is not None and answers.references.parse is not None
+    swaps = swap_words(answers.references) if judged and answers.references is not None else []
+    groups = [
+        (why, [cell(answers, sample, swaps) for sample in group])
+        for why, group in groupby(samples, key=lambda sample: sample.why)
+    ]
+    rows = [(why, _rows(cells)) for why, cells in groups]
+    high = 84 + sum(44 + sum(_high(row) for row in part) for _, part in rows)
+    page = Page(2 * _MARGIN + COLUMNS * _CELL + (COLUMNS - 1) * _GAP, round(high))
+    page.write(
+        _MARGIN, 16, f"{title}: what it said about {len(samples)} items of {answers.split}", _TITLE
+    )
+    page.write_lines(_MARGIN, 46, [_legend(judged)])
+    y = 84.0
+    for why, part in rows:
+        page.write(_MARGIN, y, _TITLES[why].format(metric=answers.metric), _HEAD)
+        y += 32
+        for row in part:
+            for column, each in enumerate(row):
+                _draw(page, answers, each, _MARGIN + column * (_CELL + _GAP), y)
+            y += _high(row)
+        y += 12
+    return page.figure
+
+
+def cell(answers: Answers, sample: Sample, swaps: Sequence[str]) -> Cell:
+    """Break an item's texts into lines."""
+    room = _CELL - _LABEL
+    said = lay(said_words(answers, sample, swaps), room, 6)
+    few = sample.references[:2]
+    references = [
+        lay([Word(w, Style(9.0, colours.FAINT)) for w in text.split()], room, 3) for text in few
+    ]
+    lines = [line for text in (said, *references) for line in text]
+    text = sum(max(place.word.style.line for place in line) for line in lines)
+    return Cell(sample, said, references, 26 + _band(answers, sample) + text + 6 * len(few) + 30)
+
+
+def said_words(answers: Answers, sample: Sample, swaps: Sequence[str]) -> list[Word]:
+    """Return the predicted words, coloured by whether what they state holds."""
+    words = sample.said.split()
+    if not words:
+        return [Word("(nothing)", Style(9.0, colours.FAINT))]
+    references = answers.references
+    if references is None or references.parse is None or sample.truth is None:
+        return [Word(word, _SAID) for word in words]
+    looks = {
+        True: Style(9.0, colours.RIGHT, bold=True),
+        False: Style(9.0, colours.WRONG, bold=True),
+        None: _SAID,
+    }
+    judged = verdicts(sample.said, sample.truth, references.parse, swaps)
+    return [Word(w, looks[v], v is False) for w, v in zip(words, judged, strict=True)]
+
+
+def drawings(answers: Answers, sample: Sample) -> list[Drawing]:
+    """Return how to draw each modality of an item, and how wide that is."""
+    found: list[Drawing] = []
+    assert answers.data is not None
+    assert sample.row is not None
+    for name, modality in answers.modalities.items():
+        values, row = answers.data.inputs[name], sample.row
+        there = answers.data.present.get(name)
+        item = (
+            values.values[row, : values.lengths[row]] if isinstance(values, Ragged) else values[row]
+        )
+        if there is not None and not there[row]:
+            found.append((_BESIDE, _absent(name)))
+        elif modality.kind in _DRAW:
+            found.append(_DRAW[modality.kind](name, modality, item))
+        else:
+            found.append((_BESIDE, _note(f"{name}: {modality.kind}, not drawn")))
+    return found
+
+
+def _rows(cells: Sequence[Cell]) -> list[list[Cell]]:
+    return [list(cells[k : k + COLUMNS]) for k in range(0, len(cells), COLUMNS)]
+
+
+def _high(row: Sequence[Cell]) -> float:
+    return max(each.high for each in row)
+
+
+def _band(answers: Answers, sample: Sample) -> int:
+    """Return the height that an item's modalities take: a row of them, or more."""
+    return (1 + max(row for row, _, _ in _places(drawings(answers, sample)))) * (_IMAGE + 10)
+
+
+def _places(drawn: Sequence[Drawing]) -> list[tuple[int, int, Drawing]]:
+    """Put drawings side by side, as many as fit into a cell: (row, x, drawing)."""
+    places, row, x = [], 0, 0
+    for drawing in drawn:
+        if x and x + drawing[0] > _CELL:
+            row, x = row + 1, 0
+        places.append((row, x, drawing))
+        x += drawing[0] + 12
+    return places
+
+
+def _draw(page: Page, answers: Answers, each: Cell, x: float, y: float) -> None:
+    sample = each.sample
+    score = "" if sample.score is None else scored(answers.metric, sample.score)
+    name = shorten(sample.id, _ID, _CELL - width(score, _SMALL) - 16)
+    page.write(x, y, name, _ID)
+    page.write(x + width(name, _ID) + 10, y + 1, score, _SMALL)
+    y += 24
+    for row, left, (_, draw) in _places(drawings(answers, sample)):
+        draw(page, x + left, y + row * (_IMAGE + 10))
+    y += _band(answers, sample)
+    page.write(x, y + 1, "said", _SMALL)
+    y = page.write_lines(x + _LABEL, y, each.said)
+    for lines in each.references:
+        y += 6
+        page.write(x, y + 1, "true", _SMALL)
+        y = page.write_lines(x + _LABEL, y, lines)
+
+
+def _legend(judged: bool) -> list[Placed]:
+    if not judged:
+        words = [Word("said: the prediction; true: references, two at most", _SMALL)]
+    else:
+        words = [
+            Word("In what it said: ", _SMALL),
+            Word("states what holds", Style(8.0, colours.RIGHT, bold=True)),
+            Word("  ", _SMALL),
+            Word("states what does not", Style(8.0, colours.WRONG, bold=True), underlined=True),
+            Word("  states no fact", Style(8.0)),
+        ]
+    return lay(words, 10_000)[0]
+
+
+def _image(name: str, modality: Modality, item: Any) -> Drawing:
+    """Draw [C, H, W] pixels; of other than three channels the first, in grey."""
+    _, high, wide = item.shape
+    pixels = item.transpose(1, 2, 0) if item.shape[0] == 3 else item[0]
+    scale = _IMAGE / max(high, wide)
+    options: dict[str, Any] = {
+        "interpolation": "nearest" if max(high, wide) < _SQUARES else "bicubic"
+    }
+    if pixels.ndim == 2:
+        options |= {"cmap": "gray", "vmin": 0, "vmax": 255}
+
+    def draw(page: Page, x: float, y: float) -> None:
+        page.image(x, y, wide * scale, high * scale, pixels, **options)
+
+    return round(wide * scale), draw
+
+
+def _spectrogram(name: str, modality: Modality, item: Any) -> Drawing:
+    """Draw each channel [T, F] as a heat map, time to the right and pitch upwards."""
+    channels = item.shape[0]
+    names = ("left", "right") if channels == 2 else [f"channel {c + 1}" for c in range(channels)]
+    each = (_IMAGE - 2) / channels
+
+    def draw(page: Page, x: float, y: float) -> None:
+        for k, label in enumerate(names):
+            page.write(x, y + k * each - 1, f"{name}, {label}", _SMALL)
+            page.image(
+                x, y + k * each + 18, _BESIDE, each - 22, item[k].T, origin="lower",
+                interpolation="nearest", cmap="magma", vmin=0, vmax=255,
+            )  # fmt: skip
+
+    return _BESIDE, draw
+
+
+def _text(name: str, modality: Modality, item: Any) -> Drawing:
+    """Write the words [L] of a text; padding left out."""
+    known = modality.vocabulary
+    words = [known[i] if i < len(known) else f"#{i}" for i in item.tolist() if i]
+    return _BESIDE, _note(f"{name}:", words or ["(empty)"])
+
+
+def _absent(name: str) -> Callable[[Page, float, float], None]:
+    return _note(f"{name}:", ["none"])
+
+
+def _note(label: str, words: Sequence[str] = ()) -> Callable[[Page, float, float], None]:
+    def draw(page: Page, x: float, y: float) -> None:
+        page.write_lines(x, y, lay([Word(w, _SMALL) for w in label.split()], _BESIDE, 2))
+        page.write_lines(x, y + 20, lay([Word(w, _SAID) for w in words], _BESIDE, 8))
+
+    return draw
+
+
+#: Kind of modality -> how to draw one item of it.
+_DRAW: dict[str, Callable[[str, Modality, Any], Drawing]] = {
+    "image": _image,
+    "spectrogram": _spectrogram,
+    "text": _text,
+}

@@ -1,0 +1,174 @@
+"""Boards as text, Markdown and CSV. The same board gives the same bytes."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+
+from mmbench.leaderboard import Board, Row
+from mmbench.score import Score
+
+#: Characters of a full headroom bar.
+BAR = 20
+
+
+def text(boards: Sequence[Board]) -> str:
+    """Lay boards out for a terminal."""
+    return "\n\n".join(_text(board) for board in boards)
+
+
+def markdown(boards: Sequence[Board]) -> str:
+    """Lay boards out as Markdown tables."""
+    return "\n\n".join(_markdown(board) for board in boards) + "\n"
+
+
+def comma_separated(boards: Sequence[Board]) -> str:
+    """Lay boards out as one CSV table, a row per model and metric."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        ["task", "budget", "split", "model", "rank_low", "rank_high", "metric", "value", "low",
+         "high", "se", "seeds", "items", "headroom", "parameters", "train_seconds", "device",
+         "signature", "source"]
+    )  # fmt: skip
+    for board in boards:
+        for row in board.rows:
+            scores: dict[str, Score | float | None] = {
+                board.metric: row.main or row.value,
+                **row.also,
+            }
+            for name, got in scores.items():
+                if got is None:
+                    continue
+                writer.writerow(_csv_row(board, row, name, got))
+    return out.getvalue()
+
+
+def bar(share: float | None) -> str:
+    """Draw a share of the headroom, cut off at its ends: ``|#####.....|``."""
+    if share is None:
+        return ""
+    full = round(BAR * min(1.0, max(0.0, share)))
+    return f"|{'#' * full}{'.' * (BAR - full)}|"
+
+
+def number(value: float) -> str:
+    """Write a score with three decimals.
+
+    >>> number(0.12345)
+    '0.123'
+    """
+    return f"{value:.3f}"
+
+
+def span(got: Score) -> str:
+    """Write an interval: ``[0.1, 0.2]``."""
+    return f"[{number(got.low)}, {number(got.high)}]"
+
+
+def rank(row: Row) -> str:
+    """Write a range of places: ``1-2``; ``-`` for a published row."""
+    if row.rank is None:
+        return "-"
+    first, last = row.rank
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def _csv_row(board: Board, row: Row, name: str, got: Score | float) -> list[object]:
+    places: list[object] = list(row.rank) if row.rank is not None else ["", ""]
+    main = name == board.metric
+    tail = [
+        f"{row.headroom:.6g}" if main and row.headroom is not None else "",
+        row.parameters if row.parameters is not None else "",
+        f"{row.train_seconds:.1f}" if row.train_seconds is not None else "",
+        row.device,
+    ]
+    head: list[object] = [board.task, board.budget, board.split, row.model, *places, name]
+    if isinstance(got, Score):
+        numbers: list[object] = [f"{x:.6g}" for x in (got.value, got.low, got.high, got.se)]
+        return [*head, *numbers, got.seeds, got.n, *tail, got.signature, row.external]
+    return [*head, f"{got:.6g}", "", "", "", "", "", *tail, "", row.external]
+
+
+def _title(board: Board) -> str:
+    return " | ".join([board.task, board.split, board.metric, board.budget])
+
+
+def _levels(board: Board) -> str:
+    if board.floor is None or board.ceiling is None:
+        return ""
+    return f"floor {number(board.floor)}, ceiling {number(board.ceiling)} (oracles)"
+
+
+def _text(board: Board) -> str:
+    lines = [_title(board)]
+    if _levels(board):
+        lines.append(_levels(board))
+    header = ["rank", "model", board.metric, "95% interval", "headroom", "seeds", "params", "train"]
+    rows = []
+    for row in board.rows:
+        rows.append(
+            [
+                rank(row),
+                row.model,
+                number(row.value),
+                span(row.main) if row.main is not None else "published",
+                bar(row.headroom),
+                str(row.seeds or ""),
+                f"{row.parameters:,}" if row.parameters is not None else "",
+                f"{row.train_seconds:.0f} s" if row.train_seconds is not None else "",
+            ]
+        )
+    keep = [k for k in range(len(header)) if k != 4 or any(r[4] for r in rows)]
+    table = [[r[k] for k in keep] for r in [header, *rows]]
+    widths = [max(len(r[k]) for r in table) for k in range(len(keep))]
+    lines += ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in table]
+    lines += [f"- {row.model}: {row.external}" for row in board.rows if row.external]
+    if board.scope:
+        lines.append(board.scope + "; ranks: all pairs tested, Holm-corrected at 5 %")
+    lines += [f"not ranked: {line}" for line in board.listed]
+    return "\n".join(lines)
+
+
+def _markdown(board: Board) -> str:
+    names = [board.metric, *board.also]
+    header = ["rank", "model", *names, "headroom", "seeds", "parameters", "train s", "device"]
+    lines = [f"### {_title(board)}", ""]
+    if _levels(board):
+        lines += [_levels(board), ""]
+    lines.append("| " + " | ".join(header) + " |")
+    lines.append("|" + "---|" * len(header))
+    for row in board.rows:
+        first = f"**{number(row.value)}**" + (f" {span(row.main)}" if row.main is not None else "")
+        cells = [rank(row), _escape(row.model), first]
+        cells += [_cell(row.also.get(name)) for name in board.also]
+        cells += [
+            f"{row.headroom:.0%}" if row.headroom is not None else "",
+            str(row.seeds) if row.seeds else "published",
+            f"{row.parameters:,}" if row.parameters is not None else "",
+            f"{row.train_seconds:.0f}" if row.train_seconds is not None else "",
+            _escape(row.device),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    if board.scope:
+        lines += ["", board.scope + "; ranks: all pairs tested, Holm-corrected at 5 %."]
+    lines += [
+        f"\n{_escape(row.model)}: {_escape(row.external)}" for row in board.rows if row.external
+    ]
+    if board.listed:
+        lines += ["", "Not ranked:", *(f"- {_escape(line)}" for line in board.listed)]
+    return "\n".join(lines)
+
+
+def _cell(got: Score | float | None) -> str:
+    """Write one further metric; a missing one stays empty."""
+    if got is None:
+        return ""
+    return number(got.value if isinstance(got, Score) else got)
+
+
+def _escape(text: str) -> str:
+    for sign in ("\\", "|", "<", "`", "*", "[", "]"):
+        text = text.replace(sign, "&lt;" if sign == "<" else f"\\{sign}")
+    return " ".join(text.split())

@@ -1,0 +1,86 @@
+"""Samples as lines for a terminal: what was said, by which branch, and what would be right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from mmbench.report import colours, gate, verdicts
+from mmbench.report.samples import Answers, Sample
+
+_INDENT = 9
+
+
+class Piece(NamedTuple):
+    """A word, and its colour on places that have colours."""
+
+    text: str
+    colour: str = ""
+
+
+Line = list[Piece]
+
+
+def transcript(answers: Answers, samples: Sequence[Sample], columns: int) -> list[Line]:
+    """Write down samples.
+
+    Args:
+        answers: Where they are from.
+        samples: The items.
+        columns: Characters of a line.
+
+    Returns:
+        Lines of pieces; joined by blanks where a piece does not begin with one, see `plain`.
+    """
+    lines: list[Line] = [[Piece(f"samples of {answers.split}:")]]
+    for sample in samples:
+        lines.append([Piece(f"  {sample.id}  {sample.label(answers.metric)}")])
+        lines += _paragraph("said", _said(answers, sample), columns)
+        if sample.references:
+            lines += _paragraph("true", _words(sample.references[0]), columns)
+        for fact in verdicts.wrong_facts(answers, sample) or ():
+            lines += _paragraph("wrong", _words(fact, colours.WRONG), columns)
+    if any(sample.weights for sample in samples) and len(answers.branches) > 1:
+        lines += _paragraph("", _words(gate.legend(answers.branches)), columns, indent=2)
+    return lines
+
+
+def plain(line: Line) -> str:
+    """Return a line without colours."""
+    return "".join(piece.text for piece in line)
+
+
+def _said(answers: Answers, sample: Sample) -> list[Piece]:
+    """Return the predicted words, with the loudest branch behind each where there are several."""
+    if not sample.said.split():
+        return [Piece("(nothing)")]
+    if not sample.weights or len(answers.branches) < 2:
+        return _words(sample.said)
+    paints = list(colours.of_branches(answers.branches).values())
+    return [
+        Piece(voice.word + gate.mark(voice, answers.branches), paints[voice.loudest])
+        for voice in gate.voices(sample)
+        if voice.word is not gate.END
+    ]
+
+
+def _words(text: str, colour: str = "") -> list[Piece]:
+    return [Piece(word, colour) for word in text.split()]
+
+
+def _paragraph(
+    label: str, words: Sequence[Piece], columns: int, indent: int = 4 + _INDENT
+) -> list[Line]:
+    """Break words into lines, `label` before the first and blanks before the others."""
+    lines: list[Line] = []
+    used = columns
+    for piece in words:
+        if used + 1 + len(piece.text) > columns:
+            lead = f"    {label}" if label and not lines else ""
+            lines.append([Piece(lead.ljust(indent))])
+            used = indent - 1
+        else:
+            lines[-1].append(Piece(" "))
+        lines[-1].append(piece)
+        used += 1 + len(piece.text)
+    return lines
