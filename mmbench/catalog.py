@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,18 +38,22 @@ def included() -> list[Path]:
     return list(_included)
 
 
-def task_names() -> list[str]:
-    """Return the names of all tasks, sorted."""
-    return sorted(_shelf("tasks"))
+def task_names(shipped: bool = False) -> list[str]:
+    """Return the names of all tasks, or of the shipped ones only, sorted."""
+    return sorted(_shipped("tasks") if shipped else _shelf("tasks"))
 
 
-def model_names(task: TaskSpec | None = None) -> list[str]:
+def model_names(task: TaskSpec | None = None, shipped: bool = False) -> list[str]:
     """Return the names of all models, sorted; given a task, expanded for its modalities.
 
     Without a task, a model that stands for one per modality is shown as ``{modality}_only``.
+
+    Args:
+        task: For which.
+        shipped: Leave out what the user has included.
     """
     found: list[str] = []
-    for name, path in _shelf("baselines").items():
+    for name, path in (_shipped("baselines") if shipped else _shelf("baselines")).items():
         pattern = _raw_model(path).get("expand")
         if pattern is None:
             found.append(name)
@@ -58,11 +62,6 @@ def model_names(task: TaskSpec | None = None) -> list[str]:
         else:
             found.extend(pattern.replace("{modality}", m) for m in task.modalities)
     return sorted(found)
-
-
-def builtin_model_names(task: TaskSpec) -> list[str]:
-    """Return what ``-m all`` means: every shipped model, expanded for the task."""
-    return model_names(task)
 
 
 def task(name: str) -> TaskSpec:
@@ -77,6 +76,11 @@ def task(name: str) -> TaskSpec:
     if path.stem != found.name:
         raise SpecError(f"{_where(path)}: name = {found.name!r} differs from the file's name")
     return found
+
+
+def task_path(name: str) -> Path:
+    """Return the file of a task."""
+    return _path(name, "task", "tasks")
 
 
 def model(name: str, settings: Sequence[str] = ()) -> ModelSpec:
@@ -105,8 +109,8 @@ def model_summaries() -> list[tuple[str, str, str]]:
     rows = []
     for name, path in _shelf("baselines").items():
         raw = _raw_model(path)
-        rows.append((str(raw.get("expand", name)), str(raw.get("family", "")), str(raw.get("summary", ""))))
-    return sorted(rows)
+        rows.append((raw.get("expand", name), raw.get("family", ""), raw.get("summary", "")))
+    return sorted((str(name), str(family), str(summary)) for name, family, summary in rows)
 
 
 def _model_content(name: str) -> tuple[dict[str, Any], str]:
@@ -138,7 +142,9 @@ def _model_content(name: str) -> tuple[dict[str, Any], str]:
     raw = _raw_model(path)
     if "expand" in raw:
         pattern = raw["expand"]
-        raise SpecError(f"{_where(path)}: stands for one model per modality: name one, as {pattern}")
+        raise SpecError(
+            f"{_where(path)}: stands for one model per modality: name one, as {pattern}"
+        )
     code = path.with_suffix(".py")
     if not name.isidentifier() and code.exists():
         registry.include(code)
@@ -174,7 +180,7 @@ def _raw_model(path: Path) -> dict[str, Any]:
     return dict(_cached_toml(path, path.stat().st_mtime_ns))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _cached_toml(path: Path, changed: int) -> Mapping[str, Any]:
     del changed  # part of the key: an edited file is read again
     return read_toml(path)
@@ -194,13 +200,17 @@ def _path(name: str, kind: str, shelf: str) -> Path:
     return found[name]
 
 
-@lru_cache(maxsize=None)
+def _shipped(shelf: str) -> dict[str, Path]:
+    return {path.stem: path for path in sorted(_folder(shelf).glob("[!_]*.toml"))}
+
+
+@cache
 def _shelf(shelf: str) -> dict[str, Path]:
     """Map names to files: the shipped ones, then those of the user's folders.
 
     An included TOML belongs on this shelf if it has the table that only its kind has.
     """
-    found = {path.stem: path for path in sorted(_folder(shelf).glob("[!_]*.toml"))}
+    found = _shipped(shelf)
     mark = "dataset" if shelf == "tasks" else "family"
     for place in _included:
         for path in sorted(place.glob("[!_]*.toml")) if place.is_dir() else [place]:
@@ -212,7 +222,7 @@ def _shelf(shelf: str) -> dict[str, Path]:
     return found
 
 
-@lru_cache(maxsize=None)
+@cache
 def _folder(shelf: str) -> Path:
     package = Path(__file__).parent
     for folder in (package / "_catalog" / shelf, package.parent / shelf):

@@ -2,38 +2,48 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from mmbench import store
 from mmbench.run import Run
 
 
-def forecast(run: Run) -> float | None:
-    """Return the seconds that a run will take; None where nothing like it has been run.
+class _Past(NamedTuple):
+    """What an earlier run took; whether on the CPU, since no GPU is like another."""
+
+    task: str
+    budget: str
+    on_cpu: bool
+    model: str
+    seconds: float
+
+
+def forecast(runs: Sequence[Run]) -> list[float | None]:
+    """Return the seconds that each run will take; None where nothing like it has been run.
 
     The mean of the same model's earlier runs on this task, budget and device; else of all models'.
     """
-    found = [
-        (model, seconds)
-        for task, budget, device, model, seconds in _history(run.settings.results)
-        if (task, budget, device == "cpu") == (run.task.name, run.budget, run.device == "cpu")
-    ]
-    same = [seconds for model, seconds in found if model == run.model.name]
-    seconds = same or [seconds for _, seconds in found]
-    return sum(seconds) / len(seconds) if seconds else None
+    past = {results: _past(results) for results in {run.settings.results for run in runs}}
+    return [_expect(run, past[run.settings.results]) for run in runs]
 
 
-@lru_cache(maxsize=4)
-def _history(results: Path) -> tuple[tuple[str, str, str, str, float], ...]:
-    records = [stored.record for stored in store.scan(results)[0]]
-    return tuple(
-        (
+def _expect(run: Run, past: Sequence[_Past]) -> float | None:
+    alike = (run.task.name, run.budget, run.device == "cpu")
+    found = [one for one in past if (one.task, one.budget, one.on_cpu) == alike]
+    same = [one for one in found if one.model == run.model.name] or found
+    return sum(one.seconds for one in same) / len(same) if same else None
+
+
+def _past(results: Path) -> list[_Past]:
+    return [
+        _Past(
             r.task,
             r.budget,
-            str(r.provenance.get("device", "")),
+            r.provenance.get("device") == "cpu",
             r.model,
             float(r.cost.get("train_seconds", 0.0)) + float(r.cost.get("test_seconds", 0.0)),
         )
-        for r in records
-    )
+        for r in (stored.record for stored in store.scan(results)[0])
+    ]

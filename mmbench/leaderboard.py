@@ -16,7 +16,7 @@ from typing import Any
 from mmbench import registry, store
 from mmbench.errors import MmbenchError, NotComparableError
 from mmbench.score import Score, combine, difference
-from mmbench.spec import TaskSpec
+from mmbench.spec import TaskSpec, digest
 from mmbench.stats.holm import holm
 from mmbench.types import Floats
 
@@ -29,7 +29,7 @@ class Row:
     """One model on a board.
 
     Attributes:
-        model: Its name; ``name#digest`` where two definitions share a name.
+        model: Its name; ``name#digest device`` where two definitions share a name.
         rank: First and last place that the pairwise tests leave open.
         main: The score that ranks.
         also: The other metrics.
@@ -129,15 +129,16 @@ def _board(
     listed = tuple(_why_not(s.record) for s in members if not _rankable(s.record, split, main))
     groups = _groups([s for s in members if _rankable(s.record, split, main)], split, problems)
     groups = _same_signature(groups, main, split, problems)
-    if not groups and not listed:
-        return None
+    if not groups and all(s.record.status == "finished" and s.record.ranked for s in members):
+        return None  # none was scored with this metric on this split
     also = tuple(name for name in task.metrics.names if name != main)
     level = task.levels.get(main)
     rows = [_row(group, main, also, split, level) for group in groups]
     places = _places(groups, main, [row.main for row in rows if row.main is not None])
     rows = [_placed(row, place) for row, place in zip(rows, places, strict=True)]
     better = groups[0].members[0].record.scores[split][main].higher_is_better if groups else True
-    rows += [_external(p, main, also) for p in task.source.published if split == "test" and main in p.scores]
+    published = task.source.published if split == "test" else ()
+    rows += [_external(p, main, also) for p in published if main in p.scores]
     rows.sort(key=lambda row: (-row.value if better else row.value, row.model))
     return Board(
         task=f"{first.task}@{first.task_version}",
@@ -167,9 +168,7 @@ def _why_not(record: store.Record) -> str:
     return f"{record.name}: not scored with this metric on this split"
 
 
-def _groups(
-    members: Sequence[store.Stored], split: str, problems: list[str]
-) -> list[_Group]:
+def _groups(members: Sequence[store.Stored], split: str, problems: list[str]) -> list[_Group]:
     """Put the seeds of a model together; other definitions under its name stand apart."""
     digests: dict[str, set[tuple[str, ...]]] = {}
     for stored in members:
@@ -180,7 +179,7 @@ def _groups(
         record = stored.record
         name = record.model
         if len(digests[name]) > 1:
-            name = f"{name}#{record.model_digest[:4]} {_definition(record)[1]}"
+            name = f"{name}#{digest(_definition(record))[:4]} {_definition(record)[1]}"
         group = found.setdefault(name, _Group(name))
         if any(m.record.seed == record.seed for m in group.members):
             problems.append(f"{record.name}: seed {record.seed} is there twice: the first counts")
@@ -236,9 +235,7 @@ def _score(group: _Group, metric: str) -> Score:
     return combine(metric, [_rows(i, metric) for i in group.items], group.items[0].clusters)
 
 
-def _row(
-    group: _Group, main: str, also: Sequence[str], split: str, level: Any
-) -> Row:
+def _row(group: _Group, main: str, also: Sequence[str], split: str, level: Any) -> Row:
     got = _score(group, main)
     others: dict[str, Score | float | None] = {}
     for name in also:

@@ -35,8 +35,8 @@ def predict(
         progress: Called with (items done, items in all).
 
     Returns:
-        Predictions in the order of the split. The column ``branches`` names what the weights in
-        an ``OUTPUT.gate`` column belong to.
+        Predictions in the order of the split. The column ``branches`` names, for each item, what
+        the weights in an ``OUTPUT.gate`` column belong to.
 
     Raises:
         DataError: The split is empty.
@@ -62,4 +62,5 @@ def predict(
                     table.setdefault(name, []).extend(values)
             if progress is not None:
                 progress(int(index[-1]) + 1, len(feed))
+    columns["branches"] = [list(model.fusion.branches)] * len(feed)
     return Predictions(list(split.ids[: len(feed)]), outputs, columns)

@@ -15,7 +15,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -109,6 +109,14 @@ def included_files() -> list[Path]:
     return list(_included_files)
 
 
+def included_file(kind: str, name: str) -> Path | None:
+    """Return the included file that a component is from; None if it is from no such file."""
+    for path, held in _included_files.items():
+        if (kind, name) in held:
+            return path
+    return None
+
+
 def digest(kind: str, name: str) -> str:
     """Return what pins down a component that is not mmbench's own; empty for those that are.
 
@@ -143,7 +151,7 @@ def _components(module: ModuleType, stem: str) -> dict[tuple[str, str], Any]:
     return found
 
 
-@lru_cache(maxsize=None)
+@cache
 def _builtin(kind: str) -> dict[str, Any]:
     """Map each built-in name to its module's name (metrics: to the metric itself)."""
     package = KINDS[kind]
@@ -166,13 +174,14 @@ def _builtin(kind: str) -> dict[str, Any]:
     return found
 
 
-@lru_cache(maxsize=None)
+@cache
 def _load_builtin(kind: str, name: str) -> Any:
     try:
         module = importlib.import_module(_builtin(kind)[name])
     except ModuleNotFoundError as error:
         if error.name and not error.name.startswith("mmbench"):
-            raise MissingExtraError(f"{error.name}, which the {kind} {name!r} needs,", "train") from None
+            what = f"{error.name}, which the {kind} {name!r} needs,"
+            raise MissingExtraError(what, "train") from None
         raise
     found = _components(module, name)
     if (kind, name) not in found:
@@ -180,7 +189,7 @@ def _load_builtin(kind: str, name: str) -> Any:
     return found[kind, name]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _entry_points(kind: str) -> dict[str, Any]:
     from importlib.metadata import entry_points
 
@@ -207,11 +216,20 @@ def _import_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # the user's code: whatever it raises becomes one line
+    except (Exception, SystemExit) as error:  # the user's code: whatever it raises is one line
         del sys.modules[name]
         line = getattr(error, "lineno", None) or _line_in(error, path)
         raise UsageError(f"{path}:{line}: {type(error).__name__}: {error}") from error
     return module
+
+
+def culprit(error: BaseException) -> str:
+    """Return ``file:line`` of the included file that an error passed through; empty if none."""
+    for path in _included_files:
+        line = _line_in(error, path)
+        if line:
+            return f"{path}:{line}"
+    return ""
 
 
 def _line_in(error: BaseException, path: Path) -> int:

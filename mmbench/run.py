@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,17 +14,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from mmbench import provenance, registry, rng, store
+from mmbench import catalog, provenance, registry, rng, store
 from mmbench.data import _load
-from mmbench.errors import MissingExtraError, UsageError
+from mmbench.errors import MissingExtraError, StoreError, UsageError
 from mmbench.score import Scored, score
 from mmbench.spec import DecodingSpec, LevelSpec, ModelSpec, TaskSpec, digest
-from mmbench.train import Progress, Trained, train
-from mmbench.types import Dataset, Predictions
+from mmbench.text import SPECIALS
+from mmbench.train import Progress, Trained, check_recipe, train
+from mmbench.types import Dataset, Modality, Output, Predictions, Signature, Split
 
 if TYPE_CHECKING:
-    import torch
-
     from mmbench.models.model import Model
 
 #: Standard errors by which a score may exceed a proven bound before it counts as a leak.
@@ -63,6 +63,7 @@ class Run:
     seed: int
     settings: Settings = field(default_factory=Settings)
     named: str = ""  # how the user called the model: a name or a path
+    task_named: str = ""
     overrides: tuple[str, ...] = ()
 
     @cached_property
@@ -106,11 +107,26 @@ class Run:
         return self.settings.results / self.task.name / self.model.name / tail
 
     def finished(self) -> store.Stored | None:
-        """Return the record of this very run, if it is there and whole."""
+        """Return the record of this very run, if it is there.
+
+        Raises:
+            StoreError: It is damaged.
+        """
         if not (self.folder / store.RECORD).exists():
             return None
         found = store.read(self.folder)
         return found if found.record.identity == self.identity else None
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """All metrics to score with, the task's own first."""
+        return tuple(dict.fromkeys((*self.task.metrics.names, *self.settings.metrics)))
+
+    @property
+    def heard(self) -> tuple[str, ...]:
+        """The modalities that the model looks at."""
+        named = self.model.modalities
+        return tuple(self.task.modalities) if named is None else named
 
 
 class Watcher(Progress, Protocol):
@@ -121,6 +137,96 @@ class Watcher(Progress, Protocol):
 
     def items(self, done: int, total: int) -> None:
         """Take note of predicted items."""
+
+
+def check(run: Run) -> None:
+    """Refuse what cannot work, before anything is loaded or trained.
+
+    The model is built for the shapes that the task promises, and thrown away.
+
+    Raises:
+        IncompatibleError: Model and task do not fit.
+        UsageError: A component is unknown, an argument or the recipe is wrong.
+    """
+    torch = import_torch()
+    from mmbench.models.build import build
+
+    with torch.random.fork_rng(devices=[]):
+        model = build(run.model, _promised(run.task))
+    check_recipe(run.model.recipe, model, run.task.splits)
+
+
+def _promised(task: TaskSpec) -> Signature:
+    """Return the signature that a task's TOML promises, with a vocabulary of one word."""
+    words = (*SPECIALS, "word")
+    return Signature(
+        modalities={
+            name: Modality(m.kind, tuple(m.shape), words if m.kind == "text" else ())
+            for name, m in task.modalities.items()
+        },
+        outputs={
+            name: Output(o.kind, 2, words, o.main or len(task.outputs) == 1)
+            for name, o in task.outputs.items()
+        },
+    )
+
+
+def outdated(run: Run, stored: store.Stored) -> bool:
+    """Whether a record lacks a score that is asked for now, or was judged by other levels."""
+    record = stored.record
+    if record.status == "diverged":
+        return False
+    for name in run.metrics:
+        signature = registry.load("metric", name).signature
+        for scores in record.scores.values():
+            if name not in scores or scores[name].signature != signature:
+                return True
+    found = leaks(record.scores["test"], run.task.levels, run.heard)
+    return record.reason != "; ".join(found)
+
+
+def rescore(run: Run, stored: store.Stored, watcher: Watcher) -> store.Stored:
+    """Score what a finished run said with all metrics that are asked for now; train nothing.
+
+    What it was scored with before beside those stays, and so does all else that it left.
+
+    Raises:
+        StoreError: Its predictions are missing, or the data are no longer those it was tested on.
+    """
+    watcher.phase("data")
+    dataset = _load.load(run.task, run.settings.data)
+    record = stored.record
+    if dataset.fingerprint != record.data["fingerprint"]:
+        raise StoreError(f"{stored.folder}: was tested on other data than there are now")
+    watcher.phase("score")
+    told = {split: _told(stored, split, dataset) for split in record.scores}
+    scored = _score_tests(run, dataset, told)
+    scores = {split: record.scores[split] | new for split, new in _scores(scored).items()}
+    found = leaks(scores["test"], run.task.levels, run.heard)
+    before = store.read_items(stored)
+    items = store.items_table(
+        {split: said.ids for split, said in told.items()},
+        {name: {**before[name].families, **new.statistics} for name, new in scored.items()},
+        {split: before[split].clusters for split in told},
+    )
+    now = provenance.collect(_device_name(run.device), run.settings.threads, run.plugins)
+    rescored = {key: now[key] for key in ("mmbench", "commit", "started")}
+    changed = msgspec.structs.replace(
+        record,
+        status="leak" if found else "finished",
+        reason="; ".join(found),
+        definition=record.definition | {"task": msgspec.to_builtins(run.task)},
+        provenance=record.provenance | {"rescored": rescored},
+        scores=scores,
+        reproduce=reproduce(run),
+    )
+    return store.rewrite(stored, changed, items)
+
+
+def _told(stored: store.Stored, split: str, dataset: Dataset) -> Predictions:
+    columns = store.read_predictions(stored, split)
+    outputs = {name: columns[name] for name in dataset.signature.outputs}
+    return Predictions(columns["id"], outputs)
 
 
 def execute(run: Run, watcher: Watcher) -> store.Stored:
@@ -138,9 +244,7 @@ def execute(run: Run, watcher: Watcher) -> store.Stored:
     validate = partial(_validate, run=run, dataset=dataset)
     watcher.phase("train")
     budget = run.task.budgets[run.budget]
-    trained = train(
-        model, dataset.splits, run.model.recipe, budget, run.seed, validate, watcher
-    )
+    trained = train(model, dataset.splits, run.model.recipe, budget, run.seed, validate, watcher)
     told: dict[str, Predictions] = {}
     scored: dict[str, Scored] = {}
     started = time.perf_counter()
@@ -261,35 +365,33 @@ def _predict_tests(
 
 def _score_tests(run: Run, dataset: Dataset, told: Mapping[str, Predictions]) -> dict[str, Scored]:
     output = dataset.signature.main
-    metrics = [*run.task.metrics.names, *run.settings.metrics]
     scored = {}
     for name, said in told.items():
         split = dataset.splits[name]
         count = len(said.ids)
         references = {output: split.references[output].take(range(count))}
-        clusters = None if split.clusters is None else split.clusters[:count]
-        scored[name] = score(said, references, output, metrics, clusters)
+        clusters = _clusters(split, count)
+        scored[name] = score(said, references, output, run.metrics, clusters, split.ids[:count])
     return scored
 
 
-def _items(
-    dataset: Dataset, told: Mapping[str, Predictions], scored: Mapping[str, Scored]
-) -> Any:
+def _items(dataset: Dataset, told: Mapping[str, Predictions], scored: Mapping[str, Scored]) -> Any:
     return store.items_table(
         {name: said.ids for name, said in told.items()},
         {name: result.statistics for name, result in scored.items()},
-        {name: dataset.splits[name].clusters for name in told},
+        {name: _clusters(dataset.splits[name], len(said.ids)) for name, said in told.items()},
     )
+
+
+def _clusters(split: Split, count: int) -> list[Any] | None:
+    return None if split.clusters is None else split.clusters[:count].tolist()
 
 
 def _record(
     run: Run, dataset: Dataset, model: Model, trained: Trained, scored: Mapping[str, Scored]
 ) -> store.Record:
-    scores = {
-        split: {name: _stored(s) for name, s in result.scores.items()}
-        for split, result in scored.items()
-    }
-    found = leaks(scores.get("test", {}), run.task.levels, list(model.encoders))
+    scores = _scores(scored)
+    found = leaks(scores.get("test", {}), run.task.levels, run.heard)
     status = "diverged" if trained.diverged else "leak" if found else "finished"
     settings = run.settings
     return store.Record(
@@ -310,6 +412,7 @@ def _record(
             "task": msgspec.to_builtins(run.task),
             "model": msgspec.to_builtins(run.model),
             "signature": _signature(dataset),
+            "branches": list(model.fusion.branches),
             "limit": settings.limit,
         },
         provenance=provenance.collect(_device_name(run.device), settings.threads, run.plugins),
@@ -318,9 +421,7 @@ def _record(
             "source": _load.source_digest(run.task, settings.data),
         },
         scores=scores,
-        curve=[
-            {"step": p.step, "loss": p.loss, "score": p.score} for p in trained.curve
-        ],
+        curve=[{"step": p.step, "loss": p.loss, "score": p.score} for p in trained.curve],
         cost=_cost(model, trained),
         reproduce=reproduce(run),
     )
@@ -328,14 +429,37 @@ def _record(
 
 def reproduce(run: Run) -> str:
     """Return the command that makes this record again; the user's own paths by file name."""
-    parts = ["mmbench run", f"-t {run.task.name}", f"-m {run.named or run.model.name}"]
-    parts += [f"--seeds {run.seed}-{run.seed}", f"--budget {run.budget}", f"--device {run.device}"]
-    if run.settings.limit is not None:
-        parts.append(f"--limit {run.settings.limit}")
-    if run.settings.data is not None and _load.source_digest(run.task, run.settings.data):
-        parts.append("--data DIR")
-    parts += [f"--set '{setting}'" for setting in run.overrides]
-    return " ".join(parts)
+    named = run.named or run.model.name
+    parts = ["mmbench", "run", "-t", _shown(run.task_named or run.task.name), "-m", _shown(named)]
+    parts += ["--seeds", f"{run.seed}-{run.seed}", "--budget", run.budget, "--device", run.device]
+    settings = run.settings
+    if settings.threads != 1:
+        parts += ["--threads", str(settings.threads)]
+    if settings.limit is not None:
+        parts += ["--limit", str(settings.limit)]
+    if settings.data is not None and _load.source_digest(run.task, settings.data):
+        parts += ["--data", "DIR"]
+    for path in _includes(run, named):
+        parts += ["--include", f"./{path.name}"]
+    for name in settings.metrics:
+        file = registry.included_file("metric", name)
+        parts += ["--metric", f"./{file.name}" if file else name]
+    for setting in run.overrides:
+        parts += ["--set", setting]
+    return shlex.join(parts)
+
+
+def _shown(name: str) -> str:
+    """Show a path by its file's name alone: folders are nobody's business."""
+    return f"./{Path(name).name}" if name.endswith((".toml", ".py")) else name
+
+
+def _includes(run: Run, named: str) -> list[Path]:
+    """Return what the command has to include for the names in it to be known."""
+    files = [registry.included_file(*key.split(" ")) for key in run.plugins]
+    beside = Path(named).resolve().with_suffix(".py")  # comes with the model itself
+    own = dict.fromkeys(file for file in files if file is not None and file != beside)
+    return [*catalog.included(), *own]
 
 
 def _signature(dataset: Dataset) -> dict[str, Any]:
@@ -349,6 +473,13 @@ def _signature(dataset: Dataset) -> dict[str, Any]:
             name: {"kind": o.kind, "size": o.size, "vocabulary": list(o.vocabulary), "main": o.main}
             for name, o in signature.outputs.items()
         },
+    }
+
+
+def _scores(scored: Mapping[str, Scored]) -> dict[str, dict[str, store.StoredScore]]:
+    return {
+        split: {name: _stored(got) for name, got in result.scores.items()}
+        for split, result in scored.items()
     }
 
 

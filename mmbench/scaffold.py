@@ -43,7 +43,7 @@ COMMANDS = {
 }
 
 #: Longer names would break the lines of the templates.
-LONGEST = 40
+LONGEST = 28
 
 #: Words of the command line, and files to which pytest gives a meaning.
 _RESERVED = frozenset({"all", "unimodal", "conftest"})

@@ -21,7 +21,7 @@ from mmbench.errors import SpecError, nearest
 #: The schema of task and model files that this version reads and writes.
 SCHEMA = 1
 
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_]*\Z")]
 Positive = Annotated[int, Meta(ge=1)]
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 
@@ -78,7 +78,7 @@ class BudgetSpec(_Strict):
     items: Positive
     steps: Positive
     validations: Positive = 8
-    validation_items: Positive = 200
+    validation_items: Annotated[int, Meta(ge=2)] = 200
 
 
 class LevelSpec(_Strict):
@@ -319,7 +319,9 @@ def _put(node: Any, keys: list[str | int], value: Any, setting: str) -> Any:
     if isinstance(key, int):
         if not isinstance(node, list | tuple) or key >= len(node):
             raise SpecError(f"--set {setting!r}: there is no element {key}")
-        return [_put(item, rest, value, setting) if i == key else item for i, item in enumerate(node)]
+        return [
+            _put(item, rest, value, setting) if i == key else item for i, item in enumerate(node)
+        ]
     if not isinstance(node, Mapping):
         raise SpecError(f"--set {setting!r}: {key!r} does not stand in a table")
     return {**node, key: _put(node.get(key, {}), rest, value, setting)}
@@ -331,6 +333,11 @@ def parse_task(content: Mapping[str, Any], where: str) -> TaskSpec:
     for split in ("train", "val", "test"):
         if split not in task.splits:
             raise SpecError(f"{where}: splits.{split} is missing: a task needs train, val and test")
+    for split, items in task.splits.items():
+        if split != "train" and items < 2:
+            raise SpecError(
+                f"{where}: splits.{split} = {items}: expected 2 or more: intervals need them"
+            )
     mains = [name for name, output in task.outputs.items() if output.main]
     if len(task.outputs) > 1 and len(mains) != 1:
         raise SpecError(f"{where}: outputs: exactly one needs main = true, found {len(mains)}")
@@ -370,7 +377,38 @@ def _convert(content: Mapping[str, Any], kind: type[Any], where: str) -> Any:
     try:
         return msgspec.convert(content, kind)
     except msgspec.ValidationError as error:
-        raise SpecError(f"{where}: {_explain(str(error), kind)}") from None
+        message = _locate(content, kind, str(error))
+        raise SpecError(f"{where}: {_explain(message, kind)}") from None
+
+
+def _locate(content: Mapping[str, Any], kind: type[Any], message: str) -> str:
+    """Put the keys of free tables into msgspec's message, which writes each as ``[...]``."""
+    what, at, path = message.partition(" - at `$")
+    steps: list[str | int] = []
+    for name, index in re.findall(r"\.([^.\[\]`]+)|\[(\d+|\.\.\.)\]", path):
+        if index != "...":
+            steps.append(int(index) if index else name)
+            continue
+        table: Any = content
+        for step in steps:
+            table = table[step]
+        for key in table:
+            alone = _put(dict(content), steps, {key: table[key]}, "")
+            # It is the one that is wrong if the message stays the same without the others.
+            if _complaint(alone, kind) == message:
+                content = alone
+                steps.append(key)
+                break
+    where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+    return f"{what}{at}{where}`" if at else message
+
+
+def _complaint(content: Mapping[str, Any], kind: type[Any]) -> str:
+    try:
+        msgspec.convert(content, kind)
+    except msgspec.ValidationError as error:
+        return str(error)
+    return ""
 
 
 def _explain(message: str, kind: type[Any]) -> str:

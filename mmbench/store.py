@@ -94,7 +94,7 @@ class Record(Struct, frozen=True, kw_only=True):
     provenance: dict[str, Any]
     data: dict[str, str]
     scores: dict[str, dict[str, StoredScore]] = field(default_factory=dict)
-    curve: list[dict[str, float | None]] = field(default_factory=list)
+    curve: list[dict[str, int | float | None]] = field(default_factory=list)
     cost: dict[str, Any] = field(default_factory=dict)
     reproduce: str = ""
     files: dict[str, str] = field(default_factory=dict)
@@ -140,19 +140,49 @@ def write(
     """
     import pyarrow.parquet as parquet
 
-    folder = folder_of(results, record)
+    def fill(folder: Path) -> None:
+        if items is not None:
+            parquet.write_table(items, folder / ITEMS, compression="zstd")
+        if predictions is not None:
+            parquet.write_table(predictions, folder / PREDICTIONS, compression="zstd")
+        if weights is not None:
+            weights(folder / WEIGHTS)
+
+    return _place(results, folder_of(results, record), record, fill)
+
+
+def rewrite(stored: Stored, record: Record, items: pa.Table) -> Stored:
+    """Put a record and its item statistics in place of stored ones; its other files stay.
+
+    Args:
+        stored: What is there.
+        record: Its ``files`` and ``checksum`` are filled in here.
+        items: Item statistics, see `items_table`.
+
+    Raises:
+        StoreError: As for `write`; what is stored is as it was.
+    """
+    import pyarrow.parquet as parquet
+
+    def fill(folder: Path) -> None:
+        for name in stored.record.files:
+            if name != ITEMS and (stored.folder / name).exists():
+                shutil.copyfile(stored.folder / name, folder / name)
+        parquet.write_table(items, folder / ITEMS, compression="zstd")
+
+    kept = msgspec.structs.replace(record, files=stored.record.files)
+    return _place(stored.folder.parents[2], stored.folder, kept, fill)
+
+
+def _place(results: Path, folder: Path, record: Record, fill: Callable[[Path], None]) -> Stored:
+    """Write a folder beside, then put it in its place."""
     with _explained(results):
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
         try:
-            if items is not None:
-                parquet.write_table(items, temporary / ITEMS, compression="zstd")
-            if predictions is not None:
-                parquet.write_table(predictions, temporary / PREDICTIONS, compression="zstd")
-            if weights is not None:
-                weights(temporary / WEIGHTS)
+            fill(temporary)
             files = {path.name: checksum(path) for path in sorted(temporary.iterdir())}
-            record = seal(msgspec.structs.replace(record, files=files))
+            record = seal(msgspec.structs.replace(record, files={**record.files, **files}))
             (temporary / RECORD).write_bytes(_json(record))
             for path in temporary.iterdir():
                 _sync(path)
@@ -239,7 +269,9 @@ def resolve(results: Path, name: str) -> Stored:
         raise NotComparableError(
             f"{results}: holds no records{more}; 'mmbench run' makes them, --results names a folder"
         )
-    by_age = sorted(found, key=lambda s: (str(s.record.provenance.get("started", "")), s.record.name))
+    by_age = sorted(
+        found, key=lambda s: (str(s.record.provenance.get("started", "")), s.record.name)
+    )
     if name == "@last":
         return by_age[-1]
     named = [s for s in by_age if s.record.name == name or s.record.name.startswith(f"{name}/")]
@@ -257,7 +289,9 @@ def resolve(results: Path, name: str) -> Stored:
     known = sorted({f"{s.record.task}/{s.record.model}" for s in found})
     near = nearest(name, known)
     offer = f"did you mean {near!r}? " if near else ""
-    raise NotComparableError(f"no record {name!r} in {results}: {offer}known: {', '.join(known[:12])}")
+    raise NotComparableError(
+        f"no record {name!r} in {results}: {offer}known: {', '.join(known[:12])}"
+    )
 
 
 def items_table(
@@ -394,9 +428,13 @@ def _swap(temporary: Path, folder: Path) -> None:
     """Put a finished folder in its place, the old one out of the way first."""
     if folder.exists():
         old = Path(tempfile.mkdtemp(prefix=".replaced-", dir=folder.parent))
-        os.replace(folder, old / folder.name)
-        os.replace(temporary, folder)
-        shutil.rmtree(old, ignore_errors=True)
+        try:
+            os.replace(folder, old / folder.name)
+            os.replace(temporary, folder)
+        finally:
+            if not folder.exists():  # interrupted between the two
+                os.replace(old / folder.name, folder)
+            shutil.rmtree(old, ignore_errors=True)
     else:
         os.replace(temporary, folder)
 

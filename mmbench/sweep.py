@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mmbench import catalog, registry
-from mmbench.errors import IncompatibleError, MmbenchError, UsageError
-from mmbench.run import Run, Settings, Watcher, execute
+from mmbench.errors import IncompatibleError, MmbenchError, StoreError, UsageError, nearest
+from mmbench.run import Run, Settings, Watcher, check, execute, outdated, rescore
 from mmbench.spec import TaskSpec
 from mmbench.store import Stored
 
@@ -20,12 +21,14 @@ class Outcome:
         run: Which.
         stored: Its record; None if it failed.
         fresh: False where the record was there already.
+        rescored: Whether it was there and got other scores; nothing was trained.
         error: Why it failed.
     """
 
     run: Run
     stored: Stored | None = None
     fresh: bool = True
+    rescored: bool = False
     error: MmbenchError | None = None
 
 
@@ -40,7 +43,7 @@ def plan(
     """Resolve names to runs, everything checked that can be before anything is trained.
 
     Args:
-        tasks: Names, paths, or ``all``.
+        tasks: Names, paths, or ``all``: every shipped task.
         models: Names, paths, or ``all``: every shipped model, one per modality included.
         seeds: The seeds.
         budget: A budget that every task has; None: each task's default.
@@ -53,16 +56,17 @@ def plan(
     for metric in settings.metrics:
         registry.load("metric", metric)
     runs = []
-    for task_name in catalog.task_names() if "all" in tasks else tasks:
+    for task_name in _unfolded(_tasks(name) for name in tasks):
         task = catalog.task(task_name)
         chosen = budget or task.default_budget
         if chosen not in task.budgets:
-            raise UsageError(
-                f"--budget {chosen}: the task {task.name!r} has {', '.join(task.budgets)}"
-            )
+            near = nearest(chosen, task.budgets)
+            offer = f"did you mean {near!r}? " if near else ""
+            known = ", ".join(task.budgets)
+            raise UsageError(f"--budget {chosen}: {offer}the task {task.name!r} has {known}")
         for metric in task.metrics.names:
             registry.load("metric", metric)
-        for name in _expand(models, task):
+        for name in _unfolded(_models(name, task) for name in models):
             model = catalog.model(name, overrides)
             for modality in model.modalities or ():
                 if modality not in task.modalities:
@@ -71,9 +75,14 @@ def plan(
                         f"{task.name!r} lacks: it has {', '.join(task.modalities)}"
                     )
             runs += [
-                Run(task, model, chosen, seed, settings, name, tuple(overrides)) for seed in seeds
+                Run(task, model, chosen, seed, settings, name, task_name, tuple(overrides))
+                for seed in seeds
             ]
-    return _unique(runs)
+    runs = _unique(runs)
+    for run in runs:
+        if run.seed == seeds[0]:
+            check(run)
+    return runs
 
 
 def sweep(runs: Sequence[Run], watcher: Callable[[Run], Watcher]) -> Iterator[Outcome]:
@@ -82,29 +91,46 @@ def sweep(runs: Sequence[Run], watcher: Callable[[Run], Watcher]) -> Iterator[Ou
     A run that fails does not stop the others, unless what failed is the place for the records.
     """
     for run in runs:
-        try:
-            there = None if run.settings.force else run.finished()
-            if there is not None:
-                yield Outcome(run, there, fresh=False)
-                continue
-            yield Outcome(run, execute(run, watcher(run)))
-        except UsageError:
-            raise
-        except MmbenchError as error:
-            yield Outcome(run, error=error)
+        outcome = None if run.settings.force else _finished(run, watcher)
+        if outcome is None:
+            try:
+                outcome = Outcome(run, execute(run, watcher(run)))
+            except (UsageError, StoreError):
+                raise
+            except MmbenchError as error:
+                outcome = Outcome(run, error=error)
+        yield outcome
 
 
-def _expand(models: Sequence[str], task: TaskSpec) -> list[str]:
-    """Turn ``all`` into names that fit the task, and a family's name into one per modality."""
-    names: list[str] = []
-    for name in models:
-        if name == "all":
-            names += [n for n in catalog.model_names(task) if _fits(n, task)]
-        elif name == "unimodal":
-            names += [f"{modality}_only" for modality in task.modalities]
-        else:
-            names.append(name)
-    return list(dict.fromkeys(names))
+def _finished(run: Run, watcher: Callable[[Run], Watcher]) -> Outcome | None:
+    """Return what is there already, scored with what is asked for now."""
+    try:
+        there = run.finished()
+        if there is None:
+            return None
+        if not outdated(run, there):
+            return Outcome(run, there, fresh=False)
+        return Outcome(run, rescore(run, there, watcher(run)), fresh=False, rescored=True)
+    except StoreError as error:  # this record's trouble, not that of the others
+        return Outcome(run, error=StoreError(f"{error}; --force repeats the run"))
+
+
+def _unfolded(names: Iterable[Sequence[str]]) -> list[str]:
+    return list(dict.fromkeys(itertools.chain.from_iterable(names)))
+
+
+def _tasks(name: str) -> list[str]:
+    """Return the tasks that a name stands for."""
+    return catalog.task_names(shipped=True) if name == "all" else [name]
+
+
+def _models(name: str, task: TaskSpec) -> list[str]:
+    """Return the models that a name stands for on a task."""
+    if name == "all":
+        return [n for n in catalog.model_names(task, shipped=True) if _fits(n, task)]
+    if name == "unimodal":
+        return [f"{modality}_only" for modality in task.modalities]
+    return [name]
 
 
 def _fits(name: str, task: TaskSpec) -> bool:
@@ -113,7 +139,7 @@ def _fits(name: str, task: TaskSpec) -> bool:
     heard = task.modalities if model.modalities is None else model.modalities
     fusion = registry.load("fusion", model.fusion.name)
     kinds = {output.kind for output in task.outputs.values()}
-    enough = len(heard) >= fusion.at_least
+    enough = max(1, len(heard)) >= fusion.at_least
     # On a single modality every multimodal fusion is that modality's own model.
     redundant = model.modalities is None and len(task.modalities) < 2
     return enough and not redundant and not (kinds & set(fusion.refuses))
@@ -123,8 +149,9 @@ def _unique(runs: Sequence[Run]) -> list[Run]:
     """Drop runs that were named twice."""
     found: dict[tuple[str, str, int], Run] = {}
     for run in runs:
-        key = (run.task.name, run.model.name, run.seed)
-        if key in found and found[key].model != run.model:
+        first = found.setdefault((run.task.name, run.model.name, run.seed), run)
+        if first.task != run.task:
+            raise UsageError(f"two different tasks are called {run.task.name!r}: rename one")
+        if first.model != run.model:
             raise UsageError(f"two different models are called {run.model.name!r}: rename one")
-        found.setdefault(key, run)
     return list(found.values())

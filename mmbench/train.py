@@ -10,7 +10,7 @@ from __future__ import annotations
 import fnmatch
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from mmbench import rng
 from mmbench.errors import DataError, SpecError
-from mmbench.spec import BudgetSpec, OptimizerSpec, RecipeSpec, StageSpec
+from mmbench.spec import BudgetSpec, ObjectiveSpec, OptimizerSpec, RecipeSpec, StageSpec
 from mmbench.types import Split
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ READ_EVERY = 10
 class Progress(Protocol):
     """What watches a run; see `mmbench.cli.progress`."""
 
-    def step(self, done: int, total: int, loss: float, score: float | None) -> None:
-        """Take note of a step; `score` is the last validation's."""
+    def step(self, done: int, total: int, loss: float | None, score: float | None) -> None:
+        """Take note of a step; `loss` is the last one read, `score` this validation's."""
 
 
 @dataclass
@@ -106,6 +106,7 @@ def train(
         SpecError: A stage names a split that is not there, or trains nothing.
         DataError: A split is empty.
     """
+    check_recipe(recipe, model, splits)
     trained = Trained()
     keeper = _Keeper(model, recipe.patience)
     with dropout_stream(model, seed):
@@ -118,6 +119,40 @@ def train(
                 break
     keeper.restore()
     return trained
+
+
+def check_recipe(recipe: RecipeSpec, model: Model, splits: Iterable[str]) -> None:
+    """Refuse a recipe that cannot train this model.
+
+    Raises:
+        SpecError: A stage names a split that is not there, or trains nothing.
+        UnknownNameError: There is no such objective.
+    """
+    from mmbench.models.build import objective
+
+    known = [*splits]
+    for stage in recipe.stages:
+        if stage.split not in known:
+            raise SpecError(
+                f"recipe.stages: the stage {stage.name!r} trains on the split {stage.split!r}: "
+                f"expected one of {', '.join(known)}"
+            )
+        for item in stage.objectives:
+            objective(item, f"recipe.stages.{stage.name}")
+            if not _chosen(model, item):
+                raise SpecError(
+                    f"recipe.stages: the objective {item.name!r} trains nothing: no parameter "
+                    f"matches {', '.join(item.parameters)}"
+                )
+
+
+def _chosen(model: Model, spec: ObjectiveSpec) -> dict[str, nn.Parameter]:
+    """Return the parameters that an objective trains."""
+    return {
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in spec.parameters)
+    }
 
 
 def _run_stage(
@@ -143,7 +178,7 @@ def _run_stage(
             if not math.isfinite(value):
                 trained.diverged = f"the loss became {value} by step {done}"
                 break
-        progress.step(done, budget.steps, trained.curve[-1].loss if trained.curve else 0.0, None)
+        progress.step(done, budget.steps, trained.curve[-1].loss if trained.curve else None, None)
         if done % every == 0 or done == last:
             trained.seconds += time.perf_counter() - started
             score = validate(loop.model)
@@ -215,11 +250,6 @@ class _Stage:
         from mmbench.models.build import objective
         from mmbench.models.feed import Feed
 
-        if stage.split not in splits:
-            raise SpecError(
-                f"recipe.stages: the stage {stage.name!r} trains on the split {stage.split!r}: "
-                f"expected one of {', '.join(splits)}"
-            )
         self.model = model
         self.steps = steps
         self.seed = seed
@@ -287,22 +317,10 @@ def batch_device(feed: Feed) -> str:
     return feed.device.type
 
 
-def _player(model: Model, objective: Objective, spec: object, steps: int) -> _Player:
+def _player(model: Model, objective: Objective, spec: ObjectiveSpec, steps: int) -> _Player:
     import torch
 
-    from mmbench.spec import ObjectiveSpec
-
-    assert isinstance(spec, ObjectiveSpec)
-    chosen = {
-        name: parameter
-        for name, parameter in model.named_parameters()
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in spec.parameters)
-    }
-    if not chosen:
-        raise SpecError(
-            f"recipe.stages: the objective {spec.name!r} trains nothing: no parameter matches "
-            f"{', '.join(spec.parameters)}"
-        )
+    chosen = _chosen(model, spec)
     settings: OptimizerSpec = spec.optimizer
     # Decay is for matrices; an embedding row that is seldom seen should not fade meanwhile.
     matrices = [p for n, p in chosen.items() if p.dim() > 1 and "embed" not in n]

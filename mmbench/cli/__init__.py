@@ -25,9 +25,7 @@ class Verbs(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the verbs, in the order in which a newcomer needs them."""
-        there = {
-            path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_")
-        }
+        there = {path.stem for path in Path(__file__).parent.glob("[!_]*.py")}
         first = ["run", "leaderboard", "show", "list", "describe", "new", "doctor"]
         return [verb for verb in first if verb in there] + sorted(there - set(first))
 
@@ -50,9 +48,14 @@ class Verbs(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Verbs,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="mmbench")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Which way of fusing modalities is better on this task, by how much, and is that real?
 
     \b
@@ -61,38 +64,50 @@ def cli() -> None:
     mmbench show captioning/hybrid                    look at one record
 
     Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 inconclusive, 4 missing or not comparable.
-    """
+    """  # noqa: D301 (click needs the backspace itself)
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 def run_cli(arguments: Sequence[str]) -> int:
     """Run a command line; return its exit code. Errors are one line, unless ``--debug``."""
     try:
-        code = cli.main(list(arguments), prog_name="mmbench", standalone_mode=False)
+        # Not `cli.main`: it has a mind of its own about broken pipes and Ctrl-C.
+        with cli.make_context("mmbench", [*arguments]) as ctx:
+            code = cli.invoke(ctx)
         sys.stdout.flush()
-    except MmbenchError as error:
-        return _fail(str(error), error.exit_code, error)
     except click.exceptions.Exit as stop:
         return stop.exit_code
-    except click.ClickException as error:
-        ctx = getattr(error, "ctx", None)
-        where = f" ('{ctx.command_path} --help' shows the options)" if ctx is not None else ""
-        return _fail(f"{error.format_message()}{where}", 2, error)
     except (KeyboardInterrupt, click.Abort):
-        return _fail("interrupted", INTERRUPTED, None)
+        return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
         # The reader (head, less) has seen enough; Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        what = str(error).splitlines()[0] if str(error) else "no message"
-        message = f"internal: {type(error).__name__}: {what}; --debug shows where, please report it"
-        return _fail(message, 1, error)
+        if _options.debugging(arguments):
+            raise
+        return _fail(*_explain(error))
     return code if isinstance(code, int) else 0
 
 
-def _fail(message: str, code: int, error: BaseException | None) -> int:
-    if _options.debugging() and error is not None:
-        raise error
-    line = " ".join(message.split())
-    click.echo(f"error: {line}", err=True)
+def _explain(error: Exception) -> tuple[str, int]:
+    """Return what to say about an error, and the exit code."""
+    if isinstance(error, MmbenchError):
+        return str(error), error.exit_code
+    if isinstance(error, click.ClickException):
+        ctx = getattr(error, "ctx", None)
+        where = f" ('{ctx.command_path} --help' shows the options)" if ctx is not None else ""
+        return f"{error.format_message()}{where}", 2
+    from mmbench import registry
+
+    what = str(error).splitlines()[0] if str(error) else "no message"
+    own = registry.culprit(error)
+    if own:
+        return f"{own}: {type(error).__name__}: {what}; --debug shows the way there", 1
+    return f"internal: {type(error).__name__}: {what}; --debug shows where, please report it", 1
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"error: {' '.join(message.split())}", err=True)
     return code

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,9 +22,9 @@ def option(*names: str, **settings: Any) -> Callable[[Command], Command]:
     return click.option(*names, **settings)
 
 
-def debugging() -> bool:
+def debugging(arguments: Sequence[str]) -> bool:
     """Whether tracebacks are wanted."""
-    return "--debug" in sys.argv or os.environ.get("MMBENCH_DEBUG", "") not in ("", "0")
+    return "--debug" in arguments or os.environ.get("MMBENCH_DEBUG", "") not in ("", "0")
 
 
 def common(command: Command) -> Command:
@@ -80,6 +79,18 @@ def as_json(command: Command) -> Command:
 def split_names(values: tuple[str, ...]) -> list[str]:
     """Return the names in options given once with commas or several times."""
     return [name.strip() for value in values for name in value.split(",") if name.strip()]
+
+
+def metric_name(name: str) -> str:
+    """Return a metric's name; a file is included first and has to hold exactly one."""
+    if not name.endswith(".py"):
+        return name
+    from mmbench import registry
+
+    found = [metric for kind, metric in registry.include(Path(name)) if kind == "metric"]
+    if len(found) != 1:
+        raise UsageError(f"--metric {name}: expected one metric in the file, found {len(found)}")
+    return found[0]
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -26,7 +26,10 @@ class Quiet:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         return None
 
@@ -41,7 +44,7 @@ class Quiet:
     def phase(self, name: str) -> None:
         """See `mmbench.run.Watcher`."""
 
-    def step(self, done: int, total: int, loss: float, score: float | None) -> None:
+    def step(self, done: int, total: int, loss: float | None, score: float | None) -> None:
         """See `mmbench.train.Progress`."""
 
     def items(self, done: int, total: int) -> None:
@@ -64,11 +67,12 @@ class Plain(Quiet):
         if name in ("data", "test"):
             self.line(f"{self._title()}: {name}")
 
-    def step(self, done: int, total: int, loss: float, score: float | None) -> None:
+    def step(self, done: int, total: int, loss: float | None, score: float | None) -> None:
         """Say where training is, at its validations and a few times between."""
         if score is not None or done % max(1, total // PLAIN_POINTS) == 0:
-            told = f"  validation {score:.3f}" if score is not None else ""
-            self.line(f"{self._title()}: step {done}/{total}  loss {loss:.3f}{told}")
+            told = f"  loss {loss:.3f}" if loss is not None else ""
+            told += f"  validation {score:.3f}" if score is not None else ""
+            self.line(f"{self._title()}: step {done}/{total}{told}")
 
 
 class Live(Quiet):
@@ -96,7 +100,10 @@ class Live(Quiet):
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.bar.stop()
 
@@ -111,11 +118,12 @@ class Live(Quiet):
         self.note = ""
         self.task = self.bar.add_task(f"{self._title()} {name}", total=None, note="")
 
-    def step(self, done: int, total: int, loss: float, score: float | None) -> None:
+    def step(self, done: int, total: int, loss: float | None, score: float | None) -> None:
         """Move the bar."""
         if score is not None:
             self.note = f" val {score:.3f}"
-        self.bar.update(self.task, completed=done, total=total, note=f"loss {loss:.3f}{self.note}")
+        told = f"loss {loss:.3f}" if loss is not None else ""
+        self.bar.update(self.task, completed=done, total=total, note=told + self.note)
 
     def items(self, done: int, total: int) -> None:
         """Move the bar."""

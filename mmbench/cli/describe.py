@@ -23,11 +23,11 @@ def command(name: str, as_json: bool) -> None:
     \b
     mmbench describe captioning
     mmbench describe hybrid
-    """
+    """  # noqa: D301
+    from pathlib import Path
+
     from mmbench import catalog, registry
     from mmbench.spec import read_toml
-
-    from pathlib import Path
 
     is_task = name in catalog.task_names()
     if name.endswith(".toml"):
@@ -99,10 +99,14 @@ def _task(task: TaskSpec) -> None:
     for name, output in task.outputs.items():
         click.echo(f"output      {name}: {output.kind}")
     click.echo("splits      " + ", ".join(f"{name} {n:,}" for name, n in task.splits.items()))
-    click.echo(f"metrics     {task.metrics.main} ranks; also {', '.join(task.metrics.also) or 'none'}")
+    click.echo(
+        f"metrics     {task.metrics.main} ranks; also {', '.join(task.metrics.also) or 'none'}"
+    )
     for name, budget in task.budgets.items():
         mark = " (default)" if name == task.default_budget else ""
-        click.echo(f"budget      {name}{mark}: {budget.items:,} training items, {budget.steps:,} steps")
+        click.echo(
+            f"budget      {name}{mark}: {budget.items:,} training items, {budget.steps:,} steps"
+        )
     if task.levels:
         click.echo("\nwhat is possible (the oracle's scores on the test split):")
         names = list(next(iter(task.levels.values())).alone)
@@ -127,7 +131,9 @@ def _model(model: ModelSpec) -> None:
     click.echo(f"family      {model.family}")
     if model.paper:
         click.echo(f"paper       {model.paper}")
-    heard = "all of the task's" if model.modalities is None else ", ".join(model.modalities) or "none"
+    heard = (
+        "all of the task's" if model.modalities is None else ", ".join(model.modalities) or "none"
+    )
     click.echo(f"modalities  {heard}")
     click.echo(f"width       {model.width}")
     for part, table in (("encoder", model.encoders), ("head", model.heads)):
@@ -136,8 +142,10 @@ def _model(model: ModelSpec) -> None:
     click.echo(f"fusion      {_component(model.fusion)}")
     click.echo(f"combiner    {_component(model.combiner)}")
     recipe = model.recipe
-    click.echo(f"recipe      batch {recipe.batch_size}, patience {recipe.patience or 'none'}, "
-               f"{recipe.decoding.beams} beams")
+    click.echo(
+        f"recipe      batch {recipe.batch_size}, patience {recipe.patience or 'none'}, "
+        f"{recipe.decoding.beams} beams"
+    )
     for stage in recipe.stages:
         for objective in stage.objectives:
             o = objective.optimizer

@@ -15,7 +15,7 @@ from mmbench.errors import NotComparableError
 @option("-t", "--task", "tasks", multiple=True, help="Only these tasks.")
 @option("-m", "--model", "models", multiple=True, help="Only these models.")
 @option("--budget", default=None, help="Only this budget.")
-@option("--metric", default=None, help="Rank by this metric instead of the task's main one.")
+@option("--metric", default=None, help="Rank by this instead of the main one; or its .py file.")
 @option("--split", default="test", show_default=True, help="Which test split, e.g. ood.")
 @option(
     "--format",
@@ -45,11 +45,12 @@ def command(
     mmbench leaderboard
     mmbench leaderboard -t captioning --metric emitter_f1
     mmbench leaderboard --format markdown --out LEADERBOARD.md
-    """
+    """  # noqa: D301
     from mmbench import leaderboard, registry, store
     from mmbench.report import tables
 
     if metric is not None:
+        metric = _options.metric_name(metric)
         registry.load("metric", metric)
     found, problems = store.scan(results)
     wanted_tasks, wanted_models = _options.split_names(tasks), _options.split_names(models)
@@ -83,5 +84,8 @@ def command(
         return
     click.echo(content.rstrip("\n"))
     if form == "text":
-        best = chosen[0].record
-        click.echo(f"next: mmbench show {best.task}/{best.model}")
+        board = made[0]
+        best = next((row.model for row in board.rows if not row.external), "")
+        where = "" if results == Path("results") else f" --results {results}"
+        name = f"{board.task.partition('@')[0]}/{best.partition('#')[0]}" if best else "@last"
+        click.echo(f"next: mmbench show {name}{where}")

@@ -19,21 +19,27 @@ COMPONENTS = {
 
 
 @click.command("list")
-@click.argument("what", type=click.Choice(["tasks", "models", *COMPONENTS]), required=False)
+@click.argument(
+    "what", type=click.Choice(["tasks", "models", *COMPONENTS]), required=False, metavar="[WHAT]"
+)
 @_options.as_json
 @_options.common
 def command(what: str | None, as_json: bool) -> None:
     """List tasks and models, or one kind of component.
 
+    WHAT is tasks, models, datasets, encoders, fusions, combiners, heads, objectives or metrics.
+
     \b
     mmbench list
     mmbench list fusions
-    """
+    """  # noqa: D301
     tables = {name: _rows(name) for name in ([what] if what else ["tasks", "models"])}
     if as_json:
         _options.print_json(
-            {name: [dict(zip(("name", "kind", "summary"), row, strict=True)) for row in rows]
-             for name, rows in tables.items()}
+            {
+                name: [dict(zip(("name", "kind", "summary"), row, strict=True)) for row in rows]
+                for name, rows in tables.items()
+            }
         )
         return
     for name, rows in tables.items():

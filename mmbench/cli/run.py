@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,18 +14,22 @@ from mmbench.errors import UsageError
 
 if TYPE_CHECKING:
     from mmbench.run import Run
-    from mmbench.store import Stored
+    from mmbench.score import Score
+    from mmbench.spec import TaskSpec
+    from mmbench.store import Stored, StoredScore
     from mmbench.sweep import Outcome
 
 
 @click.command("run")
-@option("-t", "--task", "tasks", multiple=True, help="Task names or TOMLs; 'all': every built-in one.")
+@option(
+    "-t", "--task", "tasks", multiple=True, help="Task names or TOMLs; 'all': the shipped ones."
+)
 @option(
     "-m",
     "--model",
     "models",
     multiple=True,
-    help="Model names, TOMLs or fusion files (./myfusion.py); 'all': every shipped one.",
+    help="Model names, TOMLs or fusion files (./myfusion.py); 'all': the shipped ones.",
 )
 @option("--seeds", default="1", show_default=True, help="A count (3) or a range (0-4).")
 @option("--budget", default=None, help="One of the task's budgets; its default if not given.")
@@ -65,7 +70,7 @@ def command(
     mmbench run --task captioning --model hybrid
     mmbench run -t captioning -m early,late,hybrid --seeds 3
     mmbench run -t captioning -m ./myfusion.py --budget smoke
-    """
+    """  # noqa: D301
     from mmbench.run import Settings
     from mmbench.sweep import plan
 
@@ -79,7 +84,7 @@ def command(
         threads=threads,
         limit=limit,
         force=force,
-        metrics=tuple(_metric(name) for name in _options.split_names(metrics)),
+        metrics=tuple(_options.metric_name(name) for name in _options.split_names(metrics)),
     )
     runs = plan(
         _options.split_names(tasks),
@@ -95,22 +100,22 @@ def command(
     return _carry_out(runs, quiet, as_json, results)
 
 
-def _metric(name: str) -> str:
-    """Return a metric's name; a file is included first and has to hold exactly one."""
-    if not name.endswith(".py"):
-        return name
-    from mmbench import registry
+def _to_do(run: Run) -> bool:
+    """Whether a run has to be made; what is wrong with a damaged record is said in its turn."""
+    from mmbench.errors import StoreError
 
-    found = [metric for kind, metric in registry.include(Path(name)) if kind == "metric"]
-    if len(found) != 1:
-        raise UsageError(f"--metric {name}: expected one metric in the file, found {len(found)}")
-    return found[0]
+    try:
+        return run.settings.force or run.finished() is None
+    except StoreError:
+        return True
 
 
 def _print_plan(runs: list[Run], as_json: bool) -> None:
     from mmbench.forecast import forecast
 
-    rows = [(run, run.finished() is not None, forecast(run)) for run in runs]
+    rows = [
+        (run, not _to_do(run), seconds) for run, seconds in zip(runs, forecast(runs), strict=True)
+    ]
     if as_json:
         _options.print_json(
             [
@@ -160,7 +165,8 @@ def _carry_out(runs: list[Run], quiet: bool, as_json: bool, results: Path) -> in
         _summary(outcomes, results)
     failed = [o for o in outcomes if o.error is not None]
     for outcome in failed:
-        click.echo(f"error: {outcome.run.model.name} seed {outcome.run.seed}: {outcome.error}", err=True)
+        run = outcome.run
+        click.echo(f"error: {run.model.name} seed {run.seed}: {outcome.error}", err=True)
     bad = [o for o in outcomes if o.stored is not None and o.stored.record.status != "finished"]
     for outcome in bad:
         assert outcome.stored is not None
@@ -174,23 +180,30 @@ def _carry_out(runs: list[Run], quiet: bool, as_json: bool, results: Path) -> in
 def _headline(runs: list[Run]) -> str:
     from mmbench.forecast import forecast
 
-    todo = [run for run in runs if run.settings.force or run.finished() is None]
-    seconds = [forecast(run) for run in todo]
-    known = [s for s in seconds if s is not None]
+    todo = [run for run in runs if _to_do(run)]
+    known = [seconds for seconds in forecast(todo) if seconds is not None]
     # Unknown ones are taken to last as long as the known ones on average.
     total = sum(known) / len(known) * len(todo) if known else None
-    tasks = {run.task.name: run for run in runs}
-    lines = [f"plan: {len(todo)} of {len(runs)} runs to do, {_minutes(total if todo else 0.0)}, {runs[0].device}"]
-    for run in tasks.values():
-        main = run.task.metrics.main
-        level = run.task.levels.get(main)
-        if level is not None:
-            alone = max(level.alone, key=lambda name: level.alone[name])
-            lines.append(
-                f"{run.task.name} {main}: floor {level.floor:.3f}, best single modality "
-                f"({alone}) {level.alone[alone]:.3f}, all modalities {level.ceiling:.3f} (oracles)"
-            )
-    return "\n".join(lines)
+    lasts = _minutes(total if todo else 0.0)
+    lines = [f"plan: {len(todo)} of {len(runs)} runs to do, {lasts}, {runs[0].device}"]
+    lines += [_levels(task) for task in {run.task.name: run.task for run in runs}.values()]
+    return "\n".join(line for line in lines if line)
+
+
+def _levels(task: TaskSpec) -> str:
+    """Say what is possible on a task's main metric, where that is known."""
+    from mmbench import registry
+
+    main = task.metrics.main
+    level = task.levels.get(main)
+    if level is None:
+        return ""
+    told = f"{task.name} {main}: floor {level.floor:.3f}, "
+    if level.alone:
+        best = max if registry.load("metric", main).higher_is_better else min
+        alone = best(level.alone, key=lambda name: level.alone[name])
+        told += f"best single modality ({alone}) {level.alone[alone]:.3f}, "
+    return f"{told}all modalities {level.ceiling:.3f} (oracles)"
 
 
 def _minutes(seconds: float | None) -> str:
@@ -206,43 +219,54 @@ def _line(outcome: Outcome) -> str:
     title = f"{run.task.name}/{run.model.name} seed {run.seed}"
     if outcome.stored is None:
         return f"{title}: failed: {outcome.error}"
+    told = _scores(outcome.stored, _shown(run))
+    if outcome.rescored:
+        return f"{title}: finished before, scored anew: {told}"
     if not outcome.fresh:
-        return f"{title}: finished before, {_main_score(outcome.stored)} (--force repeats it)"
+        return f"{title}: finished before, {told} (--force repeats it)"
     seconds = outcome.stored.record.cost.get("train_seconds", 0.0)
-    return f"{title}: {_main_score(outcome.stored)}, trained {seconds:.0f} s"
+    return f"{title}: {told}, trained {seconds:.0f} s"
 
 
-def _main_score(stored: Stored) -> str:
+def _shown(run: Run) -> list[str]:
+    """Return the metrics that are worth a place in a line: the main one and those asked for."""
+    return list(dict.fromkeys([run.task.metrics.main, *run.settings.metrics]))
+
+
+def _scores(stored: Stored, metrics: Sequence[str]) -> str:
     record = stored.record
     if record.status == "diverged":
         return f"diverged: {record.reason}"
-    main = record.definition["task"]["metrics"]["main"]
-    got = record.scores["test"][main]
-    return f"{main} {got.value:.3f} [{got.low:.3f}, {got.high:.3f}]"
+    return ", ".join(_score(name, record.scores["test"][name]) for name in metrics)
+
+
+def _score(name: str, got: StoredScore | Score) -> str:
+    if got.value is None or got.low is None or got.high is None:
+        return f"{name} unknown"
+    return f"{name} {got.value:.3f} [{got.low:.3f}, {got.high:.3f}]"
 
 
 def _summary(outcomes: list[Outcome], results: Path) -> None:
-    """One line per model: its score over seeds and items."""
+    """One line per model: its scores over seeds and items."""
     from mmbench.leaderboard import aggregate
 
-    groups: dict[tuple[str, str], list[Stored]] = {}
+    groups: dict[tuple[str, str], list[Outcome]] = {}
     for outcome in outcomes:
         if outcome.stored is not None and outcome.stored.record.status == "finished":
-            groups.setdefault((outcome.run.task.name, outcome.run.model.name), []).append(outcome.stored)
+            run = outcome.run
+            groups.setdefault((run.task.name, run.model.name), []).append(outcome)
     width = max((len(f"{task}/{model}") for task, model in groups), default=0)
     for (task, model), members in groups.items():
-        main = members[0].record.definition["task"]["metrics"]["main"]
-        got = aggregate(members, main)
-        name = f"{task}/{model}"
-        click.echo(
-            f"{name:<{width}}  {main} {got.value:.3f} [{got.low:.3f}, {got.high:.3f}]  "
-            f"{got.seeds} seed{'s' if got.seeds > 1 else ''} x {got.n:,} items"
-        )
+        stored = [outcome.stored for outcome in members if outcome.stored is not None]
+        got = [aggregate(stored, metric) for metric in _shown(members[0].run)]
+        told = ", ".join(_score(one.metric, one) for one in got)
+        seeds = f"{got[0].seeds} seed{'s' if got[0].seeds > 1 else ''}"
+        click.echo(f"{f'{task}/{model}':<{width}}  {told}  {seeds} x {got[0].n:,} items")
     if groups:
-        (task, model), _ = next(iter(groups.items()))
+        task, model = next(iter(groups))
         where = "" if results == Path("results") else f" --results {results}"
-        more = f"mmbench leaderboard -t {task}{where}" if len(groups) > 1 else f"mmbench show {task}/{model}{where}"
-        click.echo(f"saved in {results}; next: {more}")
+        board, one = f"mmbench leaderboard -t {task}", f"mmbench show {task}/{model}"
+        click.echo(f"saved in {results}; next: {board if len(groups) > 1 else one}{where}")
 
 
 def _as_json(outcome: Outcome) -> dict[str, Any]:
@@ -261,4 +285,5 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
     return {key: record[key] for key in kept} | {
         "folder": str(outcome.stored.folder),
         "fresh": outcome.fresh,
+        "rescored": outcome.rescored,
     }

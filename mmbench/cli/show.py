@@ -81,22 +81,19 @@ def command(
     if scores:
         answers, warnings = samples.collect(stored, task, split, data)
     chosen = samples.choose(answers, items or PRINTED) if answers is not None else []
-    content = about.to_dict(stored, task, seeds, answers, chosen) if as_json else {}
     if not as_json:
         lines = [*about.header(stored, seeds), f"cost    {about.cost_line(found)}"]
         lines += [f"again   {found.reproduce}"]
-        for name in scores:
-            lines += ["", *about.score_table(scores[name], task, name)]
+        lines += [line for name in scores for line in ("", *about.score_table(scores, task, name))]
         click.echo("\n".join(lines))
-        if answers is not None:
-            click.echo()
-            _print(transcript.transcript(answers, chosen, _columns()))
+    if answers is not None and not as_json:
+        _print([[], *transcript.transcript(answers, chosen, _columns())])
     for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
-    made = {}
-    if not no_figures:
-        made = drawn.draw_all(figures or stored.folder / "figures", found, task, answers, items)
+    folder = figures or stored.folder / "figures"
+    made = {} if no_figures else drawn.draw_all(folder, found, task, answers, items)
     if as_json:
+        content = about.to_dict(stored, task, seeds, answers, chosen)
         shown = {name: str(path) for name, path in made.items()}
         _options.print_json(content | {"figures": shown, "warnings": warnings})
         return

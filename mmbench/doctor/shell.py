@@ -13,6 +13,8 @@ from mmbench.errors import nearest
 
 #: Columns that the widest table takes.
 COLUMNS = 80
+#: How the name of every variable of mmbench begins.
+PREFIX = "MMBENCH_"
 #: Variables that belong to no option of a command.
 VARIABLES = frozenset({"MMBENCH_CACHE", "MMBENCH_DEBUG", "MMBENCH_TEST_DATA"})
 
@@ -26,11 +28,12 @@ def variables(known: Sequence[str]) -> Found:
     if not known:
         return
     every = {*known, *VARIABLES}
-    given = sorted(name for name in os.environ if name.startswith("MMBENCH_"))
+    given = sorted(name for name in os.environ if name.startswith(PREFIX))
     for name in given:
         if name not in every:
-            near = nearest(name, every)
-            fix = f"did you mean {near}?" if near else "unset it"
+            # What all have in common would make all of them near.
+            near = nearest(name[len(PREFIX) :], [other[len(PREFIX) :] for other in every])
+            fix = f"did you mean {PREFIX}{near}?" if near else "unset it"
             yield Check(f"variable {name}", "warn", "nothing reads it", fix)
     told = ", ".join(f"{name}={os.environ[name]}" for name in given if name in every)
     yield Check("variables", "ok", told or "no MMBENCH_ variable is set")

@@ -96,7 +96,8 @@ def _encoder(name: str, spec: ModelSpec, signature: Signature) -> Encoder:
 
 def _fusion(spec: ModelSpec, signature: Signature, modalities: list[str]) -> Fusion:
     fusion = registry.load("fusion", spec.fusion.name)
-    if len(modalities) < fusion.at_least:
+    # A model that looks at nothing has one stream all the same: its learned token.
+    if len(modalities or [PRIOR]) < fusion.at_least:
         raise IncompatibleError(
             f"model {spec.name!r}: the fusion {spec.fusion.name!r} needs at least "
             f"{fusion.at_least} modalities and has {len(modalities)} "

@@ -84,9 +84,11 @@ def beam_search(
         grown = length + (~done).float()
         candidates = total[..., None] + scores
         ranked = (candidates / grown[..., None] ** length_penalty).flatten(1)
-        chosen = ranked.topk(beams, dim=1).indices  # [B, k]
+        values, chosen = _highest(ranked, beams)  # [B, k]
         parent, word = chosen // size, chosen % size
         total = candidates.flatten(1).gather(1, chosen)
+        # With fewer candidates than beams the last are repetitions: they must not compete.
+        total = total.masked_fill(values == float("-inf"), float("-inf"))
         length = grown.gather(1, parent)
         source = (rows + parent).flatten()
         done = done.gather(1, parent) | (word == eos)
@@ -108,3 +110,19 @@ def beam_search(
         result.words.append(text[:end])
         result.weights.append(weights[row][:end])
     return result
+
+
+def _highest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the `count` highest values of each row and where they stand; of equal ones the first.
+
+    ``topk`` leaves open which of equal values it takes, and a stable sort of a whole vocabulary
+    costs many times as much. Where all is taken, -inf comes again.
+    """
+    left = scores.clone()
+    values, places = [], []
+    for _ in range(count):
+        value, place = left.max(dim=1, keepdim=True)
+        left.scatter_(1, place, float("-inf"))
+        values.append(value)
+        places.append(place)
+    return torch.cat(values, dim=1), torch.cat(places, dim=1)

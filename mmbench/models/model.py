@@ -79,6 +79,7 @@ class Model(nn.Module):
         lengths = batch.lengths.get(name)
         if lengths is not None:
             present = present & (lengths > 0)
+            lengths = torch.where(present, lengths, 0)
         # Zeroed before the encoder: NaN in an absent input must not survive as 0 x NaN.
         x = torch.where(present.view(-1, *[1] * (x.dim() - 1)), x, torch.zeros_like(x))
         tokens, mask = self.encoders[name](x, lengths)

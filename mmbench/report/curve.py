@@ -76,23 +76,31 @@ def _validation(axes: Any, got: Curve, main: str, level: LevelSpec | None) -> No
     if not got.scores:
         _say(axes, "never validated", colours.FAINT)
         return
-    axes.plot(got.score_steps, got.scores, "-o", color=colours.SCORE, ms=4.5, lw=1.8)
-    for value, label in ((level.floor, "floor"), (level.ceiling, "ceiling")) if level else ():
-        axes.axhline(value, color=colours.INK, lw=1, ls=(0, (5, 3)))
-        axes.annotate(
-            f"{label} of test {value:.3f}",
-            (0.0, value),
-            (4, 3),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            fontsize=8,
-            color=colours.FAINT,
-        )
+    axes.plot(got.score_steps, got.scores, "-o", color=colours.SCORE, ms=4.5, clip_on=False)
+    if level is not None:
+        _draw_level(axes, level)
     if got.best in got.score_steps:
         _mark_best(axes, got.best, got.scores[got.score_steps.index(got.best)], got)
     shown = [0.0, *got.scores, *([level.floor, level.ceiling] if level else [])]
     room = 0.12 * (max(shown) - min(shown) or 1.0)
     axes.set_ylim(min(shown) - (room if min(shown) < 0 else 0.0), max(shown) + room)
+
+
+def _draw_level(axes: Any, level: LevelSpec) -> None:
+    """Draw floor and ceiling; the floor's name stands below, for curves begin there and rise."""
+    below = level.floor > 0.15 * level.ceiling
+    for value, name, down in ((level.floor, "floor", below), (level.ceiling, "ceiling", False)):
+        axes.axhline(value, color=colours.INK, lw=1, ls=(0, (5, 3)))
+        axes.annotate(
+            f"{name} of test {value:.3f}",
+            (0.0, value),
+            (4, -3 if down else 3),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            fontsize=8,
+            color=colours.FAINT,
+            va="top" if down else "bottom",
+        )
 
 
 def _mark_best(axes: Any, step: float, value: float, got: Curve) -> None:
@@ -129,7 +137,7 @@ def _say(axes: Any, text: str, colour: str) -> None:
     """Write into the middle of a panel; where nothing else is in it, its axis means nothing."""
     axes.text(
         0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=colour,
-        fontsize=9, parse_math=False, wrap=True,
+        fontsize=9, parse_math=False, bbox={"facecolor": "white", "edgecolor": "none"},
     )  # fmt: skip
     if not axes.lines:
         axes.set_yticks([])

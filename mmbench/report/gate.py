@@ -11,6 +11,8 @@ from mmbench.report.samples import Answers, Sample
 
 #: What stands for the end mark, which has weights too.
 END = "(end)"
+#: Weights that differ by less are the same.
+SAME = 1e-4
 
 _WIDE, _MARGIN = 1320, 50
 _BAR = 74  # pixels of a full bar
@@ -70,8 +72,22 @@ def mark(voice: Voice, branches: Sequence[str]) -> str:
     return f"[{letters} {share(voice.weights[voice.loudest])}]"
 
 
-def legend(branches: Sequence[str]) -> str:
-    """Explain the marks."""
+def constant(samples: Sequence[Sample]) -> tuple[float, ...] | None:
+    """Return the weights if they are the same at every word of all samples: a static gate's."""
+    words = [voice.weights for sample in samples for voice in voices(sample)]
+    if not words or any(
+        max(abs(a - b) for a, b in zip(w, words[0], strict=True)) > SAME for w in words
+    ):
+        return None
+    return words[0]
+
+
+def legend(branches: Sequence[str], samples: Sequence[Sample]) -> str:
+    """Explain the marks, or say the weights where they are the same at every word."""
+    fixed = constant(samples)
+    if fixed is not None:
+        told = ", ".join(f"{n} {share(w)}" for n, w in zip(branches, fixed, strict=True))
+        return f"weights of the branches, the same at every word: {told}"
     letters = codes(branches)
     named = ", ".join(n if letters[n] == n else f"{letters[n]} {n}" for n in branches)
     return f"word[letter weight]: the branch with the largest weight at that word ({named})"

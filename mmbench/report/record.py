@@ -51,6 +51,32 @@ def scores_of(record: Record, task: TaskSpec) -> dict[str, dict[str, StoredScore
 
 def siblings(stored: Stored) -> list[Stored]:
     """Return the records beside this one that differ in nothing but the seed, itself included."""
+    found = [s for s in _beside(stored) if _kin(s.record) == _kin(stored.record)]
+    return sorted(found, key=lambda s: (s.record.seed, s.record.identity))
+
+
+def with_seed(stored: Stored, seed: int) -> Stored:
+    """Return the record of the same model on the same task that has this seed.
+
+    Of several, one that differs in nothing else is preferred, then one of the same budget, then
+    the one made last.
+
+    Raises:
+        NotComparableError: There is none.
+    """
+    if stored.record.seed == seed:
+        return stored
+    beside = _beside(stored)
+    found = [other for other in beside if other.record.seed == seed]
+    if not found:
+        known = ", ".join(str(s) for s in sorted({s.record.seed for s in beside}))
+        name = f"{stored.record.task}/{stored.record.model}"
+        raise NotComparableError(f"--seed {seed}: {name} is there with the seeds {known}")
+    return max(found, key=lambda other: _nearness(other.record, stored.record))
+
+
+def _beside(stored: Stored) -> list[Stored]:
+    """Read the records of the same model on the same task."""
     found = []
     for path in sorted(stored.folder.resolve().parent.glob(f"*/{store.RECORD}")):
         if path.parent.name.startswith("."):
@@ -59,25 +85,15 @@ def siblings(stored: Stored) -> list[Stored]:
             other = store.read(path.parent)
         except MmbenchError:
             continue  # 'mmbench leaderboard' names what is damaged
-        if _kin(other.record) == _kin(stored.record):
+        same_model = other.record.model == stored.record.model
+        if same_model and other.record.task == stored.record.task:
             found.append(other)
-    return sorted(found, key=lambda s: (s.record.seed, s.record.identity))
+    return found
 
 
-def with_seed(stored: Stored, seed: int) -> Stored:
-    """Return the sibling with that seed.
-
-    Raises:
-        NotComparableError: There is none.
-    """
-    if stored.record.seed == seed:
-        return stored
-    found = siblings(stored)
-    for other in found:
-        if other.record.seed == seed:
-            return other
-    known = ", ".join(str(s) for s in sorted({s.record.seed for s in found}))
-    raise NotComparableError(f"--seed {seed}: {stored.record.name} is there with the seeds {known}")
+def _nearness(other: Record, record: Record) -> tuple[object, ...]:
+    started = str(other.provenance.get("started", ""))
+    return (_kin(other) == _kin(record), other.budget == record.budget, started, other.name)
 
 
 def header(stored: Stored, seeds: Sequence[int]) -> list[str]:
@@ -105,8 +121,11 @@ def header(stored: Stored, seeds: Sequence[int]) -> list[str]:
     return [line for line in lines if line]
 
 
-def score_table(scores: Mapping[str, StoredScore], task: TaskSpec, split: str) -> list[str]:
+def score_table(
+    scored: Mapping[str, Mapping[str, StoredScore]], task: TaskSpec, split: str
+) -> list[str]:
     """Lay out one split's scores with their intervals and what is possible."""
+    scores = scored[split]
     items = next(iter(scores.values())).n if scores else 0
     rows = [["", "metric", "value", "95% interval", "floor", "ceiling", "headroom"]]
     for name, got in scores.items():

@@ -30,18 +30,20 @@ def transcript(answers: Answers, samples: Sequence[Sample], columns: int) -> lis
         columns: Characters of a line.
 
     Returns:
-        Lines of pieces; joined by blanks where a piece does not begin with one, see `plain`.
+        Lines of pieces that are written one after the other.
     """
+    gated = len(answers.branches) > 1 and any(sample.weights for sample in samples)
+    marked = gated and gate.constant(samples) is None
     lines: list[Line] = [[Piece(f"samples of {answers.split}:")]]
     for sample in samples:
         lines.append([Piece(f"  {sample.id}  {sample.label(answers.metric)}")])
-        lines += _paragraph("said", _said(answers, sample), columns)
+        lines += _paragraph("said", _said(answers, sample, marked), columns)
         if sample.references:
             lines += _paragraph("true", _words(sample.references[0]), columns)
         for fact in verdicts.wrong_facts(answers, sample) or ():
             lines += _paragraph("wrong", _words(fact, colours.WRONG), columns)
-    if any(sample.weights for sample in samples) and len(answers.branches) > 1:
-        lines += _paragraph("", _words(gate.legend(answers.branches)), columns, indent=2)
+    if gated:
+        lines += _paragraph("", _words(gate.legend(answers.branches, samples)), columns, indent=2)
     return lines
 
 
@@ -50,22 +52,27 @@ def plain(line: Line) -> str:
     return "".join(piece.text for piece in line)
 
 
-def _said(answers: Answers, sample: Sample) -> list[Piece]:
-    """Return the predicted words, with the loudest branch behind each where there are several."""
+def _said(answers: Answers, sample: Sample, marked: bool) -> list[Piece]:
+    """Return the predicted words; if `marked`, with the loudest branch behind each."""
     if not sample.said.split():
         return [Piece("(nothing)")]
-    if not sample.weights or len(answers.branches) < 2:
+    if not marked:
         return _words(sample.said)
     paints = list(colours.of_branches(answers.branches).values())
     return [
-        Piece(voice.word + gate.mark(voice, answers.branches), paints[voice.loudest])
+        Piece(_printable(voice.word) + gate.mark(voice, answers.branches), paints[voice.loudest])
         for voice in gate.voices(sample)
         if voice.word is not gate.END
     ]
 
 
 def _words(text: str, colour: str = "") -> list[Piece]:
-    return [Piece(word, colour) for word in text.split()]
+    return [Piece(_printable(word), colour) for word in text.split()]
+
+
+def _printable(word: str) -> str:
+    """Replace control characters: no caption shall steer a terminal."""
+    return "".join(sign if sign.isprintable() else "\ufffd" for sign in word)
 
 
 def _paragraph(

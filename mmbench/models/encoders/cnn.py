@@ -1,4 +1,4 @@
-"""Image encoder: strided convolutions, each cell of the last map one token."""
+"""Image encoder: strided convolutions, then patches of the map as tokens."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from mmbench.types import Modality
 
 
 class CNN(Encoder):
-    """Halves the image until its map is at most `grid` x `grid`; tokens carry their position.
+    """Halves the image by convolutions; then patches of the map become `grid` x `grid` tokens.
 
-    Group normalisation instead of batch normalisation, so that an item's code never depends on
-    the rest of its batch.
+    The last step is linear (a patch of the map becomes a token), as in a Vision Transformer with
+    a convolutional stem (Xiao et al. 2021, arXiv:2106.14881). A few tokens that each see a whole
+    thing are learned from far sooner than many that each see a part of one. Group normalisation
+    instead of batch normalisation, so that an item's code never depends on the rest of its batch.
 
     Args:
         modality: ``image``, shape [C, H, W], uint8.
         width: D.
-        channels: Channels of the stages; the last is repeated if there are more stages.
-        grid: Largest side of the last map.
+        channels: Channels of the stages, each a multiple of 8; the last is repeated if there are
+            more stages.
+        grid: Tokens per side; sides that it does not divide lose the rest at the right and bottom.
+        reach: Largest side of a patch; the image is halved until its patches are that small.
     """
 
     kinds = ("image",)
@@ -30,13 +34,16 @@ class CNN(Encoder):
         modality: Modality,
         width: int,
         channels: tuple[int, ...] = (32, 64, 96),
-        grid: int = 8,
+        grid: int = 4,
+        reach: int = 6,
     ) -> None:
         super().__init__()
         current, height, breadth = modality.shape
+        if min(height, breadth) < grid:
+            raise ValueError(f"an image of {height} x {breadth} has no {grid} x {grid} patches")
         stages: list[nn.Module] = []
         count = 0
-        while max(height, breadth) > grid:
+        while min(height, breadth) > grid * reach:
             following = channels[min(count, len(channels) - 1)]
             stages += [
                 nn.Conv2d(current, following, 3, stride=2, padding=1),
@@ -46,12 +53,14 @@ class CNN(Encoder):
             current, count = following, count + 1
             height, breadth = (height + 1) // 2, (breadth + 1) // 2
         self.stages = nn.Sequential(*stages)
-        self.project = nn.Sequential(nn.Linear(current, width), nn.LayerNorm(width))
-        self.positions = Positions(height * breadth, width)
+        patch = (height // grid, breadth // grid)
+        self.patches = nn.Conv2d(current, width, patch, stride=patch)
+        self.norm = nn.LayerNorm(width)
+        self.positions = Positions((height // patch[0]) * (breadth // patch[1]), width)
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         """Encode images [B, C, H, W] uint8; see `Encoder.forward`."""
         del lengths  # an image is whole
-        maps = self.stages(x.float() / 127.5 - 1.0)  # [B, C', h, w]
-        tokens = self.positions(self.project(maps.flatten(2).transpose(1, 2)))
+        maps = self.patches(self.stages(x.float() / 127.5 - 1.0))  # [B, D, h, w]
+        tokens = self.positions(self.norm(maps.flatten(2).transpose(1, 2)))
         return tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=x.device)

@@ -38,12 +38,27 @@ class LogMel(Encoder):
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         """Encode spectrograms [B, C, T, F] uint8; see `Encoder.forward`."""
-        frames = x.float() / 127.5 - 1.0
         heard = torch.ones(x.shape[0], x.shape[2], dtype=torch.bool, device=x.device)
         if lengths is not None:
             heard = torch.arange(x.shape[2], device=x.device) < lengths[:, None]
-        # Zeroed before every convolution: what lies beyond the end must not leak back.
-        flat = frames.permute(0, 1, 3, 2).flatten(1, 2) * heard[:, None]
+        # Zeroed before every convolution: what lies beyond the end must not leak back. Filled at
+        # first, since a NaN times 0 stays one.
+        x = x.float().masked_fill(~heard[:, None, :, None], 0.0)
+        flat = self._standardise(x, heard) * heard[:, None]
         hidden = torch.relu(self.spread(flat)) * heard[:, None]
         tokens = torch.relu(self.step(hidden)).transpose(1, 2)
         return self.positions(self.project(tokens)), heard[:, :: self.stride]
+
+    @staticmethod
+    def _standardise(x: Tensor, heard: Tensor) -> Tensor:
+        """Give an item mean 0 and variance 1 over all it holds: [B, C, T, F] -> [B, C F, T].
+
+        Recordings are mostly quiet: raw levels would be one large constant, and what differs
+        between items a ripple on it. Level differences between channels and bands stay.
+        """
+        flat = x.permute(0, 1, 3, 2).flatten(1, 2)
+        weight = heard[:, None].to(flat.dtype)
+        count = (weight.sum(dim=2, keepdim=True) * flat.shape[1]).clamp(min=1.0)
+        mean = (flat * weight).sum(dim=(1, 2), keepdim=True) / count
+        spread = (((flat - mean) * weight) ** 2).sum(dim=(1, 2), keepdim=True) / count
+        return (flat - mean) / (spread + 1.0).sqrt()  # silence, spread 0, stays silence

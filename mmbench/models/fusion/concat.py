@@ -25,7 +25,7 @@ class Concat(Fusion):
     """
 
     def __init__(
-        self, modalities: Sequence[str], width: int, depth: int = 2, dropout: float = 0.0
+        self, modalities: Sequence[str], width: int, depth: int = 1, dropout: float = 0.0
     ) -> None:
         super().__init__()
         self.towers = nn.ModuleDict({m: Tower(width, depth, dropout=dropout) for m in modalities})

@@ -27,7 +27,7 @@ class EarlyFeatures(Fusion):
     """
 
     def __init__(
-        self, modalities: Sequence[str], width: int, depth: int = 2, dropout: float = 0.0
+        self, modalities: Sequence[str], width: int, depth: int = 1, dropout: float = 0.0
     ) -> None:
         super().__init__()
         self.modalities = tuple(modalities)

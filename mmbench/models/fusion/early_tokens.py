@@ -23,10 +23,10 @@ class EarlyTokens(Fusion):
     """
 
     def __init__(
-        self, modalities: Sequence[str], width: int, depth: int = 2, dropout: float = 0.0
+        self, modalities: Sequence[str], width: int, depth: int = 1, dropout: float = 0.0
     ) -> None:
         super().__init__()
-        self.types = nn.ParameterDict({m: torch.randn(width) * 0.02 for m in modalities})
+        self.types = nn.ParameterDict({m: torch.randn(width) for m in modalities})
         self.tower = Tower(width, depth, dropout=dropout)
 
     @property

@@ -22,7 +22,7 @@ class Hybrid(Fusion):
         modalities: Their names.
         width: D.
         depth: Layers of the joint encoder.
-        own_depth: Layers of each modality's own encoder.
+        own_depth: Layers of each modality's own encoder; with 0 its branch hears the encoder's tokens.
         dropout: Probability on residual branches.
     """
 
@@ -32,12 +32,12 @@ class Hybrid(Fusion):
         self,
         modalities: Sequence[str],
         width: int,
-        depth: int = 2,
-        own_depth: int = 1,
+        depth: int = 1,
+        own_depth: int = 0,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.types = nn.ParameterDict({m: torch.randn(width) * 0.02 for m in modalities})
+        self.types = nn.ParameterDict({m: torch.randn(width) for m in modalities})
         self.towers = nn.ModuleDict(
             {m: Tower(width, own_depth, dropout=dropout) for m in modalities}
         )

@@ -68,7 +68,8 @@ class Transformer(TextHead):
         self.prompt = nn.Linear(width, width)
         self.scale = width**0.5
         names = [str(i) for i in range(depth)]
-        self.fixed = ("mask", *(f"{n}.memory_{part}" for n in names for part in ("keys", "values")))
+        memory = (f"{n}.memory_{part}" for n in names for part in ("keys", "values"))
+        self.fixed = ("mask", "prompt", *memory)
 
     def teach(self, branch: Branch, words: Tensor) -> Tensor:
         """See `TextHead.teach`."""
@@ -80,7 +81,8 @@ class Transformer(TextHead):
 
     def begin(self, branch: Branch, beams: int) -> State:
         """See `TextHead.begin`."""
-        state = {"mask": branch.mask.repeat_interleave(beams, dim=0)}
+        own = {"mask": branch.mask, "prompt": self.prompt(branch.pooled)}
+        state = {name: x.repeat_interleave(beams, dim=0) for name, x in own.items()}
         for name, layer in enumerate(self.layers):
             assert isinstance(layer, _Layer)
             keys, values = layer.memory_attention.keys_values(branch.seq)
@@ -93,7 +95,8 @@ class Transformer(TextHead):
 
     def advance(self, state: State, words: Tensor, step: int) -> tuple[Tensor, State]:
         """See `TextHead.advance`."""
-        x = self.positions(self.embed(words)[:, None] * self.scale, start=step)
+        x = (self.embed(words) * self.scale + state["prompt"])[:, None]
+        x = self.positions(x, start=step)
         for name, layer in enumerate(self.layers):
             assert isinstance(layer, _Layer)
             x = layer.advance(x, state, str(name), step)

@@ -1,0 +1,88 @@
+"""What is possible on a task: scores of its oracle for every set of modalities.
+
+The figures stand in the task's TOML under ``[levels.METRIC]``; a test computes them again and
+compares. One table serves all budgets, since a budget never changes the test items. Write them by
+
+    python -m mmbench.levels TASK
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from pathlib import Path
+
+from mmbench import catalog
+from mmbench.data import _load
+from mmbench.errors import UsageError
+from mmbench.score import score
+from mmbench.spec import LevelSpec, TaskSpec
+from mmbench.types import Dataset
+
+#: Digits after the point that are written.
+DIGITS = 4
+
+
+def levels(task: TaskSpec, dataset: Dataset) -> dict[str, LevelSpec]:
+    """Score the oracle on the test split.
+
+    Returns:
+        Metric -> floor (it sees nothing), each modality alone, ceiling (it sees all), and the
+        proven bounds that the dataset gives.
+
+    Raises:
+        UsageError: The dataset has no oracle.
+    """
+    if dataset.oracle is None:
+        raise UsageError(f"task {task.name!r}: its dataset has no oracle, so no levels are known")
+    split = dataset.splits["test"]
+    output = dataset.signature.main
+    names = tuple(task.modalities)
+    found: dict[frozenset[str], dict[str, float]] = {}
+    for size in range(len(names) + 1):
+        for heard in itertools.combinations(names, size):
+            said = dataset.oracle(split, frozenset(heard))
+            scored = score(
+                said, split.references, output, task.metrics.names, split.clusters, split.ids
+            )
+            found[frozenset(heard)] = {name: s.value for name, s in scored.scores.items()}
+    proven = _load.bounds(task, dataset)
+    return {
+        metric: LevelSpec(
+            floor=round(found[frozenset()][metric], DIGITS),
+            ceiling=round(found[frozenset(names)][metric], DIGITS),
+            alone={name: round(found[frozenset([name])][metric], DIGITS) for name in names},
+            bound={k: round(v, DIGITS) for k, v in sorted(proven.get(metric, {}).items())},
+        )
+        for metric in task.metrics.names
+    }
+
+
+def toml(found: dict[str, LevelSpec]) -> str:
+    """Write levels as TOML."""
+    lines: list[str] = []
+    for metric, level in found.items():
+        lines += ["", f"[levels.{metric}]", f"floor = {level.floor}", f"ceiling = {level.ceiling}"]
+        for key, table in (("alone", level.alone), ("bound", level.bound)):
+            if table:
+                inner = ", ".join(f'"{name}" = {value}' for name, value in table.items())
+                lines.append(f"{key} = {{ {inner} }}")
+    return "\n".join(lines) + "\n"
+
+
+def write(path: Path, found: dict[str, LevelSpec]) -> None:
+    """Put levels at the end of a task's TOML, in place of those that stand there."""
+    text = path.read_text(encoding="utf-8")
+    head = text.partition("\n[levels.")[0].rstrip("\n")
+    path.write_text(head + "\n" + toml(found), encoding="utf-8")
+
+
+def main(names: list[str]) -> None:
+    """Compute and write the levels of the tasks that are named."""
+    for name in names:
+        task = catalog.task(name)
+        write(catalog.task_path(name), levels(task, _load.load(task)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

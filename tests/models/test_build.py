@@ -1,0 +1,173 @@
+"""Building a model from definitions: what fits is built, what does not is refused in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import tiny
+
+from mmbench import catalog, registry
+from mmbench.errors import IncompatibleError, MmbenchError, SpecError, UnknownNameError
+from mmbench.models.build import objective, used_modalities
+from mmbench.spec import ComponentSpec, ModelSpec, ObjectiveSpec, parse_model
+from mmbench.types import Modality, Output, Signature
+
+IMAGE_ONLY = Signature({"image": tiny.SIGNATURE.modalities["image"]}, tiny.SIGNATURE.outputs)
+
+
+def refused(
+    kind: type[MmbenchError], model: ModelSpec, signature: Signature = tiny.SIGNATURE
+) -> str:
+    with pytest.raises(kind) as caught:
+        tiny.make(model, signature=signature)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def changed(name: str, **parts: Any) -> ModelSpec:
+    """Return a shipped model with components replaced: ``fusion=("late", {"depth": 1})``."""
+    made = {
+        part: ComponentSpec(*value)
+        if isinstance(value, tuple)
+        else {kind: ComponentSpec(*given) for kind, given in value.items()}
+        for part, value in parts.items()
+    }
+    return tiny.spec(name, **made)
+
+
+def test_modalities_come_in_the_tasks_order_and_only_those_that_are_named() -> None:
+    model = tiny.spec("late", modalities=("tags", "image"))
+    assert used_modalities(model, tiny.SIGNATURE) == ["image", "tags"]
+    assert used_modalities(tiny.spec("late"), tiny.SIGNATURE) == ["image", "audio", "tags"]
+    assert list(tiny.make(model).encoders) == ["image", "tags"]
+    assert used_modalities(tiny.spec("constant"), tiny.SIGNATURE) == []
+    assert not tiny.make(tiny.spec("constant")).encoders
+
+
+def test_a_model_that_looks_at_what_the_task_lacks_is_refused() -> None:
+    message = refused(IncompatibleError, tiny.spec("audio_only"), IMAGE_ONLY)
+    assert "'audio_only' looks at the modality 'audio'" in message
+    assert "it has image" in message
+
+
+def test_a_fusion_of_several_is_refused_one_modality() -> None:
+    message = refused(IncompatibleError, tiny.spec("hybrid"), IMAGE_ONLY)
+    assert "'hybrid' needs at least 2 modalities and has 1 (image)" in message
+    nothing = refused(IncompatibleError, tiny.spec("hybrid", modalities=()))
+    assert "has 0 (none)" in nothing
+
+
+def test_a_kind_of_modality_or_output_without_a_part_is_refused_by_name() -> None:
+    odd = Signature({"image": Modality("video", (2, 3, 8, 8))}, tiny.SIGNATURE.outputs)
+    message = refused(IncompatibleError, tiny.spec("late"), odd)
+    assert "no encoder for 'video'" in message
+    assert "add [encoders.video] to its TOML" in message
+    label = Signature(tiny.SIGNATURE.modalities, {"class": Output("label", 10)})
+    assert "no head for 'label'" in refused(IncompatibleError, tiny.spec("late"), label)
+
+
+def test_an_encoder_of_another_kind_is_refused() -> None:
+    model = changed("late", encoders={"image": ("logmel",), "spectrogram": ("logmel",), "text": ("gru",)})
+    message = refused(IncompatibleError, model)
+    assert "encoders.image: the encoder 'logmel' reads spectrogram, not image" in message
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ({"fusion": ("late", {"dept": 3})}, "late: fusion.params: unknown key 'dept'"),
+        ({"fusion": ("late", {"dept": 3})}, "did you mean 'depth'?"),
+        ({"fusion": ("late", {"width": 3})}, "unknown key 'width'"),
+        ({"fusion": ("late", {"modalities": []})}, "unknown key 'modalities'"),
+        ({"heads": {"text": ("lstm", {"layers": 3})}}, "late: heads.text.params: unknown key 'layers'"),
+        ({"heads": {"text": ("lstm", {"layers": 3})}}, "it takes dropout, heads"),
+        ({"combiner": ("mixture", {"gates": "static"})}, "combiner.params: unknown key 'gates'"),
+        ({"fusion": ("late", {"depth": "two"})}, "late: fusion: the fusion 'late' refuses"),
+        ({"fusion": ("late", {"dropout": 1.5})}, "late: fusion: the fusion 'late' refuses"),
+        ({"heads": {"text": ("transformer", {"heads": 3})}}, "width 16 is not divisible by 3 heads"),
+    ],
+)
+def test_arguments_that_a_component_does_not_take_are_refused(
+    parts: dict[str, Any], expected: str
+) -> None:
+    assert expected in refused(SpecError, changed("late", **parts))
+
+
+def test_an_unknown_component_is_refused_with_the_near_name() -> None:
+    message = refused(UnknownNameError, changed("late", fusion=("lat",)))
+    assert "unknown fusion 'lat': did you mean 'late'?" in message
+    assert "unknown head 'rnn'" in refused(UnknownNameError, changed("late", heads={"text": ("rnn",)}))
+
+
+def test_a_gate_needs_the_branch_that_it_looks_at() -> None:
+    message = refused(IncompatibleError, changed("late", combiner=("mixture", {"gate": "joint"})))
+    assert "needs a branch named joint" in message
+    assert "image, audio, tags" in message
+    odd = refused(IncompatibleError, changed("late", combiner=("mixture", {"gate": "wide"})))
+    assert "'wide': expected static or joint" in odd
+
+
+@pytest.mark.parametrize("name", ["early", "late", "hybrid"])
+def test_arguments_in_a_definition_reach_the_component(name: str) -> None:
+    shallow = changed(name, fusion=(tiny.spec(name).fusion.name, {"depth": 0}))
+    deep = changed(name, fusion=(tiny.spec(name).fusion.name, {"depth": 3}))
+    keys = [set(tiny.make(model).state_dict()) for model in (shallow, deep)]
+    assert keys[0] < keys[1]
+
+
+def test_one_set_of_weights_speaks_for_all_branches_where_the_head_says_so() -> None:
+    model = tiny.make(tiny.spec("hybrid"))
+    assert len(model.heads["caption"]) == 1
+    assert {id(model.head_of("caption", branch)) for branch in range(4)} == {
+        id(model.head_of("caption", 0))
+    }
+
+
+def test_an_objective_is_built_with_its_arguments_or_refused() -> None:
+    made = objective(ObjectiveSpec("supervised", {"branch_weight": 0.1}), "recipe")
+    assert made.branch_weight == 0.1  # type: ignore[attr-defined]
+    with pytest.raises(SpecError, match="recipe.params: unknown key 'weight'.*branch_weight"):
+        objective(ObjectiveSpec("supervised", {"weight": 0.1}), "recipe")
+
+
+REFUSING = '''
+"""A fusion that serves no captions."""
+from mmbench.models.fusion.late import Late
+
+
+class Picky(Late):
+    """For labels only."""
+
+    refuses = {"text": "it has no memory that a decoder could attend to"}
+'''
+
+
+def test_a_pair_of_fusion_and_output_that_makes_no_sense_says_why(
+    tmp_path: Path, own_components: None
+) -> None:
+    (tmp_path / "picky.py").write_text(REFUSING)
+    assert registry.include(tmp_path / "picky.py") == [("fusion", "picky")]
+    message = refused(IncompatibleError, changed("late", fusion=("picky",)))
+    assert "'picky' does not serve outputs of kind 'text'" in message
+    assert "no memory that a decoder could attend to" in message
+
+
+def test_a_fusion_file_by_its_path_stands_on_the_shared_recipe(
+    tmp_path: Path, own_components: None
+) -> None:
+    (tmp_path / "mine.py").write_text(REFUSING.replace("refuses", "_refuses"))
+    model = catalog.model(str(tmp_path / "mine.py"), ["width=16"])
+    assert model.name == "mine"
+    assert model.recipe == catalog.model("late").recipe
+    assert list(tiny.make(model).fusion.branches) == ["image", "audio", "tags"]
+
+
+@pytest.mark.parametrize("name", [*catalog.model_names(tiny.TASK)])
+def test_a_definition_is_what_a_record_holds(name: str) -> None:
+    model = catalog.model(name)
+    content = msgspec.json.decode(msgspec.json.encode(msgspec.to_builtins(model)))
+    assert parse_model(content, "record") == model
