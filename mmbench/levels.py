@@ -9,6 +9,7 @@ compares. One table serves all budgets, since a budget never changes the test it
 from __future__ import annotations
 
 import itertools
+import re
 import sys
 from pathlib import Path
 
@@ -42,9 +43,7 @@ def levels(task: TaskSpec, dataset: Dataset) -> dict[str, LevelSpec]:
     for size in range(len(names) + 1):
         for heard in itertools.combinations(names, size):
             said = dataset.oracle(split, frozenset(heard))
-            scored = score(
-                said, split.references, output, task.metrics.names, split.clusters, split.ids
-            )
+            scored = score(said, split.references, output, task.metrics.names, ids=split.ids)
             found[frozenset(heard)] = {name: s.value for name, s in scored.scores.items()}
     proven = _load.bounds(task, dataset)
     return {
@@ -73,8 +72,10 @@ def toml(found: dict[str, LevelSpec]) -> str:
 def write(path: Path, found: dict[str, LevelSpec]) -> None:
     """Put levels at the end of a task's TOML, in place of those that stand there."""
     text = path.read_text(encoding="utf-8")
-    head = text.partition("\n[levels.")[0].rstrip("\n")
-    path.write_text(head + "\n" + toml(found), encoding="utf-8")
+    others = re.sub(
+        r"^\[levels\..*?(?=^\[(?!levels\.)|\Z)", "", text, flags=re.DOTALL | re.MULTILINE
+    )
+    path.write_text(others.rstrip("\n") + "\n" + toml(found), encoding="utf-8")
 
 
 def main(names: list[str]) -> None:

@@ -271,17 +271,26 @@ def make_model(run: Run, dataset: Dataset) -> Model:
 
     torch.set_num_threads(run.settings.threads)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(rng.torch_seed(run.seed, "initialisation"))
+        # Not torch.manual_seed, which would also set every GPU's state, and nobody put it back.
+        torch.default_generator.manual_seed(rng.torch_seed(run.seed, "initialisation"))
         model = build(run.model, dataset.signature)
     return model.to(run.device)
 
 
 def load_model(stored: store.Stored, run: Run, dataset: Dataset) -> Model:
-    """Build a record's model and load its weights."""
+    """Build a record's model and load its weights.
+
+    Raises:
+        StoreError: The weights are missing, damaged, or of another model.
+    """
     from safetensors.torch import load_file
 
+    path = store.checked(stored, store.WEIGHTS)
     model = make_model(run, dataset)
-    model.load_state_dict(load_file(stored.folder / store.WEIGHTS))
+    try:
+        model.load_state_dict(load_file(path))
+    except RuntimeError:
+        raise StoreError(f"{path}: are not the weights of {run.model.name!r} as built now") from None
     return model
 
 

@@ -148,7 +148,8 @@ def write(
         if weights is not None:
             weights(folder / WEIGHTS)
 
-    return _place(results, folder_of(results, record), record, fill)
+    fresh = msgspec.structs.replace(record, files={})
+    return _place(results, folder_of(results, record), fresh, fill)
 
 
 def rewrite(stored: Stored, record: Record, items: pa.Table) -> Stored:
@@ -231,7 +232,9 @@ def read(folder: Path) -> Stored:
         record = msgspec.convert(content, Record)
     except msgspec.ValidationError as error:
         raise StoreError(f"{path}: {error}") from None
-    if seal(record).checksum != record.checksum:
+    # Over the content as it stands, not as it was read: a field that a later version adds must
+    # not change the checksum of a record that was written without it.
+    if _digest(content) != record.checksum:
         raise StoreError(f"{path}: does not match its checksum: it was edited or damaged")
     return Stored(folder, record)
 
@@ -395,8 +398,28 @@ def read_predictions(stored: Stored, split: str) -> dict[str, list[Any]]:
 
 def seal(record: Record) -> Record:
     """Return the record with its checksum."""
-    content = _json(msgspec.structs.replace(record, checksum=""))
-    return msgspec.structs.replace(record, checksum=hashlib.sha256(content).hexdigest())
+    content = msgspec.json.decode(msgspec.json.encode(record))
+    return msgspec.structs.replace(record, checksum=_digest(content))
+
+
+def checked(stored: Stored, name: str) -> Path:
+    """Return the path of one of a record's files after holding it against its checksum.
+
+    Raises:
+        StoreError: It is missing, damaged, or another record's.
+    """
+    path = stored.folder / name
+    try:
+        found = checksum(path)
+    except FileNotFoundError:
+        raise StoreError(
+            f"{path}: is missing: the record was stored or copied without it"
+        ) from None
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
+    if found != stored.record.files.get(name):
+        raise StoreError(f"{path}: does not match the record's checksum: it was edited or damaged")
+    return path
 
 
 def checksum(path: Path) -> str:
@@ -405,19 +428,19 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _json(record: Record) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(record, order="sorted"), indent=1) + b"\n"
+def _json(content: Record | Mapping[str, Any]) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(content, order="sorted"), indent=1) + b"\n"
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_json({**content, "checksum": ""})).hexdigest()
 
 
 def _read_table(stored: Stored, name: str) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
-    path = stored.folder / name
-    if not path.exists():
-        raise StoreError(f"{path}: is missing: the record was stored or copied without it")
-    if checksum(path) != stored.record.files.get(name):
-        raise StoreError(f"{path}: does not match the record's checksum: it was edited or damaged")
+    path = checked(stored, name)
     try:
         return parquet.read_table(path)
     except (OSError, pa.ArrowException) as error:

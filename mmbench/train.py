@@ -364,5 +364,10 @@ def dropout_stream(model: Model, seed: int) -> Iterator[None]:
     device = next(model.parameters()).device
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(rng.torch_seed(seed, "dropout"))
+        drawn = rng.torch_seed(seed, "dropout")
+        # Not torch.manual_seed, which would set the state of every GPU there is.
+        torch.default_generator.manual_seed(drawn)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(drawn)
         yield

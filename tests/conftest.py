@@ -1,12 +1,71 @@
-"""What all tests may stand on: an mmbench that no test leaves changed."""
+"""What all tests stand on: prepared data made once, and an mmbench that no test leaves changed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from mmbench import catalog, registry
+from mmbench.cli import run_cli
+
+#: The one variable of the user's that tests read: where real data lie.
+TEST_DATA = "MMBENCH_TEST_DATA"
+
+#: A task that is trained and tested in half a second.
+TASK = """
+schema = 1
+name = "mini"
+version = 1
+summary = "A few scenes."
+default_budget = "brief"
+
+[dataset]
+name = "scenecap"
+version = 1
+seed = 3
+
+[modalities]
+image = { kind = "image", shape = [3, 48, 48] }
+audio = { kind = "spectrogram", shape = [2, 16, 24] }
+
+[outputs]
+caption = { kind = "text" }
+
+[splits]
+train = 64
+val = 16
+test = 24
+ood = 12
+
+[metrics]
+main = "rouge_l"
+also = ["cider_d", "slot_f1"]
+
+[budgets]
+brief = { items = 64, steps = 6, validations = 1, validation_items = 8 }
+
+[levels.rouge_l]
+floor = 0.1
+ceiling = 0.7
+alone = { image = 0.6, audio = 0.5 }
+"""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One folder of prepared data for all tests, and no setting of the user's in any."""
+    base = tmp_path_factory.getbasetemp()
+    cache = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [*os.environ]:
+            if name.startswith("MMBENCH_") and name != TEST_DATA:
+                patch.delenv(name)
+        patch.setenv("MMBENCH_CACHE", str(cache))
+        yield cache
 
 
 @pytest.fixture
@@ -18,3 +77,59 @@ def own_components(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     catalog._shelf.cache_clear()
     yield
     catalog._shelf.cache_clear()
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, own_components: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to stand in, as a user would who has just installed mmbench."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+class Done(NamedTuple):
+    """What a command left: its exit code, standard output and standard error."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The one line that an error is; fails where there is none, more, or a traceback."""
+        lines = [line for line in self.err.splitlines() if line.startswith("error:")]
+        assert len(lines) == 1, self.err
+        assert "Traceback" not in self.err
+        assert self.code != 0
+        return lines[0]
+
+
+Command = Callable[..., Done]
+
+
+@pytest.fixture
+def cli(workplace: Path, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run commands as a shell would, but in this process."""
+
+    def run(*arguments: object) -> Done:
+        capsys.readouterr()
+        code = run_cli([str(argument) for argument in arguments])
+        return Done(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def task(workplace: Path) -> Callable[..., str]:
+    """Write a task; `changes` are pairs of what stands in `TASK` and what is to stand there."""
+
+    def write(name: str = "mini", *changes: tuple[str, str], folder: str = ".") -> str:
+        text = TASK.replace('"mini"', f'"{name}"')
+        for old, new in changes:
+            assert text.count(old) == 1, old
+            text = text.replace(old, new)
+        path = Path(folder, f"{name}.toml")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return f"./{path}"
+
+    return write

@@ -25,7 +25,7 @@ LONGEST = 6
 #: One modality of every kind that an encoder may read; the words are ragged.
 SIGNATURE = Signature(
     modalities={
-        "image": Modality("image", (3, 18, 18)),
+        "image": Modality("image", (3, 26, 28)),
         "audio": Modality("spectrogram", (2, 9, 6)),
         "tags": Modality("text", (7,), WORDS),
     },

@@ -151,7 +151,8 @@ def _model(model: ModelSpec) -> None:
             o = objective.optimizer
             click.echo(
                 f"stage       {stage.name}: {objective.name} on {', '.join(objective.parameters)}, "
-                f"{stage.share:.0%} of the steps, lr {o.lr:g} {o.schedule}, decay {o.weight_decay:g}"
+                f"{stage.share:.0%} of the steps, "
+                f"lr {o.lr:g} {o.schedule}, decay {o.weight_decay:g}"
             )
     click.echo(f"next: mmbench run -t TASK -m {model.name}")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_type_hints
+
+import msgspec
 
 from mmbench import registry
 from mmbench.errors import IncompatibleError, SpecError, nearest
@@ -75,10 +77,24 @@ def construct(kind: str, spec: ComponentSpec, where: str, **given: Any) -> Any:
                 f"{where}.params: unknown key {name!r} for the {kind} {spec.name!r}: {offer}"
                 f"it takes {', '.join(taken) or 'none'}"
             )
+    params = {name: _typed(component, name, spec.params[name], where) for name in spec.params}
     try:
-        return component(**given, **spec.params)
-    except (TypeError, ValueError) as error:
-        raise SpecError(f"{where}: the {kind} {spec.name!r} refuses its arguments: {error}") from error
+        return component(**given, **params)
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        why = str(error).partition("\n")[0]
+        raise SpecError(f"{where}: the {kind} {spec.name!r} refuses its arguments: {why}") from error
+
+
+def _typed(component: type[Any], name: str, value: Any, where: str) -> Any:
+    """Hold a parameter against its annotation, where it is one that a TOML can answer to."""
+    try:
+        hint = get_type_hints(component.__init__)[name]
+        return msgspec.convert(value, hint)
+    except msgspec.ValidationError as error:
+        why = str(error).partition(" - at ")[0]
+        raise SpecError(f"{where}.params.{name}: {why[0].lower()}{why[1:]}") from None
+    except (KeyError, NameError, TypeError):  # not annotated, or not in TOML's own types
+        return value
 
 
 def _encoder(name: str, spec: ModelSpec, signature: Signature) -> Encoder:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 import tiny
+import torch
 
 from mmbench import catalog, registry
 from mmbench.errors import IncompatibleError, MmbenchError, SpecError, UnknownNameError
@@ -86,7 +87,10 @@ def test_an_encoder_of_another_kind_is_refused() -> None:
         ({"heads": {"text": ("lstm", {"layers": 3})}}, "late: heads.text.params: unknown key 'layers'"),
         ({"heads": {"text": ("lstm", {"layers": 3})}}, "it takes dropout, heads"),
         ({"combiner": ("mixture", {"gates": "static"})}, "combiner.params: unknown key 'gates'"),
-        ({"fusion": ("late", {"depth": "two"})}, "late: fusion: the fusion 'late' refuses"),
+        ({"fusion": ("late", {"depth": "two"})}, "late: fusion.params.depth: expected `int`, got"),
+        ({"fusion": ("late", {"depth": 2.5})}, "late: fusion.params.depth: expected `int`, got"),
+        ({"combiner": ("mixture", {"gate": 1})}, "combiner.params.gate: expected `str`, got `int`"),
+        ({"heads": {"text": ("lstm", {"heads": 0})}}, "heads.text: the head 'lstm' refuses"),
         ({"fusion": ("late", {"dropout": 1.5})}, "late: fusion: the fusion 'late' refuses"),
         ({"heads": {"text": ("transformer", {"heads": 3})}}, "width 16 is not divisible by 3 heads"),
     ],
@@ -95,6 +99,33 @@ def test_arguments_that_a_component_does_not_take_are_refused(
     parts: dict[str, Any], expected: str
 ) -> None:
     assert expected in refused(SpecError, changed("late", **parts))
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({"grid": 0}, "grid and reach have to be 1 or more"),
+        ({"reach": 0}, "grid and reach have to be 1 or more"),
+        ({"channels": []}, "channels not empty"),
+        ({"channels": [12]}, "the encoder 'cnn' refuses its arguments"),
+        ({"channels": [8, "16"]}, "encoders.image.params.channels: expected `int`, got `str`"),
+        ({"grid": 100}, "an image of 26 x 28 has no 100 x 100 patches"),
+    ],
+)
+def test_an_encoder_refuses_what_no_image_can_be_cut_into(
+    params: dict[str, Any], expected: str
+) -> None:
+    encoders = {"image": ("cnn", params)}
+    assert expected in refused(SpecError, changed("image_only", encoders=encoders))
+
+
+@pytest.mark.parametrize("shape", [(3, 26, 28), (1, 4, 4), (3, 7, 30), (3, 48, 48), (2, 53, 25)])
+def test_an_image_of_any_size_becomes_a_grid_of_tokens(shape: tuple[int, ...]) -> None:
+    signature = Signature({"image": Modality("image", shape)}, tiny.SIGNATURE.outputs)
+    model = tiny.make(tiny.spec("image_only"), signature=signature)
+    tokens, mask = model.encoders["image"](torch.zeros(2, *shape, dtype=torch.uint8), None)
+    assert tokens.shape == (2, 16, tiny.WIDTH)
+    assert mask.shape == (2, 16)
 
 
 def test_an_unknown_component_is_refused_with_the_near_name() -> None:
@@ -130,7 +161,9 @@ def test_one_set_of_weights_speaks_for_all_branches_where_the_head_says_so() -> 
 def test_an_objective_is_built_with_its_arguments_or_refused() -> None:
     made = objective(ObjectiveSpec("supervised", {"branch_weight": 0.1}), "recipe")
     assert made.branch_weight == 0.1  # type: ignore[attr-defined]
-    with pytest.raises(SpecError, match="recipe.params: unknown key 'weight'.*branch_weight"):
+    with pytest.raises(SpecError, match=r"recipe.params.branch_weight: expected `float`, got `str`"):
+        objective(ObjectiveSpec("supervised", {"branch_weight": "a lot"}), "recipe")
+    with pytest.raises(SpecError, match=r"recipe.params: unknown key 'weight'.*branch_weight"):
         objective(ObjectiveSpec("supervised", {"weight": 0.1}), "recipe")
 
 

@@ -39,6 +39,8 @@ class CNN(Encoder):
     ) -> None:
         super().__init__()
         current, height, breadth = modality.shape
+        if min(grid, reach, len(channels)) < 1:
+            raise ValueError("grid and reach have to be 1 or more, and channels not empty")
         if min(height, breadth) < grid:
             raise ValueError(f"an image of {height} x {breadth} has no {grid} x {grid} patches")
         stages: list[nn.Module] = []
@@ -54,13 +56,15 @@ class CNN(Encoder):
             height, breadth = (height + 1) // 2, (breadth + 1) // 2
         self.stages = nn.Sequential(*stages)
         patch = (height // grid, breadth // grid)
+        self.used = (grid * patch[0], grid * patch[1])
         self.patches = nn.Conv2d(current, width, patch, stride=patch)
         self.norm = nn.LayerNorm(width)
-        self.positions = Positions((height // patch[0]) * (breadth // patch[1]), width)
+        self.positions = Positions(grid * grid, width)
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         """Encode images [B, C, H, W] uint8; see `Encoder.forward`."""
         del lengths  # an image is whole
-        maps = self.patches(self.stages(x.float() / 127.5 - 1.0))  # [B, D, h, w]
+        maps = self.stages(x.float() / 127.5 - 1.0)[..., : self.used[0], : self.used[1]]
+        maps = self.patches(maps)  # [B, D, grid, grid]
         tokens = self.positions(self.norm(maps.flatten(2).transpose(1, 2)))
         return tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=x.device)
