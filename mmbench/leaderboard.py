@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from mmbench import registry, store
-from mmbench.errors import MmbenchError, NotComparableError
+from mmbench.errors import MmbenchError, NotComparableError, UnknownNameError
 from mmbench.score import Score, combine, difference
 from mmbench.spec import TaskSpec, digest
 from mmbench.stats.holm import holm
@@ -63,7 +63,11 @@ class Board:
         budget: The budget.
         metric: The metric that ranks.
         split: The split that was scored.
-        floor: The task's floor on that metric, and its ceiling.
+        higher_is_better: Direction of the metric.
+        floor: The task's floor on that metric, None where unknown.
+        ceiling: The oracle that sees all modalities.
+        alone: Modality -> the oracle that sees only that one.
+        also: The task's other metrics.
         rows: Best first.
         scope: What the intervals speak about, in words.
         listed: Runs that are not ranked, and why.
@@ -76,6 +80,7 @@ class Board:
     higher_is_better: bool
     floor: float | None
     ceiling: float | None
+    alone: Mapping[str, float]
     also: tuple[str, ...]
     rows: tuple[Row, ...]
     scope: str
@@ -127,8 +132,8 @@ def _board(
     task = _task(first)
     main = metric or task.metrics.main
     listed = tuple(_why_not(s.record) for s in members if not _rankable(s.record, split, main))
-    groups = _groups([s for s in members if _rankable(s.record, split, main)], split, problems)
-    groups = _same_signature(groups, main, split, problems)
+    ranked = [s for s in members if _rankable(s.record, split, main)]
+    groups = _groups(_as_now(ranked, main, split, problems), split, problems)
     if not groups and all(s.record.status == "finished" and s.record.ranked for s in members):
         return None  # none was scored with this metric on this split
     also = tuple(name for name in task.metrics.names if name != main)
@@ -148,6 +153,7 @@ def _board(
         higher_is_better=better,
         floor=level.floor if level and split == "test" else None,
         ceiling=level.ceiling if level and split == "test" else None,
+        alone=level.alone if level and split == "test" else {},
         also=also,
         rows=tuple(rows),
         scope=_scope(rows, groups),
@@ -204,22 +210,33 @@ def _definition(record: store.Record) -> tuple[str, ...]:
     return (record.model_digest, str(record.provenance.get("device", "")), plugins)
 
 
-def _same_signature(
-    groups: Sequence[_Group], metric: str, split: str, problems: list[str]
-) -> list[_Group]:
-    """Keep the groups with the most frequent signature; name those that are left out."""
-    by_signature: dict[str, list[_Group]] = {}
-    for group in groups:
-        signature = group.members[0].record.scores[split][metric].signature
-        by_signature.setdefault(signature, []).append(group)
-    if len(by_signature) <= 1:
-        return list(groups)
-    kept = max(by_signature, key=lambda s: (len(by_signature[s]), s))
-    for signature, others in by_signature.items():
-        if signature != kept:
-            names = ", ".join(group.name for group in others)
-            problems.append(f"{names}: scored as {signature!r}, the board as {kept!r}: left out")
-    return by_signature[kept]
+def _as_now(
+    members: Sequence[store.Stored], metric: str, split: str, problems: list[str]
+) -> list[store.Stored]:
+    """Keep the records that were scored as this metric scores now; name those that are left out.
+
+    Another version of a metric may count other things, so its item statistics mean nothing to
+    this one.
+    """
+    now = _signature(metric)
+    others: dict[str, list[str]] = {}
+    for stored in members:
+        signature = stored.record.scores[split][metric].signature
+        if signature != now:
+            others.setdefault(signature, []).append(stored.record.name)
+    for signature, names in others.items():
+        hint = "the same 'mmbench run' scores anew" if now else "--include the file that holds it"
+        alike = f"the board as {now!r}" if now else f"and the metric {metric!r} is not known here"
+        problems.append(f"{', '.join(names)}: scored as {signature!r}, {alike}: left out; {hint}")
+    return [s for s in members if s.record.scores[split][metric].signature == now]
+
+
+def _signature(metric: str) -> str:
+    """Return a metric's signature; empty where no metric has that name."""
+    try:
+        return str(registry.load("metric", metric).signature)
+    except UnknownNameError:
+        return ""
 
 
 def _rows(items: store.Items, metric: str) -> Floats:
@@ -239,7 +256,8 @@ def _row(group: _Group, main: str, also: Sequence[str], split: str, level: Any) 
     got = _score(group, main)
     others: dict[str, Score | float | None] = {}
     for name in also:
-        there = all(name in m.record.scores[split] for m in group.members)
+        scores = [m.record.scores[split].get(name) for m in group.members]
+        there = all(score is not None and score.signature == _signature(name) for score in scores)
         others[name] = _score(group, name) if there else None
     costs = [m.record.cost for m in group.members]
     seconds = [float(c["train_seconds"]) for c in costs if "train_seconds" in c]

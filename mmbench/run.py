@@ -290,7 +290,9 @@ def load_model(stored: store.Stored, run: Run, dataset: Dataset) -> Model:
     try:
         model.load_state_dict(load_file(path))
     except RuntimeError:
-        raise StoreError(f"{path}: are not the weights of {run.model.name!r} as built now") from None
+        raise StoreError(
+            f"{path}: are not the weights of {run.model.name!r} as built now"
+        ) from None
     return model
 
 

@@ -207,7 +207,8 @@ class _Keeper:
         if score > trained.best_score:
             trained.best_score, trained.best_step, self.since = score, step, 0
             self.weights = {
-                name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()
+                name: value.detach().cpu().clone()
+                for name, value in self.model.state_dict().items()
             }
             return False
         self.since += 1
@@ -337,7 +338,13 @@ def _player(model: Model, objective: Objective, spec: ObjectiveSpec, steps: int)
     turns = max(1, math.ceil((steps - spec.offset) / spec.period))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda at: factor(at, turns, settings))
     return _Player(
-        objective, optimizer, schedule, list(chosen.values()), settings.clip, spec.period, spec.offset
+        objective,
+        optimizer,
+        schedule,
+        list(chosen.values()),
+        settings.clip,
+        spec.period,
+        spec.offset,
     )
 
 

@@ -136,7 +136,7 @@ class Split:
         def pick(values: Array | Ragged) -> Array | Ragged:
             if isinstance(values, Ragged):
                 return Ragged(values.values[index], values.lengths[index])
-            return values[index]  # type: ignore[no-any-return]
+            return values[index]
 
         rows = [int(i) for i in index]
         return Split(

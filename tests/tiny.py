@@ -111,7 +111,9 @@ def make(model: ModelSpec, seed: int = 0, signature: Signature = SIGNATURE) -> M
 
 def log_probs(model: Model, items: Batch) -> torch.Tensor:
     """Return what the model says of the caption's words, [B, L, V]."""
-    return model.verdict("caption", model.fuse(items).branches, items.targets["caption"]).combined.log_probs
+    return model.verdict(
+        "caption", model.fuse(items).branches, items.targets["caption"]
+    ).combined.log_probs
 
 
 def as_floats(items: Batch) -> Batch:

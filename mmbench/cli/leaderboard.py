@@ -25,6 +25,11 @@ from mmbench.errors import NotComparableError
     show_default=True,
 )
 @option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write there, not here.")
+@option(
+    "--figure",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Draw the boards too: a .png, .svg or .pdf file.",
+)
 @_options.results
 @_options.as_json
 @_options.common
@@ -32,10 +37,11 @@ def command(
     tasks: tuple[str, ...],
     models: tuple[str, ...],
     budget: str | None,
-    metric: str | None,
+    metrics: tuple[str, ...],
     split: str,
     form: str,
     out: Path | None,
+    figure: Path | None,
     results: Path,
     as_json: bool,
 ) -> None:
@@ -43,15 +49,15 @@ def command(
 
     \b
     mmbench leaderboard
-    mmbench leaderboard -t captioning --metric emitter_f1
+    mmbench leaderboard -t captioning --metric cider_d,emitter_f1 --figure boards.png
     mmbench leaderboard --format markdown --out LEADERBOARD.md
     """  # noqa: D301
     from mmbench import leaderboard, registry, store
     from mmbench.report import tables
 
-    if metric is not None:
-        metric = _options.metric_name(metric)
-        registry.load("metric", metric)
+    named = [_options.metric_name(name) for name in _options.split_names(metrics)]
+    for name in named:
+        registry.load("metric", name)
     found, problems = store.scan(results)
     wanted_tasks, wanted_models = _options.split_names(tasks), _options.split_names(models)
     chosen = [
@@ -65,7 +71,11 @@ def command(
         what = f"none of the {len(found)} records is asked for" if found else "holds no records"
         more = f"; unreadable: {problems[0]}" if problems else ""
         raise NotComparableError(f"{results}: {what}{more}; 'mmbench run' makes them")
-    made = leaderboard.boards(chosen, metric, split, problems)
+    made = [
+        one
+        for metric in named or [None]
+        for one in leaderboard.boards(chosen, metric, split, problems)
+    ]
     form = "json" if as_json else form
     writers = {
         "text": tables.text,
@@ -74,10 +84,17 @@ def command(
         "json": leaderboard.to_json,
     }
     content = writers[form](made)
-    for problem in problems:
+    for problem in dict.fromkeys(problems):
         click.echo(f"warning: {problem}", err=True)
     if not made:
-        raise NotComparableError(f"no record was scored with {metric or 'its metric'} on {split!r}")
+        raise NotComparableError(
+            f"no record was scored with {', '.join(named) or 'its metric'} on {split!r}"
+        )
+    if figure is not None:
+        from mmbench.report.board import save
+
+        save(figure, made)
+        click.echo(f"wrote {figure}", err=True)
     if out is not None:
         _options.write_text(out, content)
         click.echo(f"wrote {out}")
@@ -87,5 +104,5 @@ def command(
         board = made[0]
         best = next((row.model for row in board.rows if not row.external), "")
         where = "" if results == Path("results") else f" --results {results}"
-        name = f"{board.task.partition('@')[0]}/{best.partition('#')[0]}" if best else "@last"
-        click.echo(f"next: mmbench show {name}{where}")
+        record = f"{board.task.partition('@')[0]}/{best.partition('#')[0]}" if best else "@last"
+        click.echo(f"next: mmbench show {record}{where}")

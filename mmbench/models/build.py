@@ -82,7 +82,9 @@ def construct(kind: str, spec: ComponentSpec, where: str, **given: Any) -> Any:
         return component(**given, **params)
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         why = str(error).partition("\n")[0]
-        raise SpecError(f"{where}: the {kind} {spec.name!r} refuses its arguments: {why}") from error
+        raise SpecError(
+            f"{where}: the {kind} {spec.name!r} refuses its arguments: {why}"
+        ) from error
 
 
 def _typed(component: type[Any], name: str, value: Any, where: str) -> Any:

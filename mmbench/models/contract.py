@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmbench.types import Batch, Branch, Fused, Modality, Output, Stream
+from mmbench.types import Batch, Branch, Fused, Stream
 
 if TYPE_CHECKING:
     from mmbench.models.model import Model

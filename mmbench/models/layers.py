@@ -62,7 +62,8 @@ class Attention(nn.Module):
         return self.attend(x, keys, values, mask, causal)
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, H, T, D/H]
+        size, length, width = x.shape
+        return x.view(size, length, self.heads, width // self.heads).transpose(1, 2)
 
 
 class FeedForward(nn.Sequential):
@@ -104,7 +105,8 @@ class Block(nn.Module):
         """Let every token attend to the real ones; mask [B, T], True = real."""
         normed = self.norm_attention(x)
         x = x + self.dropout(self.attention(normed, normed, mask))
-        return x + self.dropout(self.forward_part(self.norm_forward(x)))
+        changed: Tensor = x + self.dropout(self.forward_part(self.norm_forward(x)))
+        return changed
 
 
 class Tower(nn.Module):

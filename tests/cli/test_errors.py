@@ -163,6 +163,11 @@ DEFINITIONS = {
     "type": ("train = 64", 'train = "many"', "splits.train: expected `int`, got `str`"),
     "empty": ("val = 16", "val = 0", "splits.val: expected `int` >= 1"),
     "single": ("test = 24", "test = 1", "splits.test = 1: expected 2 or more"),
+    "validation": (
+        "validation_items = 8",
+        "validation_items = 1",
+        "budgets.brief.validation_items = 1: expected 2 or more",
+    ),
     "no_split": ("val = 16\n", "", "splits.val is missing: a task needs train, val and test"),
     "missing": ('name = "scenecap"\n', "", "the key 'dataset.name' is missing"),
     "unknown": ("summary = ", "sumary = ", "unknown key 'sumary': did you mean 'summary'?"),

@@ -72,7 +72,9 @@ def test_a_kind_of_modality_or_output_without_a_part_is_refused_by_name() -> Non
 
 
 def test_an_encoder_of_another_kind_is_refused() -> None:
-    model = changed("late", encoders={"image": ("logmel",), "spectrogram": ("logmel",), "text": ("gru",)})
+    model = changed(
+        "late", encoders={"image": ("logmel",), "spectrogram": ("logmel",), "text": ("gru",)}
+    )
     message = refused(IncompatibleError, model)
     assert "encoders.image: the encoder 'logmel' reads spectrogram, not image" in message
 
@@ -84,7 +86,10 @@ def test_an_encoder_of_another_kind_is_refused() -> None:
         ({"fusion": ("late", {"dept": 3})}, "did you mean 'depth'?"),
         ({"fusion": ("late", {"width": 3})}, "unknown key 'width'"),
         ({"fusion": ("late", {"modalities": []})}, "unknown key 'modalities'"),
-        ({"heads": {"text": ("lstm", {"layers": 3})}}, "late: heads.text.params: unknown key 'layers'"),
+        (
+            {"heads": {"text": ("lstm", {"layers": 3})}},
+            "late: heads.text.params: unknown key 'layers'",
+        ),
         ({"heads": {"text": ("lstm", {"layers": 3})}}, "it takes dropout, heads"),
         ({"combiner": ("mixture", {"gates": "static"})}, "combiner.params: unknown key 'gates'"),
         ({"fusion": ("late", {"depth": "two"})}, "late: fusion.params.depth: expected `int`, got"),
@@ -92,7 +97,10 @@ def test_an_encoder_of_another_kind_is_refused() -> None:
         ({"combiner": ("mixture", {"gate": 1})}, "combiner.params.gate: expected `str`, got `int`"),
         ({"heads": {"text": ("lstm", {"heads": 0})}}, "heads.text: the head 'lstm' refuses"),
         ({"fusion": ("late", {"dropout": 1.5})}, "late: fusion: the fusion 'late' refuses"),
-        ({"heads": {"text": ("transformer", {"heads": 3})}}, "width 16 is not divisible by 3 heads"),
+        (
+            {"heads": {"text": ("transformer", {"heads": 3})}},
+            "width 16 is not divisible by 3 heads",
+        ),
     ],
 )
 def test_arguments_that_a_component_does_not_take_are_refused(
@@ -131,7 +139,9 @@ def test_an_image_of_any_size_becomes_a_grid_of_tokens(shape: tuple[int, ...]) -
 def test_an_unknown_component_is_refused_with_the_near_name() -> None:
     message = refused(UnknownNameError, changed("late", fusion=("lat",)))
     assert "unknown fusion 'lat': did you mean 'late'?" in message
-    assert "unknown head 'rnn'" in refused(UnknownNameError, changed("late", heads={"text": ("rnn",)}))
+    assert "unknown head 'rnn'" in refused(
+        UnknownNameError, changed("late", heads={"text": ("rnn",)})
+    )
 
 
 def test_a_gate_needs_the_branch_that_it_looks_at() -> None:
@@ -161,7 +171,9 @@ def test_one_set_of_weights_speaks_for_all_branches_where_the_head_says_so() -> 
 def test_an_objective_is_built_with_its_arguments_or_refused() -> None:
     made = objective(ObjectiveSpec("supervised", {"branch_weight": 0.1}), "recipe")
     assert made.branch_weight == 0.1  # type: ignore[attr-defined]
-    with pytest.raises(SpecError, match=r"recipe.params.branch_weight: expected `float`, got `str`"):
+    with pytest.raises(
+        SpecError, match=r"recipe.params.branch_weight: expected `float`, got `str`"
+    ):
         objective(ObjectiveSpec("supervised", {"branch_weight": "a lot"}), "recipe")
     with pytest.raises(SpecError, match=r"recipe.params: unknown key 'weight'.*branch_weight"):
         objective(ObjectiveSpec("supervised", {"weight": 0.1}), "recipe")

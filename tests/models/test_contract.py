@@ -6,10 +6,11 @@ combiner or baseline is tested by being there.
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +63,13 @@ def variants() -> dict[str, ModelSpec]:
 VARIANTS = variants()
 
 
-@lru_cache(maxsize=None)
+@cache
 def built(variant: str, seed: int = 0) -> Model:
     """Tests change neither weights nor gradients of this one, only its mode."""
     return tiny.make(VARIANTS[variant], seed)
 
 
-@lru_cache(maxsize=None)
+@cache
 def world() -> Split:
     return tiny.split(ITEMS)
 
@@ -165,9 +166,7 @@ def test_neighbours_in_the_batch_change_nothing(model: Model, batch: Batch) -> N
 
 
 @pytest.mark.parametrize("beams", [1, 3])
-def test_neighbours_do_not_change_what_is_read_out(
-    model: Model, batch: Batch, beams: int
-) -> None:
+def test_neighbours_do_not_change_what_is_read_out(model: Model, batch: Batch, beams: int) -> None:
     options = {"beams": beams, "length_penalty": 0.7}
     together, columns = model.read_out(batch, options)
     for order in [[item] for item in range(ITEMS)] + [[6, 2, 2, 0]]:
@@ -188,7 +187,9 @@ def test_the_batch_size_of_prediction_changes_nothing(
     parts = predict(model, world(), decoding)
     assert whole.ids == parts.ids == world().ids
     assert whole.outputs == parts.outputs
-    for one, other in zip(whole.columns["caption.gate"], parts.columns["caption.gate"], strict=True):
+    for one, other in zip(
+        whole.columns["caption.gate"], parts.columns["caption.gate"], strict=True
+    ):
         assert np.allclose(one, other, atol=1e-5)
     assert whole.columns["branches"] == [list(model.fusion.branches)] * ITEMS
 
@@ -336,7 +337,9 @@ def test_a_branch_named_after_a_modality_hears_no_other(model: Model, batch: Bat
             reached = [
                 key
                 for key, g in gradients.items()
-                if key.startswith((f"encoders.{name}.", f"null.{name}")) and g is not None and g.any()
+                if key.startswith((f"encoders.{name}.", f"null.{name}"))
+                and g is not None
+                and g.any()
             ]
             if branch.name == name or branch.name not in heard(model):
                 assert reached, f"{branch.name} does not hear {name}"
@@ -415,8 +418,11 @@ def test_the_mixture_is_a_distribution_and_equals_the_formula(model: Model, batc
 def test_static_weights_see_no_input_and_a_joint_gate_does() -> None:
     for name, sees in (("late", False), ("hybrid", True)):
         model = built(name)
+        before = copy.deepcopy(model.combiners["caption"].state_dict())
         combiner = model.combiners["caption"]
-        if not sees:
+        if sees:  # at birth it does not yet
+            nn.init.normal_(combiner.score.weight, generator=torch.Generator().manual_seed(0))
+        else:
             combiner.logits.copy_(torch.tensor([0.3, -1.0, 0.5]))
         weights = []
         for seed in (0, 1):
@@ -428,7 +434,7 @@ def test_static_weights_see_no_input_and_a_joint_gate_does() -> None:
         if not sees:
             expected = torch.tensor([0.3, -1.0, 0.5]).softmax(dim=0)
             assert torch.allclose(rows[0], expected, atol=1e-6)
-            combiner.logits.zero_()
+        combiner.load_state_dict(before)
 
 
 # --- encoders -----------------------------------------------------------------------------------
@@ -510,10 +516,13 @@ def test_a_head_says_word_by_word_what_it_says_when_taught(name: str) -> None:
     branch = memory("joint", items=3, tokens=5, seed=1)
     draw = torch.Generator().manual_seed(2)
     texts = torch.randint(4, len(tiny.WORDS), (6, tiny.LONGEST), generator=draw)  # 2 beams each
-    each = Branch("joint", *(
-        x.repeat_interleave(2, dim=0)
-        for x in (branch.seq, branch.mask, branch.pooled, branch.present)
-    ))
+    each = Branch(
+        "joint",
+        *(
+            x.repeat_interleave(2, dim=0)
+            for x in (branch.seq, branch.mask, branch.pooled, branch.present)
+        ),
+    )
     taught = head(each, texts).log_probs
     state = head.begin(branch, beams=2)
     words = torch.full((6,), 1)
@@ -634,4 +643,6 @@ def test_every_kind_of_encoder_and_head_has_a_sample() -> None:
     kinds = {k for n in registry.names("encoder") for k in registry.load("encoder", n).kinds}
     assert kinds <= set(SAMPLES) == set(TIME_AXIS)
     outputs: set[Output] = set(tiny.SIGNATURE.outputs.values())
-    assert {registry.load("head", n).kind for n in registry.names("head")} <= {o.kind for o in outputs}
+    assert {registry.load("head", n).kind for n in registry.names("head")} <= {
+        o.kind for o in outputs
+    }

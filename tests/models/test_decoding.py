@@ -80,9 +80,7 @@ class Table:
 
 def texts(limit: int, size: int, first: int = EOS + 1) -> list[list[int]]:
     spoken = range(first, size)
-    ended = [
-        [*words, EOS] for n in range(limit) for words in itertools.product(spoken, repeat=n)
-    ]
+    ended = [[*words, EOS] for n in range(limit) for words in itertools.product(spoken, repeat=n)]
     return ended + [list(words) for words in itertools.product(spoken, repeat=limit)]
 
 
@@ -198,9 +196,7 @@ def cases() -> list[Any]:
 
 @pytest.mark.parametrize(("baseline", "head"), cases())
 @torch.no_grad()
-def test_what_is_read_out_is_the_likeliest_text_under_the_mixture(
-    baseline: str, head: str
-) -> None:
+def test_what_is_read_out_is_the_likeliest_text_under_the_mixture(baseline: str, head: str) -> None:
     model = tiny.make(
         tiny.spec(baseline, heads={"text": ComponentSpec(head)}), seed=1, signature=SIGNATURE
     )

@@ -85,10 +85,21 @@ def test_attention_is_torchs_own(attention: Attention, mask: Tensor) -> None:
     weights = torch.cat([attention.query.weight, attention.key_value.weight])
     biases = torch.cat([attention.query.bias, attention.key_value.bias])
     expected, _ = F.multi_head_attention_forward(
-        x.transpose(0, 1), memory.transpose(0, 1), memory.transpose(0, 1),
-        D, H, weights, biases, None, None, False, 0.0,
-        attention.out.weight, attention.out.bias,
-        key_padding_mask=~mask, need_weights=False,
+        x.transpose(0, 1),
+        memory.transpose(0, 1),
+        memory.transpose(0, 1),
+        D,
+        H,
+        weights,
+        biases,
+        None,
+        None,
+        False,
+        0.0,
+        attention.out.weight,
+        attention.out.bias,
+        key_padding_mask=~mask,
+        need_weights=False,
     )
     assert torch.allclose(attention(x, memory, mask), expected.transpose(0, 1), atol=1e-5)
 
@@ -192,8 +203,13 @@ def test_dropout_0_is_nothing_and_dropout_drops() -> None:
 
 
 def test_stacked_branches_keep_their_order_and_pad_unheard() -> None:
-    one = Branch("one", noise(2, 3, D), torch.ones(2, 3, dtype=torch.bool), noise(2, D),
-                 torch.tensor([True, False]))
+    one = Branch(
+        "one",
+        noise(2, 3, D),
+        torch.ones(2, 3, dtype=torch.bool),
+        noise(2, D),
+        torch.tensor([True, False]),
+    )
     two = replace(one, name="two", seq=noise(2, 1, D, seed=1), mask=one.mask[:, :1])
     both = stack([one, two])
     assert torch.equal(both.seq[:2], one.seq)

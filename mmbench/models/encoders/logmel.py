@@ -25,9 +25,7 @@ class LogMel(Encoder):
 
     kinds = ("spectrogram",)
 
-    def __init__(
-        self, modality: Modality, width: int, hidden: int = 64, stride: int = 2
-    ) -> None:
+    def __init__(self, modality: Modality, width: int, hidden: int = 64, stride: int = 2) -> None:
         super().__init__()
         channels, frames, bands = modality.shape
         self.stride = stride

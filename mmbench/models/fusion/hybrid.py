@@ -22,7 +22,8 @@ class Hybrid(Fusion):
         modalities: Their names.
         width: D.
         depth: Layers of the joint encoder.
-        own_depth: Layers of each modality's own encoder; with 0 its branch hears the encoder's tokens.
+        own_depth: Layers of each modality's own encoder; with 0 its branch hears the tokens as
+            they come.
         dropout: Probability on residual branches.
     """
 

@@ -20,8 +20,8 @@ from mmbench.models.contract import (
     stack,
 )
 from mmbench.models.decoding import beam_search
-from mmbench.text import BOS, EOS, PAD, UNK, Vocabulary
 from mmbench.models.layers import drop
+from mmbench.text import BOS, EOS, PAD, UNK, Vocabulary
 from mmbench.types import Branch, Output
 
 #: What a head keeps between two words: name -> tensor whose first axis is the hypothesis.
@@ -81,9 +81,7 @@ class TextHead(Head):
 
     def nll(self, log_probs: Tensor, target: Tensor) -> Tensor:
         """Return nats per word, padding left out."""
-        return F.nll_loss(
-            log_probs.flatten(0, 1), target.flatten().long(), ignore_index=PAD
-        )
+        return F.nll_loss(log_probs.flatten(0, 1), target.flatten().long(), ignore_index=PAD)
 
     def read_out(
         self,
@@ -115,9 +113,7 @@ class TextHead(Head):
             # Hypotheses of branch k lie k * items * beams further down.
             shift = torch.arange(count, device=index.device)[:, None] * (items * beams)
             everywhere = (shift + index).flatten()
-            return {
-                name: x if name in self.fixed else x[everywhere] for name, x in state.items()
-            }
+            return {name: x if name in self.fixed else x[everywhere] for name, x in state.items()}
 
         found = beam_search(
             self.begin(together, beams),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from mmbench.models.heads._text import State, TextHead
@@ -27,7 +26,8 @@ class _Layer(nn.Module):
         normed = self.norm_self(x)
         x = x + self.dropout(self.self_attention(normed, normed, causal=True))
         x = x + self.dropout(self.memory_attention(self.norm_memory(x), memory, mask))
-        return x + self.dropout(self.forward_part(self.norm_forward(x)))
+        changed: Tensor = x + self.dropout(self.forward_part(self.norm_forward(x)))
+        return changed
 
     def advance(self, x: Tensor, state: State, name: str, step: int) -> Tensor:
         """Do the same for word number `step`, x [B k, 1, D], writing into the caches."""
@@ -44,7 +44,8 @@ class _Layer(nn.Module):
             state[f"{name}.memory_values"],
             state["mask"],
         )
-        return x + self.forward_part(self.norm_forward(x))
+        changed: Tensor = x + self.forward_part(self.norm_forward(x))
+        return changed
 
 
 class Transformer(TextHead):

@@ -1,0 +1,94 @@
+"""Boards as a figure: every model a point with its interval, between floor and ceiling."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmbench.errors import StoreError, UsageError
+from mmbench.leaderboard import Board, Row
+from mmbench.report import canvas, colours
+
+#: What a figure can be written as.
+FORMATS = (".png", ".svg", ".pdf")
+_ROW = 0.34  # inches of a model's row
+_PANEL = 4.6  # inches of a board's width
+
+
+def save(path: Path, boards: Sequence[Board]) -> None:
+    """Draw boards side by side and write them; the same boards give the same PNG.
+
+    Raises:
+        UsageError: The name's ending is none of `FORMATS`.
+        StoreError: The file cannot be written.
+    """
+    kind = path.suffix.lower()
+    if kind not in FORMATS:
+        raise UsageError(f"--figure {path}: expected a name that ends in {', '.join(FORMATS)}")
+    file = io.BytesIO()
+    if kind == ".png":
+        file.write(canvas.png(lambda: figure(boards)))
+    else:
+        stamp = {"Date": None} if kind == ".svg" else {"CreationDate": None}
+        figure(boards).savefig(file, format=kind[1:], metadata=stamp)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(file.getvalue())
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def figure(boards: Sequence[Board]) -> Any:
+    """Draw a panel per board, best model on top; published rows are hollow."""
+    from matplotlib.figure import Figure
+
+    rows = max(len(board.rows) for board in boards)
+    drawn = Figure(
+        figsize=(_PANEL * len(boards), 1.5 + _ROW * rows),
+        dpi=canvas.DPI,
+        facecolor="white",
+        layout="constrained",
+    )
+    panels = drawn.subplots(1, len(boards), squeeze=False)[0]
+    for axes, board in zip(panels, boards, strict=True):
+        _panel(axes, board)
+    return drawn
+
+
+def _panel(axes: Any, board: Board) -> None:
+    axes.set_title(
+        f"{board.task}, {board.metric}", fontsize=10, weight="bold", loc="left", family=canvas.FONT
+    )
+    for place, row in enumerate(board.rows):
+        _row(axes, place, row)
+    marks = [("floor", board.floor), *((f"{m} alone", v) for m, v in board.alone.items())]
+    marks.append(("all modalities", board.ceiling))
+    known = [(name, value) for name, value in marks if value is not None]
+    for name, value in known:
+        axes.axvline(value, color=colours.LINE, linewidth=1, zorder=0)
+        axes.annotate(
+            f"{name} ", (value, len(board.rows) - 0.45), rotation=90, fontsize=7,
+            color=colours.FAINT, ha="right", va="bottom", family=canvas.FONT,
+        )  # fmt: skip
+    axes.set_yticks(range(len(board.rows)), [row.model for row in board.rows], fontsize=9)
+    axes.set_ylim(len(board.rows) - 0.4, -0.6)
+    axes.tick_params(labelsize=8, length=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.set_xlabel(
+        f"{board.scope}\nlines: what the task's oracle reaches" if known else board.scope,
+        fontsize=7, color=colours.FAINT, family=canvas.FONT,
+    )  # fmt: skip
+
+
+def _row(axes: Any, place: int, row: Row) -> None:
+    if row.main is None:
+        axes.plot(row.value, place, "o", color="white", markeredgecolor=colours.FAINT)
+        return
+    axes.plot([row.main.low, row.main.high], [place, place], color=colours.SCORE, linewidth=2)
+    axes.plot(row.value, place, "o", color=colours.SCORE, markersize=5)
+    axes.annotate(
+        f"{row.value:.3f}", (row.value, place), xytext=(0, 5), textcoords="offset points",
+        fontsize=7, ha="center", color=colours.INK, family=canvas.FONT,
+    )  # fmt: skip

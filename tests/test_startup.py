@@ -1,0 +1,107 @@
+"""What a command imports before it does anything, and how long that takes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+#: Whatever takes a tenth of a second and more to import, and what brings such things along.
+HEAVY = ["torch", "pandas", "matplotlib", "datasets", "transformers"]
+ALL = [*HEAVY, "numpy", "scipy", "pyarrow", "rich", "msgspec", "PIL", "jiwer", "pooch"]
+
+IMPORTED = """
+import contextlib, io, json, sys
+from mmbench.cli import run_cli
+
+with contextlib.redirect_stdout(io.StringIO()):
+    code = run_cli({arguments!r})
+assert code == 0, code
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def python(*arguments: str) -> str:
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=env, check=True).stdout
+
+
+def imported(*arguments: str) -> set[str]:
+    """Return the top-level packages that a command line imports."""
+    modules = json.loads(python("-c", IMPORTED.format(arguments=list(arguments))))
+    return {name.partition(".")[0] for name in modules}
+
+
+def test_this_way_of_looking_sees_what_is_imported() -> None:
+    seen = imported("list", "metrics")
+    assert {"mmbench", "click", "numpy"} <= seen, "metrics are imported when they are listed"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["run", "--help"], ["leaderboard", "--help"]]
+)
+def test_help_imports_nothing_but_click(arguments: list[str]) -> None:
+    assert not imported(*arguments) & set(ALL)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["list"],
+        ["list", "tasks", "--json"],
+        ["list", "fusions"],
+        ["list", "encoders"],
+        ["list", "heads"],
+        ["list", "objectives"],
+        ["list", "datasets"],
+        ["describe", "captioning"],
+        ["describe", "hybrid"],
+        ["describe", "image_only", "--json"],
+        ["describe", "early_tokens"],
+    ],
+)
+def test_definitions_and_components_are_shown_without_importing_them(arguments: list[str]) -> None:
+    seen = imported(*arguments)
+    assert not seen & set(HEAVY)
+    assert "numpy" not in seen, "no component has been imported"
+
+
+def test_metrics_and_datasets_are_shown_without_torch() -> None:
+    for arguments in (["list", "metrics"], ["describe", "cider_d"], ["describe", "scenecap"]):
+        assert not imported(*arguments) & set(HEAVY)
+
+
+def test_importing_the_package_imports_nothing() -> None:
+    code = "import json, sys; old = set(sys.modules); import mmbench; "
+    new = json.loads(python("-c", code + "print(json.dumps(sorted(set(sys.modules) - old)))"))
+    assert new == ["mmbench"]
+
+
+def seconds(*arguments: str) -> float:
+    started = time.perf_counter()
+    python(*arguments)
+    return time.perf_counter() - started
+
+
+#: Command -> how many times longer than importing click it may take.
+LIMITS = {"--help": 3, "list": 8, "list fusions": 8, "list metrics": 8, "describe captioning": 8}
+LIMITS |= {"describe hybrid": 8}
+
+
+def test_help_and_lists_are_there_at_once() -> None:
+    """The least of several runs, taken in turns, so that a busy machine slows all alike."""
+    best: dict[str, float] = {}
+    for _ in range(7):
+        for line in ["", *LIMITS]:
+            command = ["-m", "mmbench", *line.split()] if line else ["-c", "import click"]
+            best[line] = min(best.get(line, 99.0), seconds(*command))
+    for line, limit in LIMITS.items():
+        assert best[line] <= limit * best[""], (line, best)
