@@ -58,6 +58,7 @@ def command(
     named = [_options.metric_name(name) for name in _options.split_names(metrics)]
     for name in named:
         registry.load("metric", name)
+    wanted: list[str | None] = [*named] or [None]
     found, problems = store.scan(results)
     wanted_tasks, wanted_models = _options.split_names(tasks), _options.split_names(models)
     chosen = [
@@ -73,7 +74,7 @@ def command(
         raise NotComparableError(f"{results}: {what}{more}; 'mmbench run' makes them")
     made = [
         one
-        for metric in named or [None]
+        for metric in wanted
         for one in leaderboard.boards(chosen, metric, split, problems)
     ]
     form = "json" if as_json else form
