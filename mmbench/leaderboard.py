@@ -129,7 +129,7 @@ def _board(
     members: Sequence[store.Stored], metric: str | None, split: str, problems: list[str]
 ) -> Board | None:
     first = members[0].record
-    task = _task(first)
+    task = task_of(first)
     main = metric or task.metrics.main
     listed = tuple(_why_not(s.record) for s in members if not _rankable(s.record, split, main))
     ranked = [s for s in members if _rankable(s.record, split, main)]
@@ -335,7 +335,7 @@ def _scope(rows: Sequence[Row], groups: Sequence[_Group]) -> str:
     return f"95 % intervals over {span} seeds x {items:,} items; one training set"
 
 
-def _task(record: store.Record) -> TaskSpec:
+def task_of(record: store.Record) -> TaskSpec:
     """Return the task as it stands now if its digest is the record's, else as it stood then."""
     import msgspec
 

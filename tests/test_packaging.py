@@ -103,11 +103,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def shipped() -> set[str]:
     """Return what of the checkout belongs in a wheel, by the names it has there."""
-    inside = {
-        path.relative_to(ROOT).as_posix()
-        for path in (ROOT / "mmbench").rglob("*")
-        if path.is_file() and path.suffix != ".pyc"
-    }
+    files = [path.relative_to(ROOT) for path in (ROOT / "mmbench").rglob("*") if path.is_file()]
+    made = ("__pycache__", ".")  # by Python, and by tools in hidden folders
+    inside = {f.as_posix() for f in files if not any(part.startswith(made) for part in f.parts)}
     for folder in ("tasks", "baselines"):
         inside |= {f"mmbench/_catalog/{folder}/{p.name}" for p in (ROOT / folder).glob("*.toml")}
     return inside

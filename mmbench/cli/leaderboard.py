@@ -15,7 +15,7 @@ from mmbench.errors import NotComparableError
 @option("-t", "--task", "tasks", multiple=True, help="Only these tasks.")
 @option("-m", "--model", "models", multiple=True, help="Only these models.")
 @option("--budget", default=None, help="Only this budget.")
-@option("--metric", default=None, help="Rank by this instead of the main one; or its .py file.")
+@option("--metric", "metrics", multiple=True, help="Rank by these instead of the main one.")
 @option("--split", default="test", show_default=True, help="Which test split, e.g. ood.")
 @option(
     "--format",

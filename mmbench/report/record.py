@@ -7,24 +7,13 @@ from typing import Any
 
 import msgspec
 
-from mmbench import catalog, store
+from mmbench import store
 from mmbench.errors import MmbenchError, NotComparableError
 from mmbench.report import gate, verdicts
 from mmbench.report.samples import Answers, Sample
 from mmbench.report.tables import bar, number
 from mmbench.spec import LevelSpec, TaskSpec
 from mmbench.store import Record, Stored, StoredScore
-
-
-def task_of(record: Record) -> TaskSpec:
-    """Return the task as it stands now if its digest is the record's, else as it stood then."""
-    try:
-        now = catalog.task(record.task)
-        if record.budget in now.budgets and now.digest(record.budget) == record.task_digest:
-            return now
-    except MmbenchError:
-        pass
-    return msgspec.convert(record.definition["task"], TaskSpec)
 
 
 def level_of(task: TaskSpec, split: str, metric: str) -> LevelSpec | None:

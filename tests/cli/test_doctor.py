@@ -188,7 +188,7 @@ summary = "own"
 dataset = { name = "scenecap", version = 1 }
 modalities.image = { kind = "image", shape = [3, 48, 48] }
 outputs.caption = { kind = "text" }
-splits = { train = 1, val = 1, test = 1 }
+splits = { train = 1, val = 2, test = 2 }
 metrics = { main = "cider_d" }
 budgets.small = { items = 1, steps = 1 }
 """

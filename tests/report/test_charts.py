@@ -26,7 +26,7 @@ def task(main: str = "cider_d", levels: dict[str, Any] | None = None) -> TaskSpe
             "dataset": {"name": "scenecap", "version": 1},
             "modalities": {"image": {"kind": "image", "shape": [3, 48, 48]}},
             "outputs": {"caption": {"kind": "text"}},
-            "splits": {"train": 1, "val": 1, "test": 1},
+            "splits": {"train": 1, "val": 2, "test": 2},
             "metrics": {"main": main, "also": ["bleu4", "emitter_f1"]},
             "budgets": {"small": {"items": 1, "steps": 1}},
             "levels": {"cider_d": LEVEL} if levels is None else levels,

@@ -118,7 +118,7 @@ def test_the_main_output_is_the_marked_one_or_the_only_one() -> None:
         "summary": "",
         "dataset": {"name": "scenecap", "version": 1},
         "modalities": {"image": {"kind": "image", "shape": [3, 48, 48]}},
-        "splits": {"train": 1, "val": 1, "test": 1},
+        "splits": {"train": 1, "val": 2, "test": 2},
         "metrics": {"main": "cider_d"},
         "budgets": {"small": {"items": 1, "steps": 1}},
     }
