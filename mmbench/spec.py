@@ -162,8 +162,9 @@ class OptimizerSpec(_Strict, frozen=True):
     Attributes:
         lr: Peak learning rate.
         weight_decay: On matrices only; biases, norms and embeddings are spared.
-        schedule: ``one_cycle`` (linear warm-up, cosine to zero) or ``constant``.
+        schedule: ``one_cycle`` (linear warm-up, hold, cosine to zero) or ``constant``.
         warmup: Share of the steps that warm up.
+        hold: Share of the steps that stay at the peak before the cosine begins.
         clip: Gradient norm at most; 0 switches clipping off.
         betas: Decay of the two moments.
     """
@@ -172,6 +173,7 @@ class OptimizerSpec(_Strict, frozen=True):
     weight_decay: Annotated[float, Meta(ge=0.0)] = 0.01
     schedule: Annotated[str, Meta(pattern="^(one_cycle|constant)$")] = "one_cycle"
     warmup: Fraction = 0.1
+    hold: Fraction = 0.0
     clip: Annotated[float, Meta(ge=0.0)] = 1.0
     betas: tuple[float, float] = (0.9, 0.95)
 

@@ -360,7 +360,8 @@ def factor(at: int, turns: int, settings: OptimizerSpec) -> float:
     warm = max(1, round(turns * settings.warmup))
     if at < warm:
         return (at + 1) / warm
-    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, (at - warm) / max(1, turns - warm))))
+    fall = warm + round(turns * settings.hold)
+    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, max(0, at - fall) / max(1, turns - fall))))
 
 
 @contextmanager

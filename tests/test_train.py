@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from mmbench import registry, rng, store
-from mmbench.errors import DataError, SpecError
+from mmbench.errors import DataError, SpecError, StoreError
 from mmbench.models.feed import Feed
 from mmbench.models.model import Model
 from mmbench.models.objectives.supervised import Supervised
 from mmbench.predict import predict
-from mmbench.run import Run, Settings, execute
+from mmbench.run import Run, Settings, execute, load_model, make_model
 from mmbench.spec import (
     BudgetSpec,
     ComponentSpec,
@@ -33,7 +33,7 @@ from mmbench.spec import (
     StageSpec,
 )
 from mmbench.train import Trained, factor, train
-from mmbench.types import Split
+from mmbench.types import Dataset, Split
 
 #: Constant rate, no decay, no clipping: a constant gradient then moves a weight by `lr` a step.
 PLAIN = OptimizerSpec(lr=0.01, weight_decay=0.0, schedule="constant", clip=0.0)
@@ -451,7 +451,28 @@ def test_how_often_is_validated_changes_no_weight() -> None:
 
 
 def test_dropout_has_a_stream_of_its_own() -> None:
-    assert not same(learn(0, 0.3)[0], learn(0, 0.0)[0])
+    items = tiny.split(8, whole=True).take(np.array([0]))  # one text: there is no other draw
+    losses = {}
+    for dropout in (0.0, 0.5):
+        for seed in (0, 1):
+            fusion = ComponentSpec("late", {"dropout": dropout})
+            model = tiny.make(tiny.spec("late", fusion=fusion))
+            how = recipe(ObjectiveSpec("supervised"))
+            losses[dropout, seed] = go(model, how, 1, seed, items=items).curve[0].loss
+    assert losses[0.0, 0] == losses[0.0, 1]
+    assert len({losses[0.0, 0], losses[0.5, 0], losses[0.5, 1]}) == 3
+
+
+def test_work_on_the_cpu_leaves_the_state_of_gpus_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(seed: int) -> None:
+        raise AssertionError("a GPU's random state was set")
+
+    monkeypatch.setattr(torch.cuda, "manual_seed", refuse)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", refuse)
+    dataset = Dataset(tiny.SIGNATURE, {"train": tiny.split(8)}, "")
+    run = Run(tiny.TASK, tiny.spec("early"), "small", 0, Settings(device="cpu"))
+    model = make_model(run, dataset)
+    go(model, recipe(ObjectiveSpec("supervised")), steps=1)
 
 
 # --- what goes wrong ----------------------------------------------------------------------------
@@ -555,6 +576,33 @@ def test_a_run_given_twice_writes_the_same_weights_and_scores(
     assert (one.curve, one.scores) == (two.curve, two.scores)
     assert one.files[store.WEIGHTS] != three.files[store.WEIGHTS]
     assert one.curve != three.curve
+
+
+def test_a_records_weights_say_again_what_it_said(
+    task: Callable[..., str], workplace: Path
+) -> None:
+    from mmbench import catalog
+    from mmbench.data import _load
+
+    spec = catalog.task(task())
+    run = Run(spec, tiny.spec("hybrid"), "brief", 0, Settings(workplace / "results", device="cpu"))
+    stored = execute(run, Watcher())
+    dataset = _load.load(spec)
+    model = load_model(stored, run, dataset)
+    for split in ("test", "ood"):
+        again = predict(model, dataset.splits[split], run.model.recipe.decoding)
+        told = store.read_predictions(stored, split)
+        assert told["id"] == again.ids
+        assert told["caption"] == again.outputs["caption"]
+        assert told["branches"] == again.columns["branches"]
+        assert told["branches"][0] == ["joint", "image", "audio"]
+    other = replace(run, model=tiny.spec("hybrid", width=32))
+    with pytest.raises(StoreError, match="are not the weights of 'hybrid' as built now"):
+        load_model(stored, other, dataset)
+    path = stored.folder / store.WEIGHTS
+    path.write_bytes(path.read_bytes()[:-4] + b"0000")
+    with pytest.raises(StoreError, match="does not match the record's checksum"):
+        load_model(stored, run, dataset)
 
 
 class Watcher(Watch):

@@ -217,6 +217,11 @@ def test_another_metric_ranks_by_itself(cli: Cli, results: Path) -> None:
     assert values == sorted(values, reverse=True)
 
 
+def test_several_metrics_have_a_board_each(cli: Cli, results: Path) -> None:
+    made_boards = boards(cli, "--metric", "slot_f1,rouge_l", "--metric", "cider_d")
+    assert [board["metric"] for board in made_boards] == ["slot_f1", "rouge_l", "cider_d"]
+
+
 def test_where_less_is_better_the_least_comes_first(cli: Cli, results: Path, made: Path) -> None:
     Path("words_spoken.py").write_text(
         "from mmbench.metrics import metric\n\n\n"

@@ -113,7 +113,7 @@ def test_a_task_is_described_with_splits_metrics_budgets_and_levels(cli: Cli, na
 
 
 @pytest.mark.parametrize(
-    "name", [*(set(catalog.model_names()) - {"{modality}_only"}), "image_only", "tags_only"]
+    "name", [*sorted({*catalog.model_names()} - {"{modality}_only"}), "image_only", "tags_only"]
 )
 def test_a_model_is_described_with_its_parts_and_its_recipe(cli: Cli, name: str) -> None:
     found = catalog.model(name)

@@ -5,6 +5,7 @@ The decoders here see nothing but pixels and spectrograms: matched filters over 
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -65,28 +66,28 @@ def decode_images(images: np.ndarray) -> Seen:
 
 
 def decode_audio(spectrograms: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Read sound, count and pan, [N] each, from [N, 2, 16, 24] levels."""
-    counts, frames = np.arange(2, 6), np.arange(sound.SHAPE[1])
-    filters, keys = [], []
-    for number in range(len(world.SOUNDS)):
-        for count in counts:
-            for onset in range(sound.ONSETS):
-                at = frames - onset
-                on = (at >= 0) & (at < sound.PERIOD * count)
-                level = sound.templates()[number][at % sound.PERIOD] * on[:, None]
-                filters.append(level.ravel() / np.sqrt((level**2).sum()))
-                keys.append((number, count))
-    bank, table = np.array(filters), np.array(keys)
-    levels = spectrograms.astype(float) - sound.FLOOR
-    best = (levels.sum(axis=1).reshape(len(levels), -1) @ bank.T).argmax(axis=1)
-    on = (bank[best] > 0).reshape(-1, 1, *sound.SHAPE[1:])
-    loud = (levels * on).sum(axis=(2, 3)) / on.sum(axis=(2, 3))
-    # Nearest of the four differences between the channels, that silence cuts off.
-    peak = np.array([level[level > 0].mean() for level in sound.templates()])[table[best, 0]]
-    heard = np.maximum(peak[:, None] - np.array(sound.ATTENUATION), 0)
-    expected = heard - heard[:, ::-1]
-    pan = np.abs((loud[:, 0] - loud[:, 1])[:, None] - expected).argmin(axis=1)
-    return table[best, 0], table[best, 1], pan
+    """Read sound, count and pan, [N] each, from [N, 2, 16, 24] levels: the nearest template."""
+    frames, bands = np.arange(sound.SHAPE[1]), np.arange(sound.SHAPE[2])
+    quieter = np.array(sound.ATTENUATION)
+    templates, keys = [], []
+    choices = (range(len(world.SOUNDS)), range(2, 6), range(sound.ONSETS), range(len(quieter)))
+    for number, count, onset, pan in itertools.product(*choices):
+        at = frames - onset
+        on = (at >= 0) & (at < sound.PERIOD * count)
+        level = sound.templates()[number][at % sound.PERIOD] * on[:, None]
+        echoing = on & (at % sound.PERIOD == sound.PERIOD - 1)
+        echo = sound.ECHO * echoing[:, None] * (bands // sound.ECHO_BANDS == pan)
+        weaker = np.array([quieter[pan], quieter[::-1][pan]])[:, None, None]
+        heard = np.where(level > 0, np.maximum(level - weaker, 0), 0)
+        templates.append((sound.FLOOR + heard + echo).ravel())
+        keys.append((number, count, pan))
+    bank, table = np.array(templates, dtype=float), np.array(keys)
+    flat = spectrograms.reshape(len(spectrograms), -1).astype(float)
+    distance = (bank**2).sum(
+        axis=1
+    ) - 2 * flat @ bank.T  # the item's own square is the same for all
+    best = table[distance.argmin(axis=1)]
+    return best[:, 0], best[:, 1], best[:, 2]
 
 
 def agreement(found: np.ndarray, planted: np.ndarray) -> float:

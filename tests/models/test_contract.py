@@ -154,7 +154,30 @@ def test_absent_content_and_padding_do_not_reach_what_is_read_out(
 
 
 @torch.no_grad()
-def test_neighbours_in_the_batch_change_nothing(model: Model, batch: Batch) -> None:
+def test_masked_tokens_have_no_say_in_any_branch(model: Model, batch: Batch) -> None:
+    streams = model.streams(batch)
+    masked = {
+        name: replace(
+            s,
+            x=torch.where(s.mask[..., None], s.x, torch.full_like(s.x, 1000.0)),
+            time=torch.where(s.mask, s.time, torch.full_like(s.time, 0.5)),
+        )
+        for name, s in streams.items()
+    }
+    if "tags" in heard(model):
+        assert not torch.equal(masked["tags"].x, streams["tags"].x)
+    pairs = zip(model.fusion(streams).branches, model.fusion(masked).branches, strict=True)
+    for before, after in pairs:
+        assert torch.equal(before.mask, after.mask)
+        real = before.mask[..., None]
+        assert torch.allclose(before.seq * real, after.seq * real, atol=1e-5)
+        assert torch.allclose(before.pooled, after.pooled, atol=1e-5)
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+@torch.no_grad()
+def test_neighbours_in_the_batch_change_nothing(model: Model, batch: Batch, training: bool) -> None:
+    model.train(training)
     together = tiny.log_probs(model, batch)
     for item in range(ITEMS):
         alone = tiny.batch(world(), model, [item])
@@ -530,6 +553,37 @@ def test_a_head_says_word_by_word_what_it_says_when_taught(name: str) -> None:
         hidden, state = head.advance(state, words, at)
         assert torch.allclose(head.log_probs(hidden), taught[:, at], atol=1e-5), f"word {at}"
         words = texts[:, at]
+
+
+@pytest.mark.parametrize("name", TEXT_HEADS)
+@torch.no_grad()
+def test_hypotheses_may_change_places_between_words(name: str) -> None:
+    head = head_of(name)
+    branch = memory("joint", items=2, tokens=5, seed=1)
+    draw = torch.Generator().manual_seed(2)
+    texts = torch.randint(4, len(tiny.WORDS), (6, 4), generator=draw)  # 3 beams each
+    state = head.begin(branch, beams=3)
+    words = torch.full((6,), 1)
+    for at in range(2):
+        _, state = head.advance(state, words, at)
+        words = texts[:, at]
+    for entry in head.fixed:  # what need not change places is the same for all of an item
+        for item in state[entry].split(3):
+            assert torch.equal(item, item[:1].expand_as(item)), entry
+    order = torch.tensor([2, 0, 0, 4, 5, 3])
+    state = {n: x if n in head.fixed else x[order] for n, x in state.items()}
+    mixed = torch.cat([texts[order, :2], texts[:, 2:]], dim=1)
+    each = Branch(
+        "joint",
+        *(
+            x.repeat_interleave(3, dim=0)
+            for x in (branch.seq, branch.mask, branch.pooled, branch.present)
+        ),
+    )
+    taught = head(each, mixed).log_probs
+    for at in range(2, 4):
+        hidden, state = head.advance(state, mixed[:, at - 1], at)
+        assert torch.allclose(head.log_probs(hidden), taught[:, at], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", TEXT_HEADS)

@@ -17,13 +17,18 @@ from mmbench.data.scenecap.world import SOUNDS, Ints, Scenes
 SHAPE = (2, 16, 24)
 #: Random integers that a spectrogram needs beside its noise: onset and loudness.
 DRAWS = 2
-#: Frames from one beep to the next: two that sound, one that is silent.
+#: Frames from one beep to the next: two that sound, one that echoes.
 PERIOD = 3
 #: Level of silence.
 FLOOR = 40
 #: How much the left channel is attenuated by the emitter's column; the right one mirrors it. The
 #: steps are wide because the direction has to be found by gradient descent without being named.
 ATTENUATION = (0, 40, 80, 120)
+#: The echo of a beep, in the frame after it, equal in both channels: a band of six mels that the
+#: direction chooses, as the outer ear and the room colour what comes from different sides. Level
+#: differences alone tell the direction too, but as one graded number, which small models learn to
+#: compare with a place in the picture only after very many examples.
+ECHO, ECHO_BANDS = 110, 6
 #: The first beep begins in one of so many frames.
 ONSETS = 3
 #: Overall loudness varies by so much either way.
@@ -72,5 +77,8 @@ def render(
     quieter = np.array(ATTENUATION)
     gain = loudness[:, None] - np.stack([quieter[scenes.pan], quieter[::-1][scenes.pan]], axis=1)
     heard = np.where(level[:, None] > 0, level[:, None] + gain[:, :, None, None], 0)
-    total = FLOOR + np.maximum(heard, 0) + byte_noise(noise, amplitude)
+    echoing = sounding & (frame % PERIOD == PERIOD - 1)  # [N, 16]
+    band = np.arange(SHAPE[2])[None, :] // ECHO_BANDS == scenes.pan[:, None]  # [N, 24]
+    echo = (echoing[:, :, None] & band[:, None, :]) * (ECHO + loudness[:, None, None])
+    total = FLOOR + np.maximum(heard, 0) + echo[:, None] + byte_noise(noise, amplitude)
     return np.clip(total, 0, 255).astype(np.uint8)

@@ -1,0 +1,222 @@
+"""Every definition that ships is right, and one's own are found where they are."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+from mmbench import catalog, registry
+from mmbench.data import _load
+from mmbench.errors import IncompatibleError, SpecError, UnknownNameError, UsageError
+from mmbench.run import Run, check
+from mmbench.spec import ModelSpec
+
+ROOT = Path(__file__).resolve().parents[1]
+TASKS = sorted((ROOT / "tasks").glob("*.toml"), key=str)
+MODELS = sorted((ROOT / "baselines").glob("[!_]*.toml"), key=str)
+
+Write: TypeAlias = Callable[..., str]
+
+
+def components(model: ModelSpec) -> list[tuple[str, str]]:
+    """Return all components that a model names, as (kind, name)."""
+    named = [("fusion", model.fusion.name), ("combiner", model.combiner.name)]
+    named += [("encoder", encoder.name) for encoder in model.encoders.values()]
+    named += [("head", head.name) for head in model.heads.values()]
+    stages = model.recipe.stages
+    return named + [("objective", item.name) for stage in stages for item in stage.objectives]
+
+
+# --- what ships ----------------------------------------------------------------------------------
+
+
+def test_there_are_definitions_to_test() -> None:
+    assert {"captioning", "flickr8k_captioning", "flickr8k_tagged"} <= {p.stem for p in TASKS}
+    assert {"early", "late", "hybrid", "concat", "constant", "unimodal"} <= {p.stem for p in MODELS}
+
+
+@pytest.mark.parametrize("path", TASKS, ids=lambda path: path.stem)
+def test_a_shipped_task_names_what_there_is(path: Path) -> None:
+    task = catalog.task(path.stem)
+    assert task.name == path.stem
+    assert task == catalog.task(str(path)), "by its name and by its path it is the same"
+    assert catalog.task_path(path.stem).samefile(path)
+    registry.load("dataset", task.dataset.name)
+    assert _load._beside(task, "VERSION", None) == task.dataset.version
+    for name in task.metrics.names:
+        assert registry.load("metric", name).kind in {o.kind for o in task.outputs.values()}
+    assert set(task.levels) <= set(task.metrics.names)
+    for level in task.levels.values():
+        assert set(level.alone) == set(task.modalities)
+        for names in level.bound:
+            assert set(names.split("+")) <= set(task.modalities)
+    assert {"smoke", "small", "full"} == set(task.budgets)
+    for budget in task.budgets.values():
+        assert budget.items <= task.splits["train"]
+        assert budget.validation_items <= task.splits["val"]
+    assert task.source.licence, "whoever uses data has to know under which licence"
+    assert task.summary
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+def test_a_shipped_model_names_what_there_is(path: Path) -> None:
+    raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    if "expand" in raw:
+        assert raw["name"] == raw["expand"] == "{modality}_only"
+        model = catalog.model("image_only")
+        assert (model.name, model.modalities) == ("image_only", ("image",))
+    else:
+        model = catalog.model(path.stem)
+        assert model.name == path.stem
+        assert model == catalog.model(str(path))
+    assert model.summary
+    assert model.family
+    for kind, name in components(model):
+        registry.load(kind, name)
+
+
+@pytest.mark.parametrize("task", [path.stem for path in TASKS])
+def test_every_shipped_model_fits_every_shipped_task_or_says_what_would(task: str) -> None:
+    found = catalog.task(task)
+    for name in catalog.model_names(found):
+        run = Run(found, catalog.model(name), found.default_budget, 0)
+        if registry.load("fusion", run.model.fusion.name).at_least <= max(1, len(run.heard)):
+            check(run)
+            continue
+        with pytest.raises(IncompatibleError, match=r"'\{modality}_only' models take one"):
+            check(run)
+
+
+def test_matched_baselines_differ_in_their_fusion_alone() -> None:
+    """A comparison of fusions is one only if nothing else differs."""
+    models = [catalog.model(name) for name in ("early", "late", "hybrid", "concat")]
+    for part in ("encoders", "heads", "recipe", "width", "modalities"):
+        assert len({repr(getattr(model, part)) for model in models}) == 1, part
+    assert len({model.fusion.name for model in models}) == len(models)
+
+
+def test_no_two_shipped_models_are_the_same() -> None:
+    task = catalog.task("captioning")
+    models = {name: catalog.model(name).digest() for name in catalog.model_names(task)}
+    assert len(set(models.values())) == len(models)
+
+
+def test_a_model_for_each_modality_is_made_of_one_file() -> None:
+    names = catalog.model_names(catalog.task("flickr8k_tagged"))
+    assert {"image_only", "tags_only"} <= set(names)
+    assert "audio_only" not in names
+    assert "{modality}_only" in catalog.model_names()
+    assert catalog.model("audio_only").summary == "the modality audio alone"
+    with pytest.raises(SpecError, match=r"one model per modality: name one, as \{mod"):
+        catalog.model("unimodal")
+
+
+# --- overrides -----------------------------------------------------------------------------------
+
+
+def test_overrides_are_laid_on_in_order() -> None:
+    plain = catalog.model("late")
+    model = catalog.model("late", ["width=24", "width=32", "recipe.stages.0.share=0.5"])
+    assert (model.width, model.recipe.stages[0].share) == (32, 0.5)
+    assert model.recipe.stages[0].objectives == plain.recipe.stages[0].objectives
+    assert model.digest() != plain.digest()
+    assert catalog.model("late") == plain, "nothing sticks"
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ('head="gru"', "gru"),
+        ("head=gru", "gru"),
+        ("head = 'gru'", "gru"),
+    ],
+)
+def test_a_component_that_is_replaced_takes_its_arguments_along(setting: str, value: str) -> None:
+    model = catalog.model("late", [setting.replace("head", "heads.text.name")])
+    assert model.heads["text"].name == value
+
+
+def test_what_affects_no_score_is_not_in_the_digest() -> None:
+    plain = catalog.model("late")
+    for key in ("name", "summary", "family", "paper"):
+        assert catalog.model("late", [f"{key}=other"]).digest() == plain.digest()
+
+
+# --- one's own -----------------------------------------------------------------------------------
+
+
+def test_included_definitions_stand_beside_the_shipped_ones(task: Write) -> None:
+    task("mine", folder="own")
+    Path("own/mellow.toml").write_text(
+        'schema = 1\nextends = "matched"\nname = "mellow"\nsummary = "x"\nfamily = "own"\n'
+        'fusion = { name = "late" }\n'
+    )
+    Path("own/_base.toml").write_text("not even TOML")
+    catalog.include(Path("own"))
+    catalog.include(Path("own"))
+    assert "mine" in catalog.task_names()
+    assert "mine" not in catalog.task_names(shipped=True)
+    assert "mellow" in catalog.model_names()
+    assert "mellow" not in catalog.model_names(shipped=True)
+    assert "mellow" not in catalog.task_names(), "each on its own shelf"
+    assert catalog.model("mellow").fusion.name == "late"
+
+
+def test_a_single_file_can_be_included(task: Write) -> None:
+    catalog.include(Path(task("mine")))
+    assert catalog.task("mine").summary == "A few scenes."
+
+
+def test_a_base_of_ones_own_is_found_beside_the_file(workplace: Path) -> None:
+    Path("_wide.toml").write_text('extends = "matched"\nwidth = 64\nfamily = "own"\n')
+    Path("big.toml").write_text(
+        'schema = 1\nextends = "wide"\nname = "big"\nsummary = "x"\nfusion = { name = "late" }\n'
+    )
+    model = catalog.model("./big.toml")
+    assert (model.width, model.family) == (64, "own")
+    assert model.recipe == catalog.model("late").recipe, "through both bases"
+
+
+def test_an_edited_file_is_read_again(workplace: Path) -> None:
+    path = Path("own.toml")
+    text = (
+        'schema = 1\nextends = "matched"\nname = "own"\nsummary = "x"\nfamily = "own"\n'
+        'width = 64\nfusion = { name = "late" }\n'
+    )
+    path.write_text(text)
+    assert catalog.model("./own.toml").width == 64
+    path.write_text(text.replace("64", "32"))
+    assert catalog.model("./own.toml").width == 32
+
+
+def test_a_fusion_file_alone_stands_on_the_shared_recipe(workplace: Path) -> None:
+    Path("gentle.py").write_text(
+        "from mmbench.models import Fusion\n\n\nclass Gentle(Fusion):\n    pass\n"
+    )
+    model = catalog.model("./gentle.py")
+    assert (model.name, model.family, model.fusion.name) == ("gentle", "own", "gentle")
+    assert model.recipe == catalog.model("late").recipe
+
+
+@pytest.mark.parametrize("kind", ["task", "model"])
+def test_an_unknown_name_is_told_with_the_near_one(kind: str) -> None:
+    near = {"task": "captoning", "model": "hybird"}[kind]
+    with pytest.raises(UnknownNameError, match=r"did you mean '(captioning|hybrid)'"):
+        getattr(catalog, kind)(near)
+
+
+def test_nothing_in_a_definition_becomes_code(workplace: Path) -> None:
+    """A TOML may name a component; the file of that name beside it is never looked at."""
+    Path("evil.py").write_text("open('ran', 'w').close()\n")
+    Path("own.toml").write_text(
+        'schema = 1\nextends = "matched"\nname = "own"\nsummary = "x"\nfamily = "own"\n'
+        'fusion = { name = "evil" }\n'
+    )
+    task = catalog.task("captioning")
+    with pytest.raises(UsageError, match="unknown fusion 'evil'"):
+        check(Run(task, catalog.model("./own.toml"), "small", 0))
+    assert not Path("ran").exists()
