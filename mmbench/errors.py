@@ -79,10 +79,6 @@ class NotComparableError(MmbenchError):
     exit_code = 4
 
 
-class LeakError(MmbenchError):
-    """A score lies above a proven bound by more than four standard errors. Exit code 1."""
-
-
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name closest to `name`, or None if none is close."""
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)

@@ -181,6 +181,7 @@ def _groups(members: Sequence[store.Stored], split: str, problems: list[str]) ->
         digests.setdefault(stored.record.model, set()).add(_definition(stored.record))
     found: dict[str, _Group] = {}
     ids: list[str] | None = None
+    fingerprint: str | None = None
     for stored in members:
         record = stored.record
         name = record.model
@@ -194,6 +195,11 @@ def _groups(members: Sequence[store.Stored], split: str, problems: list[str]) ->
             items = store.read_items(stored)[split]
         except MmbenchError as error:
             problems.append(str(error))
+            continue
+        if fingerprint is None:
+            fingerprint = record.data.get("fingerprint")
+        elif record.data.get("fingerprint") != fingerprint:
+            problems.append(f"{record.name}: was tested on other data: left out")
             continue
         if ids is None:
             ids = items.ids

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import resource
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -81,7 +80,7 @@ class Run:
                 "plugins": self.plugins,
                 "source": _load.source_digest(self.task, self.settings.data),
                 "device": self.device,
-                "precision": "bf16" if self.device == "cuda" else "fp32",
+                "precision": precision(self.device),
                 "execution": "single",
                 "limit": self.settings.limit,
                 "seed": self.seed,
@@ -239,6 +238,8 @@ def execute(run: Run, watcher: Watcher) -> store.Stored:
     store.check_writable(settings.results)
     watcher.phase("data")
     dataset = _load.load(run.task, settings.data)
+    came_from = provenance.collect(_device_name(run.device), settings.threads, run.plugins)
+    _try_metrics(run, dataset)
     watcher.phase("build")
     model = make_model(run, dataset)
     validate = partial(_validate, run=run, dataset=dataset)
@@ -253,7 +254,7 @@ def execute(run: Run, watcher: Watcher) -> store.Stored:
         told = _predict_tests(run, model, dataset, watcher)
         scored = _score_tests(run, dataset, told)
     test_seconds = time.perf_counter() - started
-    record = _record(run, dataset, model, trained, scored)
+    record = _record(run, dataset, model, trained, scored, came_from)
     record.cost["test_seconds"] = test_seconds
     return store.write(
         settings.results,
@@ -308,6 +309,11 @@ def import_torch() -> Any:
     except ModuleNotFoundError:
         raise MissingExtraError("torch, which training needs,", "train") from None
     return torch
+
+
+def precision(device: str) -> str:
+    """Return what training computes in: bfloat16 where a GPU has it."""
+    return "bf16" if device == "cuda" and import_torch().cuda.is_bf16_supported() else "fp32"
 
 
 def resolve_device(name: str) -> str:
@@ -374,6 +380,20 @@ def _predict_tests(
     }
 
 
+def _try_metrics(run: Run, dataset: Dataset) -> None:
+    """Score a few references against themselves: a metric that fails shall do so before training.
+
+    Raises:
+        UsageError: A metric cannot be computed on such items.
+    """
+    output = dataset.signature.main
+    split = dataset.splits["val"]
+    few = range(min(8, len(split)))
+    references = split.references[output].take(few)
+    said = Predictions([split.ids[i] for i in few], {output: [t[0] for t in references.texts]})
+    score(said, {output: references}, output, run.metrics)
+
+
 def _score_tests(run: Run, dataset: Dataset, told: Mapping[str, Predictions]) -> dict[str, Scored]:
     output = dataset.signature.main
     scored = {}
@@ -399,7 +419,12 @@ def _clusters(split: Split, count: int) -> list[Any] | None:
 
 
 def _record(
-    run: Run, dataset: Dataset, model: Model, trained: Trained, scored: Mapping[str, Scored]
+    run: Run,
+    dataset: Dataset,
+    model: Model,
+    trained: Trained,
+    scored: Mapping[str, Scored],
+    came_from: dict[str, Any],
 ) -> store.Record:
     scores = _scores(scored)
     found = leaks(scores.get("test", {}), run.task.levels, run.heard)
@@ -426,7 +451,7 @@ def _record(
             "branches": list(model.fusion.branches),
             "limit": settings.limit,
         },
-        provenance=provenance.collect(_device_name(run.device), settings.threads, run.plugins),
+        provenance=came_from,
         data={
             "fingerprint": dataset.fingerprint,
             "source": _load.source_digest(run.task, settings.data),
@@ -508,11 +533,19 @@ def _stored(got: Any) -> store.StoredScore:
     )
 
 
+def _peak_bytes() -> int | None:
+    """Return the most memory that this process ever had; None where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
+
+
 def _cost(model: Model, trained: Trained) -> dict[str, Any]:
     torch = import_torch()
     count = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    peak *= 1 if sys.platform == "darwin" else 1024  # macOS reports bytes, Linux KiB
     cost = {
         "parameters": count,
         "steps": trained.steps,
@@ -520,7 +553,7 @@ def _cost(model: Model, trained: Trained) -> dict[str, Any]:
         "stopped_early": trained.stopped_early,
         "train_seconds": trained.seconds,
         "samples_per_second": trained.items / max(trained.seconds, 1e-9),
-        "peak_host_bytes": peak,
+        "peak_host_bytes": _peak_bytes(),
     }
     if next(model.parameters()).device.type == "cuda":
         cost["peak_device_bytes"] = torch.cuda.max_memory_allocated()
@@ -539,7 +572,3 @@ def _save_weights(model: Model, path: Path) -> None:
     # Through Python's own file, so that a full disk is an OSError like any other.
     weights = {name: value.contiguous().cpu() for name, value in model.state_dict().items()}
     path.write_bytes(save(weights))
-
-
-#: How a sweep reports: (run, what happened, the record if there is one).
-Report = Callable[[Run, str, "store.Stored | None"], None]

@@ -23,6 +23,7 @@ SCHEMA = 1
 
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_]*\Z")]
 Positive = Annotated[int, Meta(ge=1)]
+Decay = Annotated[float, Meta(ge=0.0, lt=1.0)]
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 
@@ -169,13 +170,13 @@ class OptimizerSpec(_Strict, frozen=True):
         betas: Decay of the two moments.
     """
 
-    lr: Annotated[float, Meta(gt=0.0)] = 2e-3
+    lr: Annotated[float, Meta(gt=0.0, le=1e3)] = 2e-3
     weight_decay: Annotated[float, Meta(ge=0.0)] = 0.01
     schedule: Annotated[str, Meta(pattern="^(one_cycle|constant)$")] = "one_cycle"
     warmup: Fraction = 0.1
     hold: Fraction = 0.0
     clip: Annotated[float, Meta(ge=0.0)] = 1.0
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Decay, Decay] = (0.9, 0.95)
 
 
 class ObjectiveSpec(_Strict, frozen=True):
@@ -213,7 +214,7 @@ class DecodingSpec(_Strict, frozen=True):
         length_penalty: The sum of log-probabilities is divided by ``length ** length_penalty``.
     """
 
-    beams: Positive = 3
+    beams: Annotated[int, Meta(ge=1, le=50)] = 3
     length_penalty: Annotated[float, Meta(ge=0.0)] = 0.7
 
 
@@ -258,17 +259,40 @@ class ModelSpec(_Strict, frozen=True, kw_only=True):
 
     def digest(self) -> str:
         """Return the SHA-256 over what affects scores: not name, summary, family or paper."""
-        content = msgspec.to_builtins(self)
+        content = essential(self)
         for key in ("name", "summary", "family", "paper"):
-            content.pop(key)
+            content.pop(key, None)
         return digest(content)
 
 
 Spec = TypeVar("Spec", TaskSpec, ModelSpec)
 
 
+def essential(content: Any) -> Any:
+    """Return specs as plain tables without the values that equal their default.
+
+    A later version may add a key: definitions that do not use it keep their digest.
+    """
+    if isinstance(content, Struct):
+        fields = msgspec.structs.fields(content)
+        found = {item.encode_name: (getattr(content, item.name), item) for item in fields}
+        return {k: essential(v) for k, (v, item) in found.items() if v != _default(item)}
+    if isinstance(content, Mapping):
+        return {key: essential(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [essential(value) for value in content]
+    return content
+
+
+def _default(item: msgspec.structs.FieldInfo) -> Any:
+    if item.default_factory is not msgspec.NODEFAULT:
+        return item.default_factory()
+    return item.default
+
+
 def digest(content: object) -> str:
-    """Return the SHA-256 of the canonical JSON (sorted keys) of `content`, as hex."""
+    """Return the SHA-256 of the canonical JSON (sorted keys) of what is `essential`, as hex."""
+    content = essential(content)
     return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()
 
 

@@ -95,7 +95,7 @@ def sweep(runs: Sequence[Run], watcher: Callable[[Run], Watcher]) -> Iterator[Ou
         if outcome is None:
             try:
                 outcome = Outcome(run, execute(run, watcher(run)))
-            except (UsageError, StoreError):
+            except StoreError:
                 raise
             except MmbenchError as error:
                 outcome = Outcome(run, error=error)

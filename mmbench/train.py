@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 #: Returns what is to be maximised.
 Validate = Callable[["Model"], float]
 
+#: What a recipe may train on; all other splits are for testing, and seen once.
+TRAINING_SPLITS = ("train", "val")
+
 #: The loss is read from the device, for the curve and the check for NaN, every so many steps.
 READ_EVERY = 10
 
@@ -108,16 +111,18 @@ def train(
     """
     check_recipe(recipe, model, splits)
     trained = Trained()
-    keeper = _Keeper(model, recipe.patience)
     with dropout_stream(model, seed):
         done = 0
         for stage in recipe.stages:
+            # Each stage has its own best weights, and the next one starts from them.
+            keeper = _Keeper(model, recipe.patience)
+            trained.best_score, trained.stopped_early = -math.inf, False
             steps = max(1, round(budget.steps * stage.share))
             loop = _Stage(model, splits, stage, recipe.batch_size, budget, steps, seed)
             done = _run_stage(loop, done, budget, trained, keeper, validate, progress)
-            if trained.diverged or trained.stopped_early:
+            if trained.diverged:
                 break
-    keeper.restore()
+            keeper.restore()
     return trained
 
 
@@ -130,7 +135,7 @@ def check_recipe(recipe: RecipeSpec, model: Model, splits: Iterable[str]) -> Non
     """
     from mmbench.models.build import objective
 
-    known = [*splits]
+    known = [name for name in splits if name in TRAINING_SPLITS]
     for stage in recipe.stages:
         if stage.split not in known:
             raise SpecError(

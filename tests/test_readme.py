@@ -1,4 +1,4 @@
-"""README says only what works: its commands parse, its links lead somewhere, its boards are fresh."""
+"""README says only what works: commands parse, links lead somewhere, boards are fresh."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import fnmatch
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -215,15 +216,19 @@ def test_an_objective_may_train_weights_of_one_kind_only(calls: list[tuple[str, 
 
 
 @pytest.mark.parametrize("turns", [1, 2, 7, 100])
-@pytest.mark.parametrize("warmup", [0.0, 0.1, 0.5, 1.0])
-def test_one_cycle_warms_up_in_a_line_and_falls_as_a_cosine(turns: int, warmup: float) -> None:
-    settings = OptimizerSpec(warmup=warmup)
+@pytest.mark.parametrize(("warmup", "hold"), [(0, 0), (0.1, 0), (0.5, 0.5), (1, 0), (0.1, 0.6)])
+def test_one_cycle_warms_up_in_a_line_holds_and_falls_as_a_cosine(
+    turns: int, warmup: float, hold: float
+) -> None:
+    settings = OptimizerSpec(warmup=warmup, hold=hold)
     found = [factor(at, turns, settings) for at in range(turns)]
     warm = max(1, round(turns * warmup))
-    expected = [
-        (at + 1) / warm if at < warm else (1 + math.cos(math.pi * (at - warm) / (turns - warm))) / 2
-        for at in range(turns)
+    fall = warm + round(turns * hold)
+    expected = [(at + 1) / warm for at in range(warm)] + [1.0] * (fall - warm)
+    expected += [
+        (1 + math.cos(math.pi * (at - fall) / (turns - fall))) / 2 for at in range(fall, turns)
     ]
+    expected = expected[:turns]
     assert found == pytest.approx(expected)
     assert all(0.0 < value <= 1.0 for value in found)
     assert max(found) == 1.0

@@ -9,7 +9,10 @@ from typing import Any, TypeVar
 
 import click
 
-from mmbench.errors import UsageError
+from mmbench.errors import UnknownNameError, UsageError
+
+#: More seeds than this are a slip of the hand.
+MOST_SEEDS = 1000
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -78,7 +81,21 @@ def as_json(command: Command) -> Command:
 
 def split_names(values: tuple[str, ...]) -> list[str]:
     """Return the names in options given once with commas or several times."""
-    return [name.strip() for value in values for name in value.split(",") if name.strip()]
+    names = [name.strip() for value in values for name in value.split(",") if name.strip()]
+    if values and not names:
+        raise UsageError(f"{','.join(values)!r} names nothing: expected names between commas")
+    return names
+
+
+def known(kind: str, asked: list[str], there: set[str]) -> None:
+    """Refuse a name that no record has.
+
+    Raises:
+        UnknownNameError: With the near name.
+    """
+    for name in asked:
+        if name not in there:
+            raise UnknownNameError(f"{kind} among the records,", name, there)
 
 
 def metric_name(name: str) -> str:
@@ -101,12 +118,14 @@ def parse_seeds(text: str) -> list[int]:
     """
     first, dash, last = text.partition("-")
     try:
-        seeds = list(range(int(first), int(last) + 1)) if dash else list(range(int(text)))
+        seeds = range(int(first), int(last) + 1) if dash else range(int(text))
     except ValueError:
-        seeds = []
-    if not seeds:
-        raise UsageError(f"--seeds {text}: expected a count (3) or a range (0-4)")
-    return seeds
+        seeds = range(0)
+    if not 0 < seeds.stop - seeds.start <= MOST_SEEDS:
+        raise UsageError(
+            f"--seeds {text}: expected a count (3) or a range (0-4), of at most {MOST_SEEDS} seeds"
+        )
+    return list(seeds)
 
 
 def print_json(content: Any) -> None:

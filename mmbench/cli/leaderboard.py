@@ -61,6 +61,12 @@ def command(
     wanted: list[str | None] = [*named] or [None]
     found, problems = store.scan(results)
     wanted_tasks, wanted_models = _options.split_names(tasks), _options.split_names(models)
+    if found:
+        _options.known("task", wanted_tasks, {s.record.task for s in found})
+        _options.known("model", wanted_models, {s.record.model for s in found})
+        _options.known("budget", [budget] if budget else [], {s.record.budget for s in found})
+        splits = {split for s in found for split in s.record.scores}
+        _options.known("split", [split] if splits else [], splits)
     chosen = [
         stored
         for stored in found
@@ -72,11 +78,7 @@ def command(
         what = f"none of the {len(found)} records is asked for" if found else "holds no records"
         more = f"; unreadable: {problems[0]}" if problems else ""
         raise NotComparableError(f"{results}: {what}{more}; 'mmbench run' makes them")
-    made = [
-        one
-        for metric in wanted
-        for one in leaderboard.boards(chosen, metric, split, problems)
-    ]
+    made = [one for metric in wanted for one in leaderboard.boards(chosen, metric, split, problems)]
     form = "json" if as_json else form
     writers = {
         "text": tables.text,

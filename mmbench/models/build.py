@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, get_type_hints
 
 import msgspec
+from torch import nn
 
 from mmbench import registry
 from mmbench.errors import IncompatibleError, SpecError, nearest
@@ -21,8 +22,10 @@ def build(spec: ModelSpec, signature: Signature) -> Model:
 
     Raises:
         IncompatibleError: The model and the task do not fit; the message says what would.
-        SpecError: A component is given an argument that it does not take.
+        SpecError: A component is given an argument that it does not take, or the task has a name
+            that torch has no place for.
     """
+    _check_names(signature)
     modalities = used_modalities(spec, signature)
     encoders = {name: _encoder(name, spec, signature) for name in modalities}
     fusion = _fusion(spec, signature, modalities)
@@ -40,6 +43,17 @@ def build(spec: ModelSpec, signature: Signature) -> Model:
             "combiner", spec.combiner, f"{spec.name}: combiner", branches=branches, width=spec.width
         )
     return Model(signature, encoders, fusion, heads, combiners, spec.width)
+
+
+def _check_names(signature: Signature) -> None:
+    """Refuse names that a table of torch modules cannot hold, such as its own methods'."""
+    for table, names in (("modalities", signature.modalities), ("outputs", signature.outputs)):
+        for name in names:
+            if not name or "." in name or hasattr(nn.ModuleDict, name):
+                raise SpecError(
+                    f"{table}.{name}: torch has no place for a part of that name: choose another, "
+                    f"such as {name.replace('.', '_') or 'text'}{'' if '.' in name else '_1'}"
+                )
 
 
 def used_modalities(spec: ModelSpec, signature: Signature) -> list[str]:

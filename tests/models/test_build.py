@@ -71,6 +71,18 @@ def test_a_kind_of_modality_or_output_without_a_part_is_refused_by_name() -> Non
     assert "no head for 'label'" in refused(IncompatibleError, tiny.spec("late"), label)
 
 
+@pytest.mark.parametrize("name", ["keys", "train", "type", "left.ear", ""])
+def test_a_name_that_torch_cannot_hold_is_refused(name: str) -> None:
+    image, caption = tiny.SIGNATURE.modalities["image"], tiny.SIGNATURE.outputs["caption"]
+    for table, signature in (
+        ("modalities", Signature({name: image}, {"caption": caption})),
+        ("outputs", Signature({"image": image}, {name: caption})),
+    ):
+        message = refused(SpecError, tiny.spec("late"), signature)
+        assert message.startswith(f"{table}.{name}: torch has no place for a part of that name")
+    tiny.make(tiny.spec("late"), signature=Signature({"log-mel 2": image}, {"class": caption}))
+
+
 def test_an_encoder_of_another_kind_is_refused() -> None:
     model = changed(
         "late", encoders={"image": ("logmel",), "spectrogram": ("logmel",), "text": ("gru",)}

@@ -7,7 +7,6 @@ import msgspec
 import pytest
 
 from mmbench import leaderboard
-from mmbench import leaderboard
 from mmbench.report import record as about
 from mmbench.spec import LevelSpec, TaskSpec, parse_task
 from mmbench.store import Record, Stored, StoredScore

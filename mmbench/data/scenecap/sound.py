@@ -81,4 +81,5 @@ def render(
     band = np.arange(SHAPE[2])[None, :] // ECHO_BANDS == scenes.pan[:, None]  # [N, 24]
     echo = (echoing[:, :, None] & band[:, None, :]) * (ECHO + loudness[:, None, None])
     total = FLOOR + np.maximum(heard, 0) + echo[:, None] + byte_noise(noise, amplitude)
-    return np.clip(total, 0, 255).astype(np.uint8)
+    quantised: NDArray[np.uint8] = np.clip(total, 0, 255).astype(np.uint8)
+    return quantised
