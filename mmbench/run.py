@@ -374,8 +374,11 @@ def _predict_tests(
     from mmbench.predict import predict
 
     limit = run.settings.limit
+    asked = run.model.recipe.decoding
+    beams = min(asked.beams, run.task.budgets[run.budget].beams)
+    decoding = msgspec.structs.replace(asked, beams=beams)
     return {
-        name: predict(model, dataset.splits[name], run.model.recipe.decoding, limit, watcher.items)
+        name: predict(model, dataset.splits[name], decoding, limit, watcher.items)
         for name in test_splits(run.task)
     }
 

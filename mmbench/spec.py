@@ -74,12 +74,14 @@ class BudgetSpec(_Strict, frozen=True):
         steps: Optimiser steps at most, over all stages.
         validations: How often the model is validated on the way.
         validation_items: Validation items at most.
+        beams: Beams at most when texts are read out; a quick look can do with one.
     """
 
     items: Positive
     steps: Positive
     validations: Positive = 8
     validation_items: Positive = 200
+    beams: Positive = 50
 
 
 class LevelSpec(_Strict, frozen=True):

@@ -120,9 +120,9 @@ def train(
             steps = max(1, round(budget.steps * stage.share))
             loop = _Stage(model, splits, stage, recipe.batch_size, budget, steps, seed)
             done = _run_stage(loop, done, budget, trained, keeper, validate, progress)
+            keeper.restore()
             if trained.diverged:
                 break
-            keeper.restore()
     return trained
 
 

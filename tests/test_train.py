@@ -395,6 +395,21 @@ def test_patience_stops_and_the_best_weights_stay(
     assert told == pytest.approx(scores[:steps], nan_ok=True)
 
 
+def test_each_stage_has_its_own_patience_and_starts_from_the_best_of_the_one_before(
+    calls: list[tuple[str, Any]],
+) -> None:
+    stages = tuple(StageSpec(name=n, share=0.5, objectives=(push(name=n),)) for n in ("a", "b"))
+    model = tiny.make(tiny.spec("early"))
+    script = Script(5.0, 4.0, 1.0, 3.0, 2.0)
+    how = RecipeSpec(batch_size=4, patience=1, stages=stages)
+    trained = go(model, how, steps=8, validate=script, validations=8)
+    assert [name for name, _ in calls] == ["a", "a", "b", "b", "b"]
+    assert (trained.best_step, trained.best_score, trained.stopped_early) == (4, 3.0, True)
+    for name, value in script.kept[2].items():  # a step from the first stage's best
+        assert torch.allclose(value, script.kept[0][name] - 0.01, atol=1e-5), name
+    assert same(weights(model), script.kept[3])
+
+
 def test_the_model_trains_on_in_training_mode_after_a_validation(
     calls: list[tuple[str, Any]],
 ) -> None:
@@ -516,6 +531,12 @@ def test_a_stage_on_an_unknown_split_is_refused() -> None:
     message = one_line(error)
     assert "the stage 'pretrain' trains on the split 'unlabelled'" in message
     assert "expected one of train" in message
+    test = RecipeSpec(stages=(StageSpec(split="test", objectives=(ObjectiveSpec("supervised"),)),))
+    splits = {"train": tiny.split(8), "val": tiny.split(8), "test": tiny.split(8)}
+    model, budget = tiny.make(tiny.spec("early")), BudgetSpec(8, 2, 1)
+    with pytest.raises(SpecError) as error:
+        train(model, splits, test, budget, 0, lambda _: 0.0, Watch())
+    assert "'test': expected one of train, val" in one_line(error)
 
 
 def test_an_objective_that_trains_nothing_is_refused() -> None:
@@ -547,9 +568,12 @@ def test_an_error_leaves_torchs_random_state_alone() -> None:
 
 
 def test_a_run_that_diverges_is_kept_as_such_and_fails_the_command(
-    cli: Callable[..., Any], task: Callable[..., str], workplace: Path
+    cli: Callable[..., Any],
+    task: Callable[..., str],
+    workplace: Path,
+    calls: list[tuple[str, Any]],
 ) -> None:
-    setting = "recipe.stages.0.objectives.0.optimizer.lr=1e30"
+    setting = 'recipe.stages.0.objectives.0={name = "push", params = {broken_at = 3}}'
     done = cli("run", "-t", task(), "-m", "image_only", "--set", setting, "--device", "cpu")
     assert done.code == 1
     assert "diverged: the loss became" in done.error

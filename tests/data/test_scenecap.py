@@ -156,8 +156,8 @@ def test_a_small_build_has_these_bytes_on_every_platform(tmp_path: Path) -> None
 
 GOLDEN = {
     "image": "5736bbe0cb9d44db167bc998fe51df9e698d569bed276b9e83f46cd735965bab",
-    "audio": "07bf7ab38392cd820f51e461553c2c584c2edde246566f098a55116f583e194b",
-    "caption": "5e892c558414fe243661522dc7d687831efd33affb18b451049a75f2b1400667",
+    "audio": "43806eab8862755251c5e35a497fce22981fcf771c44514486e7649e89c4d634",
+    "caption": "ad6a0797a5db6999889a0efc0a425ac9a4d457621e6ace82c3ef58aaef723765",
 }
 
 
