@@ -8,7 +8,8 @@
 - ``weights.safetensors``: the model.
 
 A record is written into a hidden folder beside and renamed, so a reader never meets half of one
-and a killed writer leaves none. Schema numbers only grow; every schema ever written stays readable.
+and a killed writer leaves only a hidden folder that nobody reads. Schema numbers only grow; every
+schema ever written stays readable.
 """
 
 from __future__ import annotations

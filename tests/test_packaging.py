@@ -15,7 +15,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
-from conftest import TASK
+from mini import TASK
 
 import mmbench
 from mmbench import metrics, models

@@ -42,6 +42,12 @@ def build(spec: ModelSpec, signature: Signature) -> Model:
         combiners[name] = construct(
             "combiner", spec.combiner, f"{spec.name}: combiner", branches=branches, width=spec.width
         )
+    clocks = {head.clock for group in heads.values() for head in group}
+    if len(clocks) > 1:
+        raise IncompatibleError(
+            f"model {spec.name!r}: its heads need different time axes "
+            f"({', '.join(sorted(clocks))}), and a fusion gives one: use heads of one axis"
+        )
     return Model(signature, encoders, fusion, heads, combiners, spec.width)
 
 

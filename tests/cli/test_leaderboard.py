@@ -32,7 +32,7 @@ Write: TypeAlias = Callable[..., str]
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Path:
     """Results of real runs: two models with two seeds, one with one."""
-    from conftest import TASK
+    from mini import TASK
 
     folder = tmp_path_factory.mktemp("made")
     (folder / "mini.toml").write_text(TASK)
