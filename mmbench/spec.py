@@ -172,7 +172,7 @@ class OptimizerSpec(_Strict, frozen=True):
         betas: Decay of the two moments.
     """
 
-    lr: Annotated[float, Meta(gt=0.0, le=1e3)] = 2e-3
+    lr: Annotated[float, Meta(gt=0.0, le=1e37)] = 2e-3
     weight_decay: Annotated[float, Meta(ge=0.0)] = 0.01
     schedule: Annotated[str, Meta(pattern="^(one_cycle|constant)$")] = "one_cycle"
     warmup: Fraction = 0.1

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from mmbench.errors import UnknownNameError, UsageError
+from mmbench.errors import NotComparableError, UsageError, nearest
 
 #: More seeds than this are a slip of the hand.
 MOST_SEEDS = 1000
@@ -91,11 +91,15 @@ def known(kind: str, asked: list[str], there: set[str]) -> None:
     """Refuse a name that no record has.
 
     Raises:
-        UnknownNameError: With the near name.
+        NotComparableError: With the near name.
     """
     for name in asked:
         if name not in there:
-            raise UnknownNameError(f"{kind} among the records,", name, there)
+            near = nearest(name, there)
+            offer = f"did you mean {near!r}? " if near else ""
+            raise NotComparableError(
+                f"no record has the {kind} {name!r}: {offer}known: {', '.join(sorted(there))}"
+            )
 
 
 def metric_name(name: str) -> str:

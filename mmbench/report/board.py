@@ -59,18 +59,20 @@ def figure(boards: Sequence[Board]) -> Any:
 
 def _panel(axes: Any, board: Board) -> None:
     axes.set_title(
-        f"{board.task}, {board.metric}", fontsize=10, weight="bold", loc="left", family=canvas.FONT
-    )
+        f"{board.task}, {board.metric}", fontsize=10, weight="bold", loc="left", pad=30,
+        family=canvas.FONT,
+    )  # fmt: skip
     for place, row in enumerate(board.rows):
         _row(axes, place, row)
     marks = [("floor", board.floor), *((f"{m} alone", v) for m, v in board.alone.items())]
     marks.append(("all modalities", board.ceiling))
     known = [(name, value) for name, value in marks if value is not None]
-    for name, value in known:
+    for value, names in _merged(known, [row.value for row in board.rows]):
         axes.axvline(value, color=colours.LINE, linewidth=1, zorder=0)
         axes.annotate(
-            f"{name} ", (value, len(board.rows) - 0.45), rotation=90, fontsize=7,
-            color=colours.FAINT, ha="right", va="bottom", family=canvas.FONT,
+            names, (value, 1.0), xycoords=("data", "axes fraction"), xytext=(-2, 2),
+            textcoords="offset points", rotation=18, fontsize=7, color=colours.FAINT,
+            ha="left", va="bottom", family=canvas.FONT,
         )  # fmt: skip
     axes.set_yticks(range(len(board.rows)), [row.model for row in board.rows], fontsize=9)
     axes.set_ylim(len(board.rows) - 0.4, -0.6)
@@ -92,3 +94,16 @@ def _row(axes: Any, place: int, row: Row) -> None:
         f"{row.value:.3f}", (row.value, place), xytext=(0, 5), textcoords="offset points",
         fontsize=7, ha="center", color=colours.INK, family=canvas.FONT,
     )  # fmt: skip
+
+
+def _merged(marks: Sequence[tuple[str, float]], drawn: Sequence[float]) -> list[tuple[float, str]]:
+    """Return (value, names) of the levels; names of levels too close to tell apart are joined."""
+    values = [value for _, value in marks] + list(drawn)
+    near = 0.02 * (max(values) - min(values))
+    found: list[tuple[float, str]] = []
+    for name, value in sorted(marks, key=lambda mark: mark[1]):
+        if found and value - found[-1][0] <= near:
+            found[-1] = (found[-1][0], f"{found[-1][1]}, {name}")
+        else:
+            found.append((value, name))
+    return found

@@ -85,8 +85,17 @@ USAGE = {
         "fusion.params: unknown key 'depht' for the fusion 'late': did you mean 'depth'? it takes"
     ],
     "run -t TASK -m late --set recipe.stages.0.split=trian": [
-        "the stage 'fit' trains on the split 'trian': expected one of train, val, test, ood"
+        "the stage 'fit' trains on the split 'trian': expected one of train, val"
     ],
+    "run -t TASK -m late --set recipe.stages.0.split=test": [
+        "the stage 'fit' trains on the split 'test': expected one of train, val"
+    ],
+    "run -t TASK -m late --set recipe.stages.0.objectives.0.optimizer.betas=[2.0,1.0]": [
+        "optimizer.betas"
+    ],
+    "run -t TASK -m late --set recipe.decoding.beams=100000": ["recipe.decoding.beams"],
+    "run -t TASK -m late --seeds 99999999999": ["--seeds 99999999999", "at most 1000 seeds"],
+    "run -t TASK -m ,": ["names nothing"],
     "run -t TASK -m late --set recipe.stages.0.objectives.0.name=supervisd": [
         "unknown objective 'supervisd': did you mean 'supervised'?"
     ],
@@ -475,10 +484,10 @@ def test_no_records_at_all_is_exit_code_4(cli: Cli, verb: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["leaderboard", "-t", "other"], "results: none of the 1 records is asked for"),
-        (["leaderboard", "-m", "other"], "results: none of the 1 records is asked for"),
-        (["leaderboard", "--budget", "other"], "results: none of the 1 records is asked for"),
-        (["leaderboard", "--split", "tset"], "no record was scored with its metric on 'tset'"),
+        (["leaderboard", "-t", "minni"], "the task 'minni': did you mean 'mini'?"),
+        (["leaderboard", "-m", "lat"], "the model 'lat': did you mean 'late'?"),
+        (["leaderboard", "--budget", "breif"], "the budget 'breif': did you mean 'brief'?"),
+        (["leaderboard", "--split", "tset"], "the split 'tset': did you mean 'test'?"),
         (["leaderboard", "--metric", "bleu4"], "no record was scored with bleu4 on 'test'"),
         (["show", "mini/lte"], "no record 'mini/lte' in results: did you mean 'mini/late'?"),
     ],
