@@ -596,6 +596,8 @@ def test_a_real_ctrl_c_ends_a_process_in_an_orderly_way(
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
+        # Where the tests run in the background, SIGINT is ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
     try:
@@ -609,6 +611,7 @@ def test_a_real_ctrl_c_ends_a_process_in_an_orderly_way(
         out, err = process.communicate(timeout=60)
     finally:
         process.kill()
+        process.communicate()
     assert process.returncode == 130, (lines, out, err)
     assert "Traceback" not in err
     assert err.splitlines()[-1].startswith("interrupted: 1 of 2 runs are finished and kept in ")
