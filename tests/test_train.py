@@ -492,7 +492,7 @@ def test_work_on_the_cpu_leaves_the_state_of_gpus_alone(monkeypatch: pytest.Monk
     dataset = Dataset(tiny.SIGNATURE, {"train": tiny.split(8)}, "")
     run = Run(tiny.TASK, tiny.spec("early"), "small", 0, Settings(device="cpu"))
     model = make_model(run, dataset)
-    go(model, recipe(ObjectiveSpec("supervised")), steps=1)
+    assert go(model, recipe(ObjectiveSpec("supervised")), steps=1).steps == 1
 
 
 # --- what goes wrong ----------------------------------------------------------------------------

@@ -598,7 +598,8 @@ def test_a_broken_photograph_is_one_line_that_names_it(
 def test_a_photograph_that_is_in_no_split_may_be_missing(folder: Folder) -> None:
     place = next(i for i, image in enumerate(folder.images) if image["split"] == "restval")
     folder.path(place).unlink()
-    folder.build()
+    made = folder.build()
+    assert not any(folder.path(place).name in split.ids for split in made.splits.values())
 
 
 @pytest.mark.parametrize(
