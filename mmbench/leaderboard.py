@@ -15,7 +15,7 @@ from typing import Any
 
 from mmbench import registry, store
 from mmbench.errors import MmbenchError, NotComparableError, UnknownNameError
-from mmbench.score import Score, combine, difference
+from mmbench.scoring import Score, combine, difference
 from mmbench.spec import TaskSpec, digest
 from mmbench.stats.holm import holm
 from mmbench.types import Floats

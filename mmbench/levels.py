@@ -16,7 +16,7 @@ from pathlib import Path
 from mmbench import catalog
 from mmbench.data import _load
 from mmbench.errors import UsageError
-from mmbench.score import score
+from mmbench.scoring import score
 from mmbench.spec import LevelSpec, TaskSpec
 from mmbench.types import Dataset
 

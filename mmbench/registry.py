@@ -48,10 +48,63 @@ def names(kind: str) -> list[str]:
 def load(kind: str, name: str) -> Any:
     """Return the component `name` of `kind`: a class, a ``build`` function or a metric.
 
+    A metric may be asked for with options, ``wer(normalizer=english)``, and one of another
+    library by its prefix, ``torchmetrics:MatthewsCorrCoef(task=multiclass, num_classes=3)``.
+
     Raises:
         UnknownNameError: No component has that name.
         UsageError: Two places claim the name, or its file does not hold what it should.
     """
+    if kind == "metric":
+        library, colon, call = name.partition(":")
+        if colon and library.isidentifier() and "(" not in library:
+            return _foreign(library, call)
+        if "(" in name:
+            plain, _, options = parse_call(name)
+            return _load(kind, plain).configure(options)
+    return _load(kind, name)
+
+
+def parse_call(text: str) -> tuple[str, list[Any], dict[str, Any]]:
+    """Split ``name(1, key=value)`` into name, arguments and keyword arguments; nothing is run.
+
+    Values are Python literals; a bare word is a string.
+
+    Raises:
+        UsageError: It is not of that form.
+    """
+    import ast
+
+    def literal(node: ast.expr) -> Any:
+        return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
+
+    try:
+        call = ast.parse(text, mode="eval").body
+        if isinstance(call, ast.Name):
+            return call.id, [], {}
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+            raise ValueError
+        named = {str(word.arg): literal(word.value) for word in call.keywords if word.arg}
+        if len(named) < len(call.keywords):
+            raise ValueError
+        return call.func.id, [literal(value) for value in call.args], named
+    except (SyntaxError, ValueError):
+        raise UsageError(
+            f"metric {text!r}: expected a name, or a name with options like wer(normalizer=english)"
+        ) from None
+
+
+@cache
+def _foreign(library: str, call: str) -> Any:
+    """Return a metric of another library: ``mmbench/metrics/_from_<library>.py`` makes it."""
+    here = Path(__file__).parent / "metrics"
+    known = sorted(path.stem.removeprefix("_from_") for path in here.glob("_from_*.py"))
+    if library not in known:
+        raise UnknownNameError("metric library", library, known)
+    return importlib.import_module(f"mmbench.metrics._from_{library}").load(call)
+
+
+def _load(kind: str, name: str) -> Any:
     places = [
         place
         for place, known in (

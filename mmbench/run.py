@@ -16,7 +16,8 @@ import msgspec
 from mmbench import catalog, provenance, registry, rng, store
 from mmbench.data import _load
 from mmbench.errors import MissingExtraError, StoreError, UsageError
-from mmbench.score import Scored, score
+from mmbench.metrics import perfect
+from mmbench.scoring import Scored, score
 from mmbench.spec import DecodingSpec, LevelSpec, ModelSpec, TaskSpec, digest
 from mmbench.text import SPECIALS
 from mmbench.train import Progress, Trained, check_recipe, train
@@ -393,7 +394,9 @@ def _try_metrics(run: Run, dataset: Dataset) -> None:
     split = dataset.splits["val"]
     few = range(min(8, len(split)))
     references = split.references[output].take(few)
-    said = Predictions([split.ids[i] for i in few], {output: [t[0] for t in references.texts]})
+    right = perfect(references)
+    columns = {f"{output}.{name}": values for name, values in right.columns.items()}
+    said = Predictions([split.ids[i] for i in few], {output: right.values}, columns)
     score(said, {output: references}, output, run.metrics)
 
 

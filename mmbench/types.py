@@ -16,13 +16,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from mmbench.references import References
+
 Array: TypeAlias = "NDArray[Any]"
 Floats: TypeAlias = "NDArray[np.float64]"
-
-#: The slots of one caption: slot name -> the set of its fillers, each a tuple of words.
-Slots: TypeAlias = Mapping[str, frozenset[tuple[str, ...]]]
-#: Reads the slots out of one caption. Must never raise, whatever the text.
-SlotParser: TypeAlias = Callable[[str], Slots]
 
 
 @dataclass(frozen=True)
@@ -82,29 +79,6 @@ class Ragged:
 
 
 @dataclass(frozen=True)
-class TextReferences:
-    """The right answers of a text output, N items.
-
-    Attributes:
-        texts: For each item, its reference texts; as people wrote them.
-        slots: For each item, its slots, where the dataset plants them.
-        parse: Reads slots out of a predicted text; set exactly where `slots` is.
-    """
-
-    texts: Sequence[tuple[str, ...]]
-    slots: Sequence[Slots] | None = None
-    parse: SlotParser | None = None
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def take(self, index: Sequence[int]) -> TextReferences:
-        """Return the references of the items `index`, in that order."""
-        slots = None if self.slots is None else [self.slots[i] for i in index]
-        return TextReferences([self.texts[i] for i in index], slots, self.parse)
-
-
-@dataclass(frozen=True)
 class Split:
     """Items of one split, N of them, in numpy arrays that may be memory-mapped.
 
@@ -122,7 +96,7 @@ class Split:
     ids: Sequence[str]
     inputs: Mapping[str, Array | Ragged]
     targets: Mapping[str, Array]
-    references: Mapping[str, TextReferences]
+    references: Mapping[str, References]
     present: Mapping[str, Array] = field(default_factory=dict)
     groups: Mapping[str, Array] = field(default_factory=dict)
     clusters: Array | None = None

@@ -12,7 +12,7 @@ from mmbench import catalog, levels
 from mmbench.data import _load
 from mmbench.errors import UsageError
 from mmbench.run import LEAK_SE
-from mmbench.score import Score, Scored
+from mmbench.scoring import Score, Scored
 from mmbench.spec import LevelSpec, TaskSpec, read_toml
 from mmbench.types import Dataset, Predictions, Split
 

@@ -14,9 +14,10 @@ from mmbench import catalog
 from mmbench.models.build import build
 from mmbench.models.feed import Feed
 from mmbench.models.model import Model
+from mmbench.references import TextReferences
 from mmbench.spec import ModelSpec, TaskSpec, parse_task
 from mmbench.text import EOS, SPECIALS
-from mmbench.types import Batch, Modality, Output, Ragged, Signature, Split, TextReferences
+from mmbench.types import Batch, Modality, Output, Ragged, Signature, Split
 
 WIDTH = 16
 WORDS = (*SPECIALS, "a", "red", "blue", "cube", "ball", "hums", "rings", "left")

@@ -14,7 +14,7 @@ from mmbench.errors import UsageError
 
 if TYPE_CHECKING:
     from mmbench.run import Run
-    from mmbench.score import Score
+    from mmbench.scoring import Score
     from mmbench.spec import TaskSpec
     from mmbench.store import Stored, StoredScore
     from mmbench.sweep import Outcome

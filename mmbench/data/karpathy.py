@@ -39,9 +39,10 @@ from mmbench.data._cache import source_digest as digest_of
 from mmbench.data._contract import Request
 from mmbench.data._karpathy_json import Photo, read
 from mmbench.errors import DataError, SpecError
+from mmbench.references import TextReferences
 from mmbench.spec import Fraction, Positive, check_params
 from mmbench.text import Vocabulary
-from mmbench.types import Dataset, Modality, Output, Ragged, Signature, Split, TextReferences
+from mmbench.types import Dataset, Modality, Output, Ragged, Signature, Split
 
 if TYPE_CHECKING:
     from mmbench.types import Array

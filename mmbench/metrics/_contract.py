@@ -15,12 +15,19 @@ A metric of the corpus gives several statistics an item and says what becomes of
 (``columns`` and ``value``); several metrics of the same statistics are a `family`. In this form
 one deterministic interval, one paired test, subgroups and clusters hold for every metric, and all
 of them can be computed later from the stored statistics.
+
+What is no function of sums (a rank, a pair of items) gives ``whole`` instead of ``value``: from
+the rows to the value and to pseudo-values, N numbers whose mean is the value and whose spread is
+that of its items. They come from theory (U-statistics, order statistics, the jackknife), so that
+the interval and the tests are the same as for everybody else. Where an item's row depends on the
+other items too, ``local=False`` says that the rows of a subgroup are not the subgroup's.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 import numpy as np
@@ -31,9 +38,11 @@ if TYPE_CHECKING:
     from mmbench.types import Floats
 
     #: From the items to their statistics: [N], or [N, S] with S columns.
-    Stats: TypeAlias = Callable[[Any], Any]
+    Stats: TypeAlias = Callable[..., Any]
     #: From sums [..., S] to values [...].
-    Value: TypeAlias = Callable[[Floats], Floats]
+    Value: TypeAlias = Callable[..., Floats]
+    #: From rows [N, S] to the value and N pseudo-values.
+    Whole: TypeAlias = Callable[..., tuple[float, Floats]]
 
 
 def _nothing(items: Any) -> str:
@@ -49,7 +58,8 @@ class Metric:
         family: Metrics of one family have the same statistics, computed and stored once.
         stats: From the items (for kind ``text``, a `TextItems`) to [N, S] float64.
         value: From sums of statistics [..., S] to values [...]. Must give a number for sums of
-            zero, and be differentiable wherever the sums of real items fall.
+            zero, and be differentiable wherever the sums of real items fall. None where there is
+            ``whole`` instead.
         columns: The S names of the statistics.
         module: The module that defines it.
         summary: The first line of the docstring of `stats`.
@@ -62,12 +72,18 @@ class Metric:
         settings: What else its values depend on, as ``key:value|key:value``.
         gradient: The gradient of `value` at sums [S]; None: by differences.
         check: Says why the items cannot be scored, or returns an empty string.
+        whole: For a metric that is no function of sums: from rows [N, S] to its value and to N
+            pseudo-values, whose mean is the value but for a bias that `whole` documents.
+        local: Whether an item's row depends on that item alone, so that a subgroup's rows are
+            those of the subgroup. (The document frequencies of CIDEr count as given.)
+        options: What can be asked for in parentheses after the name, with the defaults; `stats`,
+            and `value` or `whole` where they name them, get them as keyword arguments.
     """
 
     name: str
     family: str
     stats: Stats
-    value: Value
+    value: Value | None
     columns: tuple[str, ...]
     module: str
     summary: str = ""
@@ -79,6 +95,13 @@ class Metric:
     settings: str = ""
     gradient: Callable[[Floats], Floats] | None = field(default=None, repr=False)
     check: Callable[[Any], str] = field(default=_nothing, repr=False)
+    whole: Whole | None = field(default=None, repr=False)
+    local: bool = True
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if (self.value is None) == (self.whole is None):
+            raise UsageError(f"metric {self.name!r}: give either value or whole")
 
     @property
     def component(self) -> str:
@@ -88,7 +111,36 @@ class Metric:
     @property
     def signature(self) -> str:
         """What pins down its values: scores with different signatures are never ranked together."""
-        return "|".join(part for part in (self.name, f"v{self.version}", self.settings) if part)
+        given = [f"{key}:{value}" for key, value in self.options.items()]
+        parts = (self.name.partition("(")[0], f"v{self.version}", self.settings, *given)
+        return "|".join(part for part in parts if part)
+
+    def configure(self, given: Mapping[str, Any]) -> Metric:
+        """Return the metric with other options; its name then shows those that are no defaults.
+
+        Raises:
+            UsageError: There is no such option, or its value is of another type.
+        """
+        for key, value in given.items():
+            if key not in self.options:
+                known = ", ".join(self.options) or "none"
+                raise UsageError(f"metric {self.name!r}: has no option {key!r}; it has: {known}")
+            default = self.options[key]
+            if default is not None and type(value) is not type(default):
+                raise UsageError(
+                    f"metric {self.name!r}: option {key}: expected a value like {default!r}, "
+                    f"got {value!r}"
+                )
+        changed = {key: v for key, v in given.items() if v != self.options[key]}
+        if not changed:
+            return self
+        inside = ", ".join(f"{key}={changed[key]}" for key in self.options if key in changed)
+        return replace(
+            self,
+            name=f"{self.name}({inside})",
+            family=f"{self.family}({inside})",
+            options={**self.options, **changed},
+        )
 
     def require(self, items: Any) -> None:
         """Raise UsageError where the items cannot be scored with this metric."""
@@ -118,7 +170,7 @@ class Metric:
 
     def _rows(self, items: Any) -> Floats:
         try:
-            return np.asarray(self.stats(items), dtype=np.float64)
+            return np.asarray(self.stats(items, **self.options), dtype=np.float64)
         except Exception as error:
             # The user's code: whatever it raises becomes one line. Our own keeps its traceback.
             if isinstance(error, MmbenchError) or self.module.startswith("mmbench."):
@@ -126,6 +178,32 @@ class Metric:
             raise UsageError(
                 f"metric {self.name!r}: its function failed: {type(error).__name__}: {error}"
             ) from error
+
+    def of_sums(self, sums: Floats) -> Floats:
+        """Return the values [...] of sums [..., S]. Only for a metric that has `value`."""
+        if self.value is None:
+            raise UsageError(f"metric {self.name!r}: is no function of sums of item statistics")
+        return np.asarray(self.value(sums, **_named(self.value, self.options)), dtype=np.float64)
+
+    def of_rows(self, rows: Floats) -> tuple[float, Floats]:
+        """Return value and pseudo-values [N] of rows [N, S]. Only for one that has `whole`."""
+        if self.whole is None:
+            raise UsageError(f"metric {self.name!r}: is a function of sums: use of_sums")
+        return self.whole(rows, **_named(self.whole, self.options))
+
+    def of(self, rows: Floats) -> float:
+        """Return the value of rows [N, S], whichever form the metric has."""
+        if self.whole is not None:
+            return float(self.of_rows(rows)[0])
+        return float(self.of_sums(rows.sum(axis=0)))
+
+
+def _named(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those options that a function has parameters for."""
+    if not options:
+        return {}
+    known = inspect.signature(function).parameters
+    return {key: value for key, value in options.items() if key in known}
 
 
 @overload
@@ -137,7 +215,8 @@ def metric(
     *,
     columns: tuple[str, ...] = ...,
     value: Value | None = ...,
-    **options: Any,
+    whole: Whole | None = ...,
+    **fields: Any,
 ) -> Callable[[Stats], Metric]: ...
 
 
@@ -147,7 +226,8 @@ def metric(
     *,
     columns: tuple[str, ...] = (),
     value: Value | None = None,
-    **options: Any,
+    whole: Whole | None = None,
+    **fields: Any,
 ) -> Metric | Callable[[Stats], Metric]:
     """Make a metric of one function; its name is the function's name.
 
@@ -156,7 +236,8 @@ def metric(
             `columns` and `value` are given, to [N, S] statistics.
         columns: The names of the S statistics.
         value: From their sums [..., S] to values [...].
-        **options: Further fields of `Metric`: ``bounds``, ``higher_is_better``, ``version``, ...
+        whole: Instead of `value`: from the rows to the value and pseudo-values.
+        **fields: Further fields of `Metric`: ``bounds``, ``higher_is_better``, ``version``, ...
 
     >>> @metric(bounds=(0.0, None), higher_is_better=False)
     ... def words_spoken(items):
@@ -168,12 +249,17 @@ def metric(
 
     def make(function: Stats) -> Metric:
         name = function.__name__
-        if value is None:
-            return _of_mean(function, name, options)
-        return family(function, name=name, columns=columns, values={name: value}, **options)[0]
+        if value is not None:
+            return family(function, name=name, columns=columns, values={name: value}, **fields)[0]
+        if whole is None:
+            return _of_mean(function, name, fields)
+        fields.update(whole=whole, columns=columns, family=name, name=name)
+        return Metric(value=None, stats=function, **{**_origin(function), **fields})
 
-    if (value is None) != (not columns):
-        raise UsageError("@metric: columns and value belong together: give both, or neither")
+    if (value is None and whole is None) != (not columns):
+        raise UsageError(
+            "@metric: columns belong to value or whole: give columns and one of them, or neither"
+        )
     return make if stats is None else make(stats)
 
 
@@ -183,7 +269,7 @@ def family(
     name: str,
     columns: tuple[str, ...],
     values: Mapping[str, Value],
-    **options: Any,
+    **fields: Any,
 ) -> list[Metric]:
     """Make several metrics that read the same statistics, in the order of `values`.
 
@@ -192,28 +278,27 @@ def family(
         name: The family's name.
         columns: The names of the S statistics.
         values: Name of the metric -> its function from sums [..., S] to values [...].
-        **options: Further fields of `Metric`, the same for all.
+        **fields: Further fields of `Metric`, the same for all.
     """
-    common: dict[str, Any] = {
-        "family": name,
-        "stats": stats,
-        "columns": columns,
-        "module": stats.__module__,
-        "summary": (stats.__doc__ or "").strip().partition("\n")[0],
-    }
-    return [Metric(name=key, value=value, **{**common, **options}) for key, value in values.items()]
+    common: dict[str, Any] = {"family": name, "stats": stats, "columns": columns, **_origin(stats)}
+    return [Metric(name=key, value=value, **{**common, **fields}) for key, value in values.items()]
 
 
-def _of_mean(function: Stats, name: str, options: Mapping[str, Any]) -> Metric:
+def _origin(stats: Stats) -> dict[str, Any]:
+    summary = (stats.__doc__ or "").strip().partition("\n")[0]
+    return {"module": stats.__module__, "summary": summary}
+
+
+def _of_mean(function: Stats, name: str, fields: Mapping[str, Any]) -> Metric:
     """Make the metric that is the mean of one score an item."""
 
-    def rows(items: Any) -> Floats:
-        scores = np.asarray(function(items), dtype=np.float64)
+    def rows(items: Any, **options: Any) -> Floats:
+        scores = np.asarray(function(items, **options), dtype=np.float64)
         return np.stack([scores, np.ones_like(scores)], axis=-1)
 
     rows.__module__, rows.__doc__ = function.__module__, function.__doc__
-    settings = {"gradient": _mean_gradient, **options}
-    return family(rows, name=name, columns=(name, "count"), values={name: _mean}, **settings)[0]
+    given = {"gradient": _mean_gradient, **fields}
+    return family(rows, name=name, columns=(name, "count"), values={name: _mean}, **given)[0]
 
 
 def _mean(sums: Floats) -> Floats:
@@ -230,57 +315,3 @@ def ratio(numerator: Floats, denominator: Floats) -> Floats:
     out: Floats = np.zeros(np.broadcast_shapes(np.shape(numerator), np.shape(denominator)))
     np.divide(numerator, denominator, out=out, where=np.not_equal(denominator, 0))
     return out
-
-
-def influence(metric: Metric, stats: Floats) -> Floats:
-    """Return how far each item moves the value: psi [N], which add up to 0.
-
-    ``psi_i = grad value(S) . (s_i - S / N)`` with ``S`` the sum of the rows. To first order,
-    leaving item i out changes the value by ``-psi_i`` (the infinitesimal jackknife: Efron, The
-    Jackknife, the Bootstrap and Other Resampling Plans, 1982). For the mean of scores x this is
-    ``(x_i - mean) / N``.
-
-    Args:
-        metric: Says what the value of the sums is.
-        stats: The rows [N, S] of its items.
-    """
-    sums = stats.sum(axis=0)
-    gradient = metric.gradient or (lambda at: _differences(metric.value, at, np.abs(stats).sum(0)))
-    return np.asarray((stats - sums / len(stats)) @ gradient(sums), dtype=np.float64)
-
-
-def pseudo_values(metric: Metric, stats: Floats) -> Floats:
-    """Return [N] numbers whose mean is the metric's value and whose spread is that of its items.
-
-    They are ``value + N * psi_i``; for a mean, the scores themselves. What holds for means of
-    items then holds for every metric (see `mmbench.stats.crossed`).
-
-    Raises:
-        UsageError: The metric has no finite value or gradient at these statistics.
-    """
-    with np.errstate(all="ignore"):
-        value = metric.value(stats.sum(axis=0))
-        pseudo = np.asarray(value + len(stats) * influence(metric, stats), dtype=np.float64)
-    if not np.isfinite(pseudo).all():
-        raise UsageError(f"metric {metric.name!r}: its value of these items is not finite")
-    return pseudo
-
-
-#: Step of the differences, relative to the size of a sum. The truncation error falls with its
-#: square, the rounding error with its inverse: the cube root of the precision balances the two.
-_STEP = float(np.cbrt(np.finfo(np.float64).eps))
-
-
-def _differences(value: Value, sums: Floats, size: Floats) -> Floats:
-    """Return the gradient [S] of `value` at `sums` by central differences.
-
-    Args:
-        value: The function.
-        sums: Where, [S].
-        size: The sum of the absolute statistics [S]: a column of zeros moves nothing, and stepping
-            there would leave the range of possible sums.
-    """
-    steps = _STEP * size
-    moves = np.diag(steps)
-    changes = value(sums + moves) - value(sums - moves)
-    return ratio(np.asarray(changes), 2 * steps)

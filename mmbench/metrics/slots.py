@@ -13,10 +13,11 @@ import numpy as np
 
 from mmbench.errors import UsageError
 from mmbench.metrics._contract import Metric, family, ratio
-from mmbench.metrics._items import TextItems
+from mmbench.metrics._items.text import TextItems
 
 if TYPE_CHECKING:
-    from mmbench.types import Floats, Slots
+    from mmbench.references import Slots
+    from mmbench.types import Floats
 
 #: The kinds of slot that have a metric of their own; a dataset need not have all.
 KINDS = ("object", "attribute", "relation", "sound", "emitter", "count")

@@ -14,7 +14,7 @@ import numpy as np
 
 from mmbench.errors import UsageError
 from mmbench.metrics._contract import family, metric, ratio
-from mmbench.metrics._items import ORDERS, TextItems
+from mmbench.metrics._items.text import ORDERS, TextItems
 from mmbench.metrics._lcs import lcs
 from mmbench.metrics._ngrams import shared, sums
 

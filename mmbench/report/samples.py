@@ -13,8 +13,9 @@ from typing import Any
 
 from mmbench import registry, rng, store
 from mmbench.errors import MmbenchError
+from mmbench.references import Slots, TextReferences
 from mmbench.spec import TaskSpec
-from mmbench.types import Modality, Slots, Split, TextReferences
+from mmbench.types import Modality, Split
 
 #: Facts: pairs of a slot and one of its fillers.
 Facts = frozenset[tuple[str, tuple[str, ...]]]
@@ -56,8 +57,9 @@ class Answers:
 
     @property
     def references(self) -> TextReferences | None:
-        """The references of all items of `data`."""
-        return None if self.data is None else self.data.references.get(self.output)
+        """The references of all items of `data`; None where they are no texts."""
+        found = None if self.data is None else self.data.references.get(self.output)
+        return found if isinstance(found, TextReferences) else None
 
 
 @dataclass(frozen=True)

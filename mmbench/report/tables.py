@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 
 from mmbench.leaderboard import Board, Row
-from mmbench.score import Score
+from mmbench.scoring import Score
 
 #: Characters of a full headroom bar.
 BAR = 20

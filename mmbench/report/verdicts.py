@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
+from mmbench.references import SlotParser, Slots, TextReferences
 from mmbench.report.samples import Answers, Facts, Sample, facts
-from mmbench.types import SlotParser, Slots, TextReferences
 
 #: Items whose references are searched for words to swap in, and words at most.
 ITEMS, WORDS = 100, 200

@@ -21,8 +21,9 @@ import numpy as np
 
 from mmbench import registry, text
 from mmbench.metrics import TextItems, prepare
-from mmbench.score import score
-from mmbench.types import Predictions, TextReferences
+from mmbench.references import TextReferences
+from mmbench.scoring import score
+from mmbench.types import Predictions
 
 METRICS = ("bleu1", "bleu2", "bleu3", "bleu4", "cider_d", "rouge_l")
 
@@ -67,7 +68,7 @@ def compare(
 
 def values(items: TextItems) -> dict[str, float]:
     loaded = [registry.load("metric", name) for name in METRICS]
-    return {m.name: float(m.value(m.measure(items).sum(axis=0))) for m in loaded}
+    return {m.name: m.of(m.measure(items)) for m in loaded}
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ import pytest
 from mmbench import rng, store
 from mmbench.cli import run_cli
 from mmbench.data import _load
-from mmbench.score import score
+from mmbench.scoring import score
 from mmbench.spec import TaskSpec, parse_task
 from mmbench.types import Predictions
 

@@ -14,8 +14,8 @@ from mmbench import rng
 from mmbench.data.scenecap import grammar, world
 from mmbench.data.scenecap.grammar import CHOICES, TEMPLATE_CHOICES, Facts, Wording, caption
 from mmbench.data.scenecap.parser import SLOTS, facts_of_slots, parse, slots_of
+from mmbench.references import Slots
 from mmbench.text import tokenize
-from mmbench.types import Slots
 
 TEMPLATES = list(product(*(range(len(CHOICES[name])) for name in TEMPLATE_CHOICES)))
 FACTS = Facts(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mmbench import registry
 from mmbench.errors import UsageError
 from mmbench.metrics import TextItems, influence, prepare
-from mmbench.types import Slots, TextReferences
+from mmbench.references import Slots, TextReferences
 
 CAPTION_METRICS = ["bleu1", "bleu2", "bleu3", "bleu4", "cider_d", "rouge_l"]
 SLOT_METRICS = [name for name in registry.names("metric") if name.endswith("_f1")]
@@ -45,7 +45,7 @@ def items_of(corpus: Corpus) -> TextItems:
 
 def value(name: str, corpus: Corpus) -> float:
     metric = registry.load("metric", name)
-    return float(metric.value(metric.measure(items_of(corpus)).sum(axis=0)))
+    return metric.of(metric.measure(items_of(corpus)))
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -167,7 +167,7 @@ def test_influence_agrees_with_leaving_each_item_out(name: str) -> None:
     metric = registry.load("metric", name)
     stats = metric.measure(items_of(random_corpus(300)))
     total = stats.sum(axis=0)
-    dropped = metric.value(total) - metric.value(total - stats)
+    dropped = metric.of_sums(total) - metric.of_sums(total - stats)
     psi = influence(metric, stats)
     assert abs(psi.sum()) < 1e-12
     assert np.std(psi) > 0

@@ -10,8 +10,9 @@ import pytest
 from mmbench import registry
 from mmbench.errors import UsageError
 from mmbench.metrics import Metric, TextItems, family, influence, metric, prepare, pseudo_values
-from mmbench.score import score
-from mmbench.types import Predictions, TextReferences
+from mmbench.references import TextReferences
+from mmbench.scoring import score
+from mmbench.types import Predictions
 
 REFERENCES = TextReferences([("a dog", "the dog"), ("a cat",), ("a cow runs",)])
 
@@ -77,7 +78,7 @@ def test_metrics_of_a_family_share_their_statistics() -> None:
 
 
 def test_columns_without_a_value_are_refused() -> None:
-    with pytest.raises(UsageError, match="columns and value belong together"):
+    with pytest.raises(UsageError, match="columns belong to value or whole"):
         metric(columns=("a",))
 
 
@@ -177,8 +178,8 @@ def test_a_metric_without_a_finite_value_is_refused_by_name() -> None:
     [
         (["a"], [("a",), ("b",)], "2 items, 1 predictions"),
         ([], [], "nothing to score"),
-        (["a", None], [("a",), ("b",)], "prediction 1: expected text, got None"),
-        (["a", "b"], [("a",), ()], "item 1 has no reference"),
+        (["a", 3], [("a",), ("b",)], "prediction of '1' is 3, expected text"),
+        (["a", "b"], [("a",), ()], "'1' has no reference"),
     ],
 )
 def test_items_that_do_not_fit_are_refused(

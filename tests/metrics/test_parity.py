@@ -10,7 +10,7 @@ import pytest
 
 from mmbench import registry
 from mmbench.metrics import TextItems, prepare
-from mmbench.types import Slots, TextReferences
+from mmbench.references import Slots, TextReferences
 
 METRICS = registry.names("metric")
 
@@ -130,7 +130,7 @@ def test_a_metric_equals_its_independent_reference(name: str, which: str) -> Non
     items, metric = CORPORA[which], registry.load("metric", name)
     value, scores = REFERENCES[name](items)
     rows = metric.measure(items)
-    assert float(metric.value(rows.sum(axis=0))) == pytest.approx(value, rel=1e-12, abs=1e-12)
+    assert float(metric.of_sums(rows.sum(axis=0))) == pytest.approx(value, rel=1e-12, abs=1e-12)
     if scores is not None:
         np.testing.assert_allclose(rows[:, 0], scores, rtol=1e-12, atol=1e-12)
 

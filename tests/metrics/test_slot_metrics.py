@@ -6,7 +6,7 @@ import pytest
 from mmbench import registry
 from mmbench.errors import UsageError
 from mmbench.metrics import TextItems, prepare
-from mmbench.types import Slots, TextReferences
+from mmbench.references import Slots, TextReferences
 
 
 def slots(**kinds: str) -> Slots:
@@ -28,7 +28,7 @@ def items_of(*predictions: str, truth: list[Slots] = TRUE) -> TextItems:
 
 def value(name: str, items: TextItems) -> float:
     metric = registry.load("metric", name)
-    return float(metric.value(metric.measure(items).sum(axis=0)))
+    return metric.of(metric.measure(items))
 
 
 def test_f1_is_over_the_corpus_and_not_the_mean_of_items() -> None:
@@ -79,11 +79,11 @@ def test_references_that_plant_nothing_are_refused() -> None:
 
 
 def test_gradients_by_differences_are_those_of_the_formula() -> None:
-    from mmbench.metrics._contract import _differences
+    from mmbench.metrics._influence import _differences
 
     metric = registry.load("metric", "object_f1")
     sums = np.zeros(len(metric.columns))
     sums[:3] = tp, said, true = 70.0, 90.0, 110.0
     exact = np.zeros_like(sums)
     exact[:3] = 2 / (said + true), *[-2 * tp / (said + true) ** 2] * 2
-    np.testing.assert_allclose(_differences(metric.value, sums, sums), exact, rtol=1e-9)
+    np.testing.assert_allclose(_differences(metric.of_sums, sums, sums), exact, rtol=1e-9)

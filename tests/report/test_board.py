@@ -9,7 +9,7 @@ import pytest
 from mmbench.errors import StoreError, UsageError
 from mmbench.leaderboard import Board, Row
 from mmbench.report import board
-from mmbench.score import Score
+from mmbench.scoring import Score
 
 SCORE = Score(
     "cider_d", 3.2, 3.1, 3.3, 0.05, 9.0, 100, 3, "seeds and items", "cider_d|v1", True, (0.0, 10.0)

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from mmbench.references import TextReferences
 from mmbench.report.samples import Answers, choose, facts, main_output, scored
 from mmbench.spec import parse_task
-from mmbench.types import Split, TextReferences
+from mmbench.types import Split
 
 
 def answers(scores: Sequence[float] | None, count: int = 40, **more: Any) -> Answers:

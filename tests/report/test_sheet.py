@@ -10,9 +10,10 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
 from mmbench import rng
+from mmbench.references import Slots, TextReferences
 from mmbench.report import canvas, colours, sheet
 from mmbench.report.samples import Answers, choose
-from mmbench.types import Modality, Ragged, Slots, Split, TextReferences
+from mmbench.types import Modality, Ragged, Split
 
 Neat = Callable[[Any], list[str]]
 WORDS = ("<pad>", "<bos>", "<eos>", "<unk>", "dog", "beach", "run")

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
+from mmbench.references import Slots, TextReferences
 from mmbench.report import colours
 from mmbench.report.samples import Answers, choose
 from mmbench.report.transcript import Line, plain, transcript
-from mmbench.types import Slots, Split, TextReferences
+from mmbench.types import Split
 
 BRANCHES = ("joint", "image")
 

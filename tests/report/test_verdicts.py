@@ -4,9 +4,10 @@ import pytest
 
 from mmbench.data.scenecap.grammar import vocabulary
 from mmbench.data.scenecap.parser import parse
+from mmbench.references import Slots, TextReferences
 from mmbench.report.samples import Answers, Sample
 from mmbench.report.verdicts import ITEMS, WORDS, swap_words, verdicts, wrong_facts
-from mmbench.types import Slots, Split, TextReferences
+from mmbench.types import Split
 
 SWAPS = [word for word in vocabulary() if word.isalpha()]
 TRUE = (

@@ -29,6 +29,7 @@ from mmbench.data.scenecap.consensus import best_wording
 from mmbench.data.scenecap.grammar import Facts, Wording, caption
 from mmbench.data.scenecap.parser import facts_of_slots
 from mmbench.data.scenecap.world import COLOURS, SHAPES, SOUNDS
+from mmbench.references import texts_of
 from mmbench.types import Predictions, Split
 
 # The shapes that have one word only: the guess that agrees best with unknown references.
@@ -53,7 +54,7 @@ def make_oracle(train: Split) -> Callable[[Split, frozenset[str]], Predictions]:
         facts = decide(sample, modalities)
         return best_wording(
             lambda items, way: [caption(fact, way) for fact in facts[:items]],
-            sample.references["caption"].texts,
+            texts_of(sample.references["caption"]).texts,
         )
 
     def oracle(split: Split, modalities: frozenset[str]) -> Predictions:
@@ -66,7 +67,7 @@ def make_oracle(train: Split) -> Callable[[Split, frozenset[str]], Predictions]:
 
 def decide(split: Split, modalities: frozenset[str]) -> list[Facts]:
     """Return for each item the facts that are most probable given the modalities."""
-    slots = split.references["caption"].slots or ()
+    slots = texts_of(split.references["caption"]).slots or ()
     rows = zip(slots, split.groups["visible"], split.groups["held_out"], strict=True)
     found = []
     for planted, visible, held_out in rows:
@@ -125,7 +126,7 @@ def bounds(split: Split) -> dict[str, dict[str, float]]:
 
     Not bounded here: texts that the grammar's parser does not read, and what late fusion reaches.
     """
-    slots = split.references["caption"].slots or ()
+    slots = texts_of(split.references["caption"]).slots or ()
     items = len(split)
     visible = np.asarray(split.groups["visible"], dtype=np.float64)
     held_out = np.asarray(split.groups["held_out"], dtype=bool)

@@ -26,7 +26,7 @@ from mmbench.data.scenecap.grammar import (
     Facts,
 )
 from mmbench.data.scenecap.world import COLOURS, DISTANCES, SHAPES, SIZES, SOUNDS
-from mmbench.types import Slots
+from mmbench.references import Slots
 
 #: The slots of a caption.
 SLOTS = ("object", "attribute", "relation", "sound", "emitter", "count")

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from mmbench.data.scenecap.grammar import Facts, vocabulary
 from mmbench.data.scenecap.parser import parse, slots_of
+from mmbench.references import TextReferences
 from mmbench.text import SPECIALS
-from mmbench.types import TextReferences
 
 Array: TypeAlias = NDArray[Any]
 Item = TypeVar("Item")

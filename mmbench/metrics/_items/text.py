@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmbench import text
 from mmbench.errors import UsageError
 from mmbench.metrics._ngrams import Captions, NGrams, count
 
 if TYPE_CHECKING:
-    from mmbench.types import SlotParser, Slots, TextReferences
+    from mmbench.references import Said, SlotParser, Slots, TextReferences
 
 #: N-grams of one to so many words are counted, as in BLEU-4 and CIDEr.
 ORDERS = 4
@@ -73,31 +73,30 @@ class TextItems:
         return count(self.captions, ORDERS)
 
 
-def prepare(predictions: Sequence[str], references: TextReferences) -> TextItems:
-    """Put predictions beside their references.
+def prepare(said: Said, references: TextReferences) -> TextItems:
+    """Put predicted texts beside their references.
 
     Args:
-        predictions: N texts; an empty one is allowed, and scores as badly as a text can.
+        said: N texts; an empty one is allowed, and scores as badly as a text can. A missing one
+            is an empty one.
         references: Of the same N items, in the same order.
 
     Raises:
-        UsageError: The numbers differ, there is no item, an item has no reference, or a
-            prediction is not text.
+        UsageError: An item has no reference, or a prediction is not text.
     """
-    if len(predictions) != len(references):
-        raise UsageError(
-            f"expected one prediction for each item: {len(references)} items, "
-            f"{len(predictions)} predictions"
-        )
-    if not predictions:
-        raise UsageError("there is nothing to score: no predictions and no references")
-    for place, prediction in enumerate(predictions):
-        if not isinstance(prediction, str):
+    for name, prediction in zip(said.ids, said.values, strict=True):
+        if prediction is not None and not isinstance(prediction, str):
             raise UsageError(
-                f"prediction {place}: expected text, got {prediction!r}; "
+                f"the prediction of {name!r} is {prediction!r}, expected text; "
                 f"write an empty text where the model said nothing"
             )
-    for place, texts in enumerate(references.texts):
+    for name, texts in zip(said.ids, references.texts, strict=True):
         if not texts:
-            raise UsageError(f"item {place} has no reference: a text metric needs at least one")
+            raise UsageError(f"{name!r} has no reference: a text metric needs at least one")
+    predictions = [prediction or "" for prediction in said.values]
     return TextItems(predictions, references.texts, references.slots, references.parse)
+
+
+def perfect(references: TextReferences) -> tuple[list[str], dict[str, Sequence[Any]]]:
+    """Return the first reference of each item."""
+    return [texts[0] for texts in references.texts], {}

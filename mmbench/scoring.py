@@ -17,11 +17,13 @@ import numpy as np
 from mmbench import registry
 from mmbench.errors import IncompatibleError, NotComparableError, UsageError
 from mmbench.metrics import prepare, pseudo_values
+from mmbench.references import Said
 from mmbench.stats import crossed
 
 if TYPE_CHECKING:
     from mmbench.metrics import Metric
-    from mmbench.types import Floats, Predictions, TextReferences
+    from mmbench.references import References
+    from mmbench.types import Floats, Predictions
 
 
 class ItemStats(NamedTuple):
@@ -85,11 +87,12 @@ class Scored:
 
 def score(
     predictions: Predictions,
-    references: Mapping[str, TextReferences],
+    references: Mapping[str, References],
     output: str,
     metrics: Sequence[str],
     clusters: Sequence[Any] | None = None,
     ids: Sequence[str] | None = None,
+    allow_missing: bool = False,
 ) -> Scored:
     """Score predictions of one output with several metrics.
 
@@ -101,6 +104,8 @@ def score(
         clusters: [N] the unit that each item belongs to, in the order of the references.
         ids: [N] the id of each item, in the order of the references; predictions may then come
             in any order. None: they are in the order of the references.
+        allow_missing: Items without a prediction (their id is missing, or the value is None) count
+            as failures, each metric's worst answer; else they are refused.
 
     Raises:
         UsageError: An id is missing, unknown or there twice; the numbers differ; a metric cannot
@@ -109,14 +114,14 @@ def score(
         UnknownNameError: No metric has that name.
     """
     loaded = [_load(name) for name in metrics]
+    said, truth = _match(predictions, references, output, ids, allow_missing)
     for metric in loaded:
-        if metric.kind != "text":
+        if metric.kind != truth.kind:
             raise IncompatibleError(
                 f"metric {metric.name!r} scores outputs of the kind {metric.kind!r}, "
-                f"but {output!r} is text"
+                f"but {output!r} is of the kind {truth.kind!r}"
             )
-    texts, truth = _match(predictions, references, output, ids)
-    items = prepare(texts, truth)
+    items = prepare(said, truth)
     statistics: dict[str, ItemStats] = {}
     scores: dict[str, Score] = {}
     for metric in loaded:
@@ -184,7 +189,7 @@ def _score(
     values = np.stack([pseudo_values(metric, rows) for rows in stats_of_seeds])
     found = crossed.interval(values, clusters)
     # The mean of the pseudo-values is the same but for rounding, which could pass a bound.
-    value = float(np.mean([metric.value(rows.sum(axis=0)) for rows in stats_of_seeds]))
+    value = float(np.mean([metric.of(rows) for rows in stats_of_seeds]))
     low, high = metric.bounds
     return Score(
         metric=metric.name,
@@ -220,36 +225,33 @@ def _check_rows(metric: Metric, stats: Sequence[Floats]) -> None:
 
 def _match(
     predictions: Predictions,
-    references: Mapping[str, TextReferences],
+    references: Mapping[str, References],
     output: str,
     ids: Sequence[str] | None,
-) -> tuple[Sequence[str], TextReferences]:
-    """Return the predicted texts in the order of their references."""
+    allow_missing: bool,
+) -> tuple[Said, References]:
+    """Return what was predicted, in the order of the references."""
     for what, there in (("predictions", predictions.outputs), ("references", references)):
         if output not in there:
             raise UsageError(
                 f"the {what} have no output {output!r}; they have: {', '.join(there) or 'none'}"
             )
-    texts, truth = predictions.outputs[output], references[output]
-    if len(texts) != len(predictions.ids):
-        raise UsageError(
-            f"the predictions have {len(predictions.ids)} ids but {len(texts)} values of {output!r}"
-        )
-    _refuse_twice(predictions.ids, "predictions")
+    truth = references[output]
+    said = _said(predictions, output)
+    _refuse_twice(said.ids, "predictions")
     if ids is None:
-        if len(texts) != len(truth):
-            raise UsageError(f"there are {len(truth)} items but {len(texts)} predictions")
-        _refuse_other_than_text(predictions.ids, texts)
-        return texts, truth
+        if len(said) != len(truth):
+            raise UsageError(f"there are {len(truth)} items but {len(said)} predictions")
+        return _complete(said, allow_missing), truth
     if len(ids) != len(truth):
         raise UsageError(f"there are {len(truth)} references but {len(ids)} ids")
     _refuse_twice(ids, "references")
-    known, given = set(ids), set(predictions.ids)
+    known, given = set(ids), set(said.ids)
     problems = [
         f"{len(which)} {problem} ({_some(which)})"
         for problem, which in (
-            ("without a prediction", [i for i in ids if i not in given]),
-            ("unknown", [i for i in predictions.ids if i not in known]),
+            ("without a prediction", [i for i in ids if i not in given and not allow_missing]),
+            ("unknown", [i for i in said.ids if i not in known]),
         )
         if which
     ]
@@ -257,24 +259,52 @@ def _match(
         raise UsageError(
             f"the ids of the predictions must be those of the items: {' and '.join(problems)}"
         )
-    _refuse_other_than_text(predictions.ids, texts)
-    by_id = dict(zip(predictions.ids, texts, strict=True))
-    return [by_id[i] for i in ids], truth
+    place = {name: at for at, name in enumerate(said.ids)}
+    order = [place.get(name) for name in ids]
+
+    def sort(values: Sequence[Any]) -> list[Any]:
+        return [None if at is None else values[at] for at in order]
+
+    columns = {name: sort(column) for name, column in said.columns.items()}
+    return _complete(Said(list(ids), sort(said.values), columns), allow_missing), truth
+
+
+def _complete(said: Said, allow_missing: bool) -> Said:
+    """Return `said`, in which every item has an answer or may lack one."""
+    lacking = [
+        name
+        for at, (name, value) in enumerate(zip(said.ids, said.values, strict=True))
+        if value is None and all(column[at] is None for column in said.columns.values())
+    ]
+    if lacking and not allow_missing:
+        raise UsageError(
+            f"{len(lacking)} items without a prediction ({_some(lacking)}): where a model said "
+            f"nothing, write an empty text; or allow missing ones to count as failures"
+        )
+    return said
+
+
+def _said(predictions: Predictions, output: str) -> Said:
+    """Return what was predicted for one output; its columns are those named ``OUTPUT.``..."""
+    values, prefix = predictions.outputs[output], f"{output}."
+    columns = {
+        name.removeprefix(prefix): column
+        for name, column in predictions.columns.items()
+        if name.startswith(prefix)
+    }
+    for name, column in {output: values, **columns}.items():
+        if len(column) != len(predictions.ids):
+            raise UsageError(
+                f"the predictions have {len(predictions.ids)} ids but {len(column)} values of "
+                f"{name!r}"
+            )
+    return Said(predictions.ids, values, columns)
 
 
 def _refuse_twice(ids: Sequence[str], where: str) -> None:
     twice = [name for name, count in Counter(ids).items() if count > 1]
     if twice:
         raise UsageError(f"the {where} have {len(twice)} ids more than once ({_some(twice)})")
-
-
-def _refuse_other_than_text(ids: Sequence[str], texts: Sequence[Any]) -> None:
-    for name, text in zip(ids, texts, strict=True):
-        if not isinstance(text, str):
-            raise UsageError(
-                f"the prediction of {name!r} is {text!r}, expected text; write an empty text "
-                f"where the model said nothing"
-            )
 
 
 def _some(names: Sequence[str]) -> str:
