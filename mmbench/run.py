@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -13,21 +11,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from mmbench import catalog, provenance, registry, rng, store
+from mmbench import provenance, records, registry, rng, store
 from mmbench.data import _load
 from mmbench.errors import MissingExtraError, StoreError, UsageError
 from mmbench.metrics import perfect
 from mmbench.scoring import Scored, score
-from mmbench.spec import DecodingSpec, LevelSpec, ModelSpec, TaskSpec, digest
+from mmbench.spec import DecodingSpec, ModelSpec, TaskSpec, digest
 from mmbench.text import SPECIALS
-from mmbench.train import Progress, Trained, check_recipe, train
+from mmbench.train import Progress, check_recipe, train
 from mmbench.types import Dataset, Modality, Output, Predictions, Signature, Split
 
 if TYPE_CHECKING:
     from mmbench.models.model import Model
-
-#: Standard errors by which a score may exceed a proven bound before it counts as a leak.
-LEAK_SE = 4.0
 
 
 @dataclass(frozen=True)
@@ -171,64 +166,6 @@ def _promised(task: TaskSpec) -> Signature:
     )
 
 
-def outdated(run: Run, stored: store.Stored) -> bool:
-    """Whether a record lacks a score that is asked for now, or was judged by other levels."""
-    record = stored.record
-    if record.status == "diverged":
-        return False
-    for name in run.metrics:
-        signature = registry.load("metric", name).signature
-        for scores in record.scores.values():
-            if name not in scores or scores[name].signature != signature:
-                return True
-    found = leaks(record.scores["test"], run.task.levels, run.heard)
-    return record.reason != "; ".join(found)
-
-
-def rescore(run: Run, stored: store.Stored, watcher: Watcher) -> store.Stored:
-    """Score what a finished run said with all metrics that are asked for now; train nothing.
-
-    What it was scored with before beside those stays, and so does all else that it left.
-
-    Raises:
-        StoreError: Its predictions are missing, or the data are no longer those it was tested on.
-    """
-    watcher.phase("data")
-    dataset = _load.load(run.task, run.settings.data)
-    record = stored.record
-    if dataset.fingerprint != record.data["fingerprint"]:
-        raise StoreError(f"{stored.folder}: was tested on other data than there are now")
-    watcher.phase("score")
-    told = {split: _told(stored, split, dataset) for split in record.scores}
-    scored = _score_tests(run, dataset, told)
-    scores = {split: record.scores[split] | new for split, new in _scores(scored).items()}
-    found = leaks(scores["test"], run.task.levels, run.heard)
-    before = store.read_items(stored)
-    items = store.items_table(
-        {split: said.ids for split, said in told.items()},
-        {name: {**before[name].families, **new.statistics} for name, new in scored.items()},
-        {split: before[split].clusters for split in told},
-    )
-    now = provenance.collect(_device_name(run.device), run.settings.threads, run.plugins)
-    rescored = {key: now[key] for key in ("mmbench", "commit", "started")}
-    changed = msgspec.structs.replace(
-        record,
-        status="leak" if found else "finished",
-        reason="; ".join(found),
-        definition=record.definition | {"task": msgspec.to_builtins(run.task)},
-        provenance=record.provenance | {"rescored": rescored},
-        scores=scores,
-        reproduce=reproduce(run),
-    )
-    return store.rewrite(stored, changed, items)
-
-
-def _told(stored: store.Stored, split: str, dataset: Dataset) -> Predictions:
-    columns = store.read_predictions(stored, split)
-    outputs = {name: columns[name] for name in dataset.signature.outputs}
-    return Predictions(columns["id"], outputs)
-
-
 def execute(run: Run, watcher: Watcher) -> store.Stored:
     """Load, build, train, predict, score and store one run.
 
@@ -239,7 +176,7 @@ def execute(run: Run, watcher: Watcher) -> store.Stored:
     store.check_writable(settings.results)
     watcher.phase("data")
     dataset = _load.load(run.task, settings.data)
-    came_from = provenance.collect(_device_name(run.device), settings.threads, run.plugins)
+    came_from = provenance.collect(device_name(run.device), settings.threads, run.plugins)
     _try_metrics(run, dataset)
     watcher.phase("build")
     model = make_model(run, dataset)
@@ -253,9 +190,9 @@ def execute(run: Run, watcher: Watcher) -> store.Stored:
     if not trained.diverged:
         watcher.phase("test")
         told = _predict_tests(run, model, dataset, watcher)
-        scored = _score_tests(run, dataset, told)
+        scored = score_tests(run, dataset, told)
     test_seconds = time.perf_counter() - started
-    record = _record(run, dataset, model, trained, scored, came_from)
+    record = records.record(run, dataset, model, trained, scored, came_from)
     record.cost["test_seconds"] = test_seconds
     return store.write(
         settings.results,
@@ -332,29 +269,6 @@ def resolve_device(name: str) -> str:
     return "cuda" if there else "cpu"
 
 
-def leaks(
-    scores: Mapping[str, Any], levels: Mapping[str, LevelSpec], heard: Sequence[str]
-) -> list[str]:
-    """Name the scores that lie beyond a proven bound by more than `LEAK_SE` standard errors.
-
-    A bound for a set of modalities holds for every model that hears no more than those.
-    """
-    found = []
-    for metric, level in levels.items():
-        got = scores.get(metric)
-        if got is None or got.value is None:
-            continue
-        for names, bound in level.bound.items():
-            if not set(heard) <= set(names.split("+")):
-                continue
-            beyond = got.value - bound if got.higher_is_better else bound - got.value
-            if beyond > LEAK_SE * (got.se or 0.0) + 1e-9:
-                found.append(
-                    f"{metric} {got.value:.4f} is beyond the proven bound {bound:.4f} for {names}"
-                )
-    return found
-
-
 def _validate(model: Model, *, run: Run, dataset: Dataset) -> float:
     """Score greedy predictions on validation items; more is better."""
     from mmbench.predict import predict
@@ -400,7 +314,8 @@ def _try_metrics(run: Run, dataset: Dataset) -> None:
     score(said, {output: references}, output, run.metrics)
 
 
-def _score_tests(run: Run, dataset: Dataset, told: Mapping[str, Predictions]) -> dict[str, Scored]:
+def score_tests(run: Run, dataset: Dataset, told: Mapping[str, Predictions]) -> dict[str, Scored]:
+    """Score the predictions of each test split with all metrics that are asked for."""
     output = dataset.signature.main
     scored = {}
     for name, said in told.items():
@@ -424,151 +339,10 @@ def _clusters(split: Split, count: int) -> list[Any] | None:
     return None if split.clusters is None else split.clusters[:count].tolist()
 
 
-def _record(
-    run: Run,
-    dataset: Dataset,
-    model: Model,
-    trained: Trained,
-    scored: Mapping[str, Scored],
-    came_from: dict[str, Any],
-) -> store.Record:
-    scores = _scores(scored)
-    found = leaks(scores.get("test", {}), run.task.levels, run.heard)
-    status = "diverged" if trained.diverged else "leak" if found else "finished"
-    settings = run.settings
-    return store.Record(
-        status=status,
-        reason=trained.diverged or "; ".join(found),
-        ranked=settings.limit is None,
-        task=run.task.name,
-        task_version=run.task.version,
-        task_digest=run.task.digest(run.budget),
-        budget=run.budget,
-        model=run.model.name,
-        family=run.model.family,
-        summary=run.model.summary,
-        model_digest=run.model.digest(),
-        seed=run.seed,
-        identity=run.identity,
-        definition={
-            "task": msgspec.to_builtins(run.task),
-            "model": msgspec.to_builtins(run.model),
-            "signature": _signature(dataset),
-            "branches": list(model.fusion.branches),
-            "limit": settings.limit,
-        },
-        provenance=came_from,
-        data={
-            "fingerprint": dataset.fingerprint,
-            "source": _load.source_digest(run.task, settings.data),
-        },
-        scores=scores,
-        curve=[{"step": p.step, "loss": p.loss, "score": p.score} for p in trained.curve],
-        cost=_cost(model, trained),
-        reproduce=reproduce(run),
-    )
-
-
-def reproduce(run: Run) -> str:
-    """Return the command that makes this record again; the user's own paths by file name."""
-    named = run.named or run.model.name
-    parts = ["mmbench", "run", "-t", _shown(run.task_named or run.task.name), "-m", _shown(named)]
-    parts += ["--seeds", f"{run.seed}-{run.seed}", "--budget", run.budget, "--device", run.device]
-    settings = run.settings
-    if settings.threads != 1:
-        parts += ["--threads", str(settings.threads)]
-    if settings.limit is not None:
-        parts += ["--limit", str(settings.limit)]
-    if settings.data is not None and _load.source_digest(run.task, settings.data):
-        parts += ["--data", "DIR"]
-    for path in _includes(run, named):
-        parts += ["--include", f"./{path.name}"]
-    for name in settings.metrics:
-        file = registry.included_file("metric", name)
-        parts += ["--metric", f"./{file.name}" if file else name]
-    for setting in run.overrides:
-        parts += ["--set", setting]
-    return shlex.join(parts)
-
-
-def _shown(name: str) -> str:
-    """Show a path by its file's name alone: folders are nobody's business."""
-    return f"./{Path(name).name}" if name.endswith((".toml", ".py")) else name
-
-
-def _includes(run: Run, named: str) -> list[Path]:
-    """Return what the command has to include for the names in it to be known."""
-    files = [registry.included_file(*key.split(" ")) for key in run.plugins]
-    beside = Path(named).resolve().with_suffix(".py")  # comes with the model itself
-    own = dict.fromkeys(file for file in files if file is not None and file != beside)
-    return [*catalog.included(), *own]
-
-
-def _signature(dataset: Dataset) -> dict[str, Any]:
-    signature = dataset.signature
-    return {
-        "modalities": {
-            name: {"kind": m.kind, "shape": list(m.shape), "vocabulary": list(m.vocabulary)}
-            for name, m in signature.modalities.items()
-        },
-        "outputs": {
-            name: {"kind": o.kind, "size": o.size, "vocabulary": list(o.vocabulary), "main": o.main}
-            for name, o in signature.outputs.items()
-        },
-    }
-
-
-def _scores(scored: Mapping[str, Scored]) -> dict[str, dict[str, store.StoredScore]]:
-    return {
-        split: {name: _stored(got) for name, got in result.scores.items()}
-        for split, result in scored.items()
-    }
-
-
-def _stored(got: Any) -> store.StoredScore:
-    low, high = got.bounds
-    return store.StoredScore(
-        value=got.value,
-        low=got.low,
-        high=got.high,
-        se=got.se,
-        n=got.n,
-        signature=got.signature,
-        higher_is_better=got.higher_is_better,
-        bounds=(low, high),
-    )
-
-
-def _peak_bytes() -> int | None:
-    """Return the most memory that this process ever had; None where the system does not say."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
-
-
-def _cost(model: Model, trained: Trained) -> dict[str, Any]:
-    torch = import_torch()
-    count = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    cost = {
-        "parameters": count,
-        "steps": trained.steps,
-        "best_step": trained.best_step,
-        "stopped_early": trained.stopped_early,
-        "train_seconds": trained.seconds,
-        "samples_per_second": trained.items / max(trained.seconds, 1e-9),
-        "peak_host_bytes": _peak_bytes(),
-    }
-    if next(model.parameters()).device.type == "cuda":
-        cost["peak_device_bytes"] = torch.cuda.max_memory_allocated()
-    return cost
-
-
-def _device_name(device: str) -> str:
+def device_name(device: str) -> str:
+    """Return what the device calls itself."""
     if device == "cuda":
-        return str(import_torch().cuda.get_device_name())
+        return str(import_torch().cuda.getdevice_name())
     return "cpu"
 
 

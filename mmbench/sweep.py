@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from mmbench import catalog, registry
 from mmbench.errors import IncompatibleError, MmbenchError, StoreError, UsageError, nearest
-from mmbench.run import Run, Settings, Watcher, check, execute, outdated, rescore
+from mmbench.rescore import outdated, rescore
+from mmbench.run import Run, Settings, Watcher, check, execute
 from mmbench.spec import TaskSpec
 from mmbench.store import Stored
 

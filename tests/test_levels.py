@@ -11,7 +11,7 @@ import pytest
 from mmbench import catalog, levels
 from mmbench.data import _load
 from mmbench.errors import UsageError
-from mmbench.run import LEAK_SE
+from mmbench.records import LEAK_SE
 from mmbench.scoring import Score, Scored
 from mmbench.spec import LevelSpec, TaskSpec, read_toml
 from mmbench.types import Dataset, Predictions, Split

@@ -1,0 +1,193 @@
+"""What a run leaves: its record, built from what was done, and the command that makes it again."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from mmbench import catalog, registry, store
+from mmbench.data import _load
+from mmbench.scoring import Scored
+from mmbench.spec import LevelSpec
+from mmbench.train import Trained
+from mmbench.types import Dataset
+
+if TYPE_CHECKING:
+    from mmbench.models.model import Model
+    from mmbench.run import Run
+
+#: Standard errors by which a score may exceed a proven bound before it counts as a leak.
+LEAK_SE = 4.0
+
+
+def record(
+    run: Run,
+    dataset: Dataset,
+    model: Model,
+    trained: Trained,
+    scored: Mapping[str, Scored],
+    came_from: dict[str, Any],
+) -> store.Record:
+    """Return the record of a run: what it was, where it came from, what it scored and cost."""
+    scores = scores_of(scored)
+    found = leaks(scores.get("test", {}), run.task.levels, run.heard)
+    status = "diverged" if trained.diverged else "leak" if found else "finished"
+    settings = run.settings
+    return store.Record(
+        status=status,
+        reason=trained.diverged or "; ".join(found),
+        ranked=settings.limit is None,
+        task=run.task.name,
+        task_version=run.task.version,
+        task_digest=run.task.digest(run.budget),
+        budget=run.budget,
+        model=run.model.name,
+        family=run.model.family,
+        summary=run.model.summary,
+        model_digest=run.model.digest(),
+        seed=run.seed,
+        identity=run.identity,
+        definition={
+            "task": msgspec.to_builtins(run.task),
+            "model": msgspec.to_builtins(run.model),
+            "signature": _signature(dataset),
+            "branches": list(model.fusion.branches),
+            "limit": settings.limit,
+        },
+        provenance=came_from,
+        data={
+            "fingerprint": dataset.fingerprint,
+            "source": _load.source_digest(run.task, settings.data),
+        },
+        scores=scores,
+        curve=[{"step": p.step, "loss": p.loss, "score": p.score} for p in trained.curve],
+        cost=_cost(model, trained),
+        reproduce=reproduce(run),
+    )
+
+
+def reproduce(run: Run) -> str:
+    """Return the command that makes this record again; the user's own paths by file name."""
+    named = run.named or run.model.name
+    parts = ["mmbench", "run", "-t", _shown(run.task_named or run.task.name), "-m", _shown(named)]
+    parts += ["--seeds", f"{run.seed}-{run.seed}", "--budget", run.budget, "--device", run.device]
+    settings = run.settings
+    if settings.threads != 1:
+        parts += ["--threads", str(settings.threads)]
+    if settings.limit is not None:
+        parts += ["--limit", str(settings.limit)]
+    if settings.data is not None and _load.source_digest(run.task, settings.data):
+        parts += ["--data", "DIR"]
+    for path in _includes(run, named):
+        parts += ["--include", f"./{path.name}"]
+    for name in settings.metrics:
+        file = registry.included_file("metric", name)
+        parts += ["--metric", f"./{file.name}" if file else name]
+    for setting in run.overrides:
+        parts += ["--set", setting]
+    return shlex.join(parts)
+
+
+def _shown(name: str) -> str:
+    """Show a path by its file's name alone: folders are nobody's business."""
+    return f"./{Path(name).name}" if name.endswith((".toml", ".py")) else name
+
+
+def _includes(run: Run, named: str) -> list[Path]:
+    """Return what the command has to include for the names in it to be known."""
+    files = [registry.included_file(*key.split(" ")) for key in run.plugins]
+    beside = Path(named).resolve().with_suffix(".py")  # comes with the model itself
+    own = dict.fromkeys(file for file in files if file is not None and file != beside)
+    return [*catalog.included(), *own]
+
+
+def _signature(dataset: Dataset) -> dict[str, Any]:
+    signature = dataset.signature
+    return {
+        "modalities": {
+            name: {"kind": m.kind, "shape": list(m.shape), "vocabulary": list(m.vocabulary)}
+            for name, m in signature.modalities.items()
+        },
+        "outputs": {
+            name: {"kind": o.kind, "size": o.size, "vocabulary": list(o.vocabulary), "main": o.main}
+            for name, o in signature.outputs.items()
+        },
+    }
+
+
+def scores_of(scored: Mapping[str, Scored]) -> dict[str, dict[str, store.StoredScore]]:
+    """Return scores as records hold them: split -> metric -> score."""
+    return {
+        split: {name: _stored(got) for name, got in result.scores.items()}
+        for split, result in scored.items()
+    }
+
+
+def _stored(got: Any) -> store.StoredScore:
+    low, high = got.bounds
+    return store.StoredScore(
+        value=got.value,
+        low=got.low,
+        high=got.high,
+        se=got.se,
+        n=got.n,
+        signature=got.signature,
+        higher_is_better=got.higher_is_better,
+        bounds=(low, high),
+    )
+
+
+def _peak_bytes() -> int | None:
+    """Return the most memory that this process ever had; None where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
+
+
+def _cost(model: Model, trained: Trained) -> dict[str, Any]:
+    count = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    cost = {
+        "parameters": count,
+        "steps": trained.steps,
+        "best_step": trained.best_step,
+        "stopped_early": trained.stopped_early,
+        "train_seconds": trained.seconds,
+        "samples_per_second": trained.items / max(trained.seconds, 1e-9),
+        "peak_host_bytes": _peak_bytes(),
+    }
+    if next(model.parameters()).device.type == "cuda":
+        import torch
+
+        cost["peak_device_bytes"] = torch.cuda.max_memory_allocated()
+    return cost
+
+
+def leaks(
+    scores: Mapping[str, Any], levels: Mapping[str, LevelSpec], heard: Sequence[str]
+) -> list[str]:
+    """Name the scores that lie beyond a proven bound by more than `LEAK_SE` standard errors.
+
+    A bound for a set of modalities holds for every model that hears no more than those.
+    """
+    found = []
+    for metric, level in levels.items():
+        got = scores.get(metric)
+        if got is None or got.value is None:
+            continue
+        for names, bound in level.bound.items():
+            if not set(heard) <= set(names.split("+")):
+                continue
+            beyond = got.value - bound if got.higher_is_better else bound - got.value
+            if beyond > LEAK_SE * (got.se or 0.0) + 1e-9:
+                found.append(
+                    f"{metric} {got.value:.4f} is beyond the proven bound {bound:.4f} for {names}"
+                )
+    return found
