@@ -97,11 +97,12 @@ def test_matched_baselines_differ_in_their_fusion_alone() -> None:
     for part in ("encoders", "heads", "width", "modalities"):
         assert len({repr(getattr(model, part)) for model in models}) == 1, part
     assert len({model.fusion.name for model in models}) == len(models)
-    matched = catalog.model("hybrid", ["recipe.stages.0.objectives.0.params={}"])
+    own = "recipe.stages.0.objectives.0"
+    matched = catalog.model("hybrid", [f"{own}.params={{}}", f"{own}.optimizer.lr=1e-3"])
     for model in (*models[:2], matched, models[3]):
         assert model.recipe == models[0].recipe
     text = catalog_file("hybrid").read_text(encoding="utf-8")
-    assert "# Departs from the matched recipe in one number" in text
+    assert "# Departs from the matched recipe in two numbers" in text
 
 
 def catalog_file(model: str) -> Path:
