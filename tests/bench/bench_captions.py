@@ -9,15 +9,11 @@ of the medians. Ours includes the intervals, which pycocoevalcap has none of.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import random
 import shutil
-import statistics
-import time
-from collections.abc import Callable
 
 import numpy as np
+from _side_by_side import compare, timed
 
 from mmbench import registry, text
 from mmbench.metrics import TextItems, prepare
@@ -49,21 +45,6 @@ def captions(images: int, references: int) -> tuple[list[str], list[tuple[str, .
         predictions.append(said[0])
         truth.append(tuple(said[1:]))
     return predictions, truth
-
-
-def timed(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    with contextlib.redirect_stdout(io.StringIO()):
-        call()
-    return time.perf_counter() - start
-
-
-def compare(
-    name: str, ours: Callable[[], object], theirs: Callable[[], object], repeats: int
-) -> None:
-    pairs = [(timed(ours), timed(theirs)) for _ in range(repeats)]
-    mine, other = (statistics.median(side) for side in zip(*pairs, strict=True))
-    print(f"{name:42} {mine:8.3f} s {other:8.3f} s {other / mine:7.1f} x")
 
 
 def values(items: TextItems) -> dict[str, float]:

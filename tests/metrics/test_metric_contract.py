@@ -139,9 +139,9 @@ def test_every_metric_of_ours_says_what_it_is() -> None:
         found = registry.load("metric", name)
         assert found.summary, name
         assert found.signature.startswith(f"{name}|v{found.version}|"), name
-        assert found.oracle == "reference", name
-        sums = np.zeros((2, len(found.columns)))
-        assert np.isfinite(found.value(sums)).all(), name
+        if found.value is not None:
+            sums = np.zeros((2, len(found.columns)))
+            assert np.isfinite(found.of_sums(sums)).all(), name
 
 
 def test_metrics_of_one_family_of_ours_agree_on_their_columns() -> None:
