@@ -17,13 +17,20 @@ import numpy as np
 from mmbench import registry
 from mmbench.errors import IncompatibleError, NotComparableError, UsageError
 from mmbench.metrics import prepare, pseudo_values
+from mmbench.metrics._coded import Coded
+from mmbench.metrics._influence import estimate
 from mmbench.references import Said
-from mmbench.stats import crossed
+from mmbench.stats import counted, crossed
 
 if TYPE_CHECKING:
     from mmbench.metrics import Metric
+    from mmbench.metrics._contract import Rows
     from mmbench.references import References
     from mmbench.types import Floats, Predictions
+
+
+#: Columns that hold nothing of the items: what all of them choose from, of a length of its own.
+SHARED = ("gallery",)
 
 
 class ItemStats(NamedTuple):
@@ -183,13 +190,8 @@ def _load(name: str) -> Metric:
     return registry.load("metric", name)  # type: ignore[no-any-return]
 
 
-def _score(
-    metric: Metric, stats_of_seeds: Sequence[Floats], clusters: Sequence[Any] | None
-) -> Score:
-    values = np.stack([pseudo_values(metric, rows) for rows in stats_of_seeds])
-    found = crossed.interval(values, clusters)
-    # The mean of the pseudo-values is the same but for rounding, which could pass a bound.
-    value = float(np.mean([metric.of(rows) for rows in stats_of_seeds]))
+def _score(metric: Metric, stats_of_seeds: Sequence[Rows], clusters: Sequence[Any] | None) -> Score:
+    found, value = _interval(metric, stats_of_seeds, clusters)
     low, high = metric.bounds
     return Score(
         metric=metric.name,
@@ -198,13 +200,28 @@ def _score(
         high=max(value, found.high if high is None else min(found.high, high)),
         se=found.se,
         df=found.df,
-        n=values.shape[1],
-        seeds=values.shape[0],
+        n=len(stats_of_seeds[0]),
+        seeds=len(stats_of_seeds),
         scope=found.scope,
         signature=metric.signature,
         higher_is_better=metric.higher_is_better,
         bounds=metric.bounds,
     )
+
+
+def _interval(
+    metric: Metric, stats_of_seeds: Sequence[Rows], clusters: Sequence[Any] | None
+) -> tuple[crossed.Interval, float]:
+    """Return the interval and the value."""
+    estimates = [estimate(metric, rows) for rows in stats_of_seeds]
+    # The mean of the pseudo-values could pass a bound by its rounding.
+    value = float(np.mean([value for value, _ in estimates]))
+    rows, (_, pseudo) = stats_of_seeds[0], estimates[0]
+    if isinstance(rows, Coded) and clusters is None and len(estimates) == 1:
+        return counted.interval(pseudo, rows.counts), value
+    pairs = zip(stats_of_seeds, estimates, strict=True)
+    values = [of.spread(x) if isinstance(of, Coded) else x for of, (_, x) in pairs]
+    return crossed.interval(np.stack(values), clusters), value
 
 
 def _check_rows(metric: Metric, stats: Sequence[Floats]) -> None:
@@ -265,16 +282,21 @@ def _match(
     def sort(values: Sequence[Any]) -> list[Any]:
         return [None if at is None else values[at] for at in order]
 
-    columns = {name: sort(column) for name, column in said.columns.items()}
+    columns = {
+        name: column if name in SHARED else sort(column) for name, column in said.columns.items()
+    }
     return _complete(Said(list(ids), sort(said.values), columns), allow_missing), truth
 
 
 def _complete(said: Said, allow_missing: bool) -> Said:
     """Return `said`, in which every item has an answer or may lack one."""
+    own = [column for name, column in said.columns.items() if name not in SHARED]
+    if hasattr(said.values, "dtype") and said.values.dtype != object:
+        return said  # numbers in an array: none is missing
     lacking = [
         name
         for at, (name, value) in enumerate(zip(said.ids, said.values, strict=True))
-        if value is None and all(column[at] is None for column in said.columns.values())
+        if value is None and all(column[at] is None for column in own)
     ]
     if lacking and not allow_missing:
         raise UsageError(
@@ -293,7 +315,7 @@ def _said(predictions: Predictions, output: str) -> Said:
         if name.startswith(prefix)
     }
     for name, column in {output: values, **columns}.items():
-        if len(column) != len(predictions.ids):
+        if len(column) != len(predictions.ids) and name not in SHARED:
             raise UsageError(
                 f"the predictions have {len(predictions.ids)} ids but {len(column)} values of "
                 f"{name!r}"
@@ -302,8 +324,8 @@ def _said(predictions: Predictions, output: str) -> Said:
 
 
 def _refuse_twice(ids: Sequence[str], where: str) -> None:
-    twice = [name for name, count in Counter(ids).items() if count > 1]
-    if twice:
+    if len(set(ids)) < len(ids):
+        twice = [name for name, count in Counter(ids).items() if count > 1]
         raise UsageError(f"the {where} have {len(twice)} ids more than once ({_some(twice)})")
 
 

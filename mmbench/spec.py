@@ -22,6 +22,8 @@ from mmbench.errors import SpecError, nearest
 SCHEMA = 1
 
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_]*\Z")]
+#: A metric, perhaps of another library, perhaps with options: ``wer(normalizer=english)``.
+MetricName = Annotated[str, Meta(pattern=r"^[a-z0-9]\w*(:\w+)?(\(.*\))?\Z")]
 Positive = Annotated[int, Meta(ge=1)]
 Decay = Annotated[float, Meta(ge=0.0, lt=1.0)]
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -57,8 +59,8 @@ class OutputSpec(_Strict, frozen=True):
 class MetricsSpec(_Strict, frozen=True):
     """The metric that ranks, and those that stand beside it."""
 
-    main: Name
-    also: tuple[Name, ...] = ()
+    main: MetricName
+    also: tuple[MetricName, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:

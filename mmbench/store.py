@@ -353,7 +353,7 @@ def read_items(stored: Stored) -> dict[str, Items]:
     splits = np.array(table.column("split").to_pylist())
     parts: dict[str, list[str]] = {}
     for name in table.column_names:
-        family, dot, part = name.partition(".")
+        family, dot, part = name.rpartition(".")  # an option of a family may hold a point
         if dot:
             parts.setdefault(family, []).append(part)
     found: dict[str, Items] = {}

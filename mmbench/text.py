@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import chain
 
 from mmbench.errors import UnknownNameError
 
@@ -99,7 +100,7 @@ def tokenize(texts: Iterable[str], tokenizer: str = "ptb") -> list[list[str]]:
     """
     if tokenizer not in TOKENIZERS:
         raise UnknownNameError("tokeniser", tokenizer, TOKENIZERS)
-    return list(map(TOKENIZERS[tokenizer], texts))
+    return list(map(TOKENIZERS[tokenizer].text, texts))
 
 
 def _words(text: str) -> list[str]:
@@ -202,6 +203,10 @@ _SHAPES = (
     r"[\x21-\x7e¡-ª¬®-º¼-¿×÷‚„‟•′″⁰-\u209c₠€⅓-⅞™\u2190-\u2bff、。！-／：-＠［-｀｛-･]",
 )
 
+#: What most runs are: a word of letters alone, with a comma or a full stop behind it or without.
+_PLAIN = re.compile(r"([A-Za-z]+)(?:(?<=[A-Za-z]{2})[.,])?")
+_NOT_PLAIN = _TWO_IN_ONE.union(_ABBREVIATIONS.split("|"), _CAPITALISED.lower().split("|"), ["phd"])
+
 #: Constructs that reach across a blank, and how a run begins that can be part of one.
 _NUMBERED_STOP = rf"(?:{_NUMBERED})\."
 _JOINED = re.compile(
@@ -223,8 +228,9 @@ def _shapes() -> tuple[re.Pattern[str], ...]:
 
 def _lex(run: str) -> tuple[str, ...]:
     """Return the tokens of a run of non-blank characters, punctuation dropped."""
-    if run.isascii() and run.isalpha() and run.lower() not in _TWO_IN_ONE:
-        return (run.lower(),)
+    plain = _PLAIN.fullmatch(run)
+    if plain and plain[1].lower() not in _NOT_PLAIN:
+        return (plain[1].lower(),)
     run = run.replace("&apos;", "'").replace("&quot;", '"')
     shapes = _shapes()
     tokens = []
@@ -263,13 +269,37 @@ class _Runs(dict[str, tuple[str, ...]]):
 _runs = _Runs()
 
 
+def _ptb_run(run: str) -> tuple[str, ...] | None:
+    try:
+        return _runs[run]
+    except _NeighboursError:
+        return None
+
+
 def _ptb(text: str) -> list[str]:
     try:
-        return [token for run in text.split() for token in _runs[run]]
+        return list(chain.from_iterable(map(_runs.__getitem__, text.split())))
     except _NeighboursError:
         joined = _JOINED.sub(lambda match: re.sub(r"\s+", _GLUE, match[0]), text)
         return [token for run in joined.split() for token in _runs.get(run) or _lex(run)]
 
 
-#: Tokeniser by name: from one text to its tokens.
-TOKENIZERS: dict[str, Callable[[str], list[str]]] = {"ptb": _ptb, "words": _words}
+@dataclass(frozen=True)
+class Tokenizer:
+    """One way to take a text apart.
+
+    Attributes:
+        text: From a text to its tokens.
+        run: From a run of non-blank characters to its tokens, the same wherever it stands; None
+            where they depend on what stands beside it, and only `text` knows them.
+    """
+
+    text: Callable[[str], list[str]]
+    run: Callable[[str], Sequence[str] | None]
+
+
+#: Tokeniser by name.
+TOKENIZERS: dict[str, Tokenizer] = {
+    "ptb": Tokenizer(_ptb, _ptb_run),
+    "words": Tokenizer(_words, _words),
+}

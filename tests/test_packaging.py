@@ -59,6 +59,7 @@ def test_the_public_surface_is_this() -> None:
         "family",
         "influence",
         "metric",
+        "perfect",
         "prepare",
         "pseudo_values",
     ]

@@ -34,9 +34,9 @@ def common(command: Command) -> Command:
     """Add what every verb has: ``--include`` and ``--debug``."""
 
     def bring(ctx: click.Context, param: click.Parameter, paths: tuple[Path, ...]) -> None:
-        from mmbench import catalog
-
         for path in paths:
+            from mmbench import catalog
+
             catalog.include(path)
 
     command = click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")(
@@ -81,7 +81,9 @@ def as_json(command: Command) -> Command:
 
 def split_names(values: tuple[str, ...]) -> list[str]:
     """Return the names in options given once with commas or several times."""
-    names = [name.strip() for value in values for name in value.split(",") if name.strip()]
+    from mmbench.metrics._names import split
+
+    names = [name for value in values for name in split(value)]
     if values and not names:
         raise UsageError(f"{','.join(values)!r} names nothing: expected names between commas")
     return names

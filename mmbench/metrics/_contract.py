@@ -21,6 +21,10 @@ the rows to the value and to pseudo-values, N numbers whose mean is the value an
 that of its items. They come from theory (U-statistics, order statistics, the jackknife), so that
 the interval and the tests are the same as for everybody else. Where an item's row depends on the
 other items too, ``local=False`` says that the rows of a subgroup are not the subgroup's.
+
+Where few different rows are possible, the function may return a `Coded`: these rows, and which of
+them each item has. Then a million items cost no more than the rows do. For a metric of sums that
+is all; a ``whole`` takes part where it has a parameter ``counts``, the number of items of each row.
 """
 
 from __future__ import annotations
@@ -28,16 +32,19 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, overload
 
 import numpy as np
 
 from mmbench.errors import MmbenchError, UsageError
+from mmbench.metrics._coded import Coded
 
 if TYPE_CHECKING:
     from mmbench.types import Floats
 
-    #: From the items to their statistics: [N], or [N, S] with S columns.
+    #: Item statistics [N, S]: an array, or what reads as one.
+    Rows: TypeAlias = Floats | Coded
+    #: From the items to their statistics: [N], or [N, S] with S columns; arrays or `Coded`.
     Stats: TypeAlias = Callable[..., Any]
     #: From sums [..., S] to values [...].
     Value: TypeAlias = Callable[..., Floats]
@@ -56,7 +63,7 @@ class Metric:
     Attributes:
         name: Its name everywhere.
         family: Metrics of one family have the same statistics, computed and stored once.
-        stats: From the items (for kind ``text``, a `TextItems`) to [N, S] float64.
+        stats: From the items (for kind ``text``, a `TextItems`) to [N, S] float64, or a `Coded`.
         value: From sums of statistics [..., S] to values [...]. Must give a number for sums of
             zero, and be differentiable wherever the sums of real items fall. None where there is
             ``whole`` instead.
@@ -73,11 +80,12 @@ class Metric:
         gradient: The gradient of `value` at sums [S]; None: by differences.
         check: Says why the items cannot be scored, or returns an empty string.
         whole: For a metric that is no function of sums: from rows [N, S] to its value and to N
-            pseudo-values, whose mean is the value but for a bias that `whole` documents.
+            pseudo-values, whose mean is the value but for a bias that `whole` documents. With a
+            parameter ``counts`` (None: one each) it is given the rows of a `Coded` once each.
         local: Whether an item's row depends on that item alone, so that a subgroup's rows are
             those of the subgroup. (The document frequencies of CIDEr count as given.)
         options: What can be asked for in parentheses after the name, with the defaults; `stats`,
-            and `value` or `whole` where they name them, get them as keyword arguments.
+            and `value`, `whole` or `check` where they name them, get them as keyword arguments.
     """
 
     name: str
@@ -94,7 +102,7 @@ class Metric:
     version: int = 1
     settings: str = ""
     gradient: Callable[[Floats], Floats] | None = field(default=None, repr=False)
-    check: Callable[[Any], str] = field(default=_nothing, repr=False)
+    check: Callable[..., str] = field(default=_nothing, repr=False)
     whole: Whole | None = field(default=None, repr=False)
     local: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -144,12 +152,14 @@ class Metric:
 
     def require(self, items: Any) -> None:
         """Raise UsageError where the items cannot be scored with this metric."""
-        reason = self.check(items)
+        reason = self.check(items, **_named(self.check, self.options))
         if reason:
             raise UsageError(f"metric {self.name!r}: {reason}")
 
     def measure(self, items: Any) -> Floats:
         """Return the statistics [N, S] of the items, checked.
+
+        A `Coded` where the metric's function returns one: typed as the array that it reads as.
 
         Raises:
             UsageError: The items cannot be scored with this metric, or its function returned
@@ -163,14 +173,15 @@ class Metric:
                 f"metric {self.name!r}: its function must return one row for each item, "
                 f"shape {expected}, got {rows.shape}"
             )
-        if not np.isfinite(rows).all():
-            item = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
-            raise UsageError(f"metric {self.name!r}: its function is not finite on item {item}")
-        return rows
+        broken = _not_finite(rows)
+        if broken is not None:
+            raise UsageError(f"metric {self.name!r}: its function is not finite on item {broken}")
+        return cast("Floats", rows)
 
-    def _rows(self, items: Any) -> Floats:
+    def _rows(self, items: Any) -> Rows:
         try:
-            return np.asarray(self.stats(items, **self.options), dtype=np.float64)
+            found = self.stats(items, **self.options)
+            return found if isinstance(found, Coded) else np.asarray(found, dtype=np.float64)
         except Exception as error:
             # The user's code: whatever it raises becomes one line. Our own keeps its traceback.
             if isinstance(error, MmbenchError) or self.module.startswith("mmbench."):
@@ -185,17 +196,41 @@ class Metric:
             raise UsageError(f"metric {self.name!r}: is no function of sums of item statistics")
         return np.asarray(self.value(sums, **_named(self.value, self.options)), dtype=np.float64)
 
-    def of_rows(self, rows: Floats) -> tuple[float, Floats]:
+    def of_rows(self, rows: Rows) -> tuple[float, Floats]:
         """Return value and pseudo-values [N] of rows [N, S]. Only for one that has `whole`."""
+        value, pseudo = self.of_distinct(rows)
+        return value, rows.spread(pseudo) if isinstance(rows, Coded) else pseudo
+
+    def of_distinct(self, rows: Rows) -> tuple[float, Floats]:
+        """Return what `of_rows` does, of a `Coded` one pseudo-value for each row of its table."""
         if self.whole is None:
             raise UsageError(f"metric {self.name!r}: is a function of sums: use of_sums")
-        return self.whole(rows, **_named(self.whole, self.options))
+        options = _named(self.whole, self.options)
+        if not isinstance(rows, Coded):
+            return self.whole(rows, **options)
+        if _named(self.whole, {"counts": None}):
+            return self.whole(rows.table, counts=rows.counts, **options)
+        value, pseudo = self.whole(np.asarray(rows), **options)
+        of_code = np.full(len(rows.table), value)  # equal items have equal pseudo-values
+        of_code[rows.codes] = pseudo
+        return value, of_code
 
-    def of(self, rows: Floats) -> float:
+    def of(self, rows: Rows) -> float:
         """Return the value of rows [N, S], whichever form the metric has."""
         if self.whole is not None:
-            return float(self.of_rows(rows)[0])
+            return float(self.of_distinct(rows)[0])
         return float(self.of_sums(rows.sum(axis=0)))
+
+
+def _not_finite(rows: Rows) -> int | None:
+    """Return the first item whose row is not finite, None where all are."""
+    table = rows.table if isinstance(rows, Coded) else rows
+    finite = np.isfinite(table)
+    if finite.all():
+        return None
+    whole = np.asarray(finite.reshape(len(table), -1).all(axis=1))
+    broken = np.flatnonzero(~(rows.spread(whole) if isinstance(rows, Coded) else whole))
+    return int(broken[0]) if len(broken) else None
 
 
 def _named(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -292,13 +327,19 @@ def _origin(stats: Stats) -> dict[str, Any]:
 def _of_mean(function: Stats, name: str, fields: Mapping[str, Any]) -> Metric:
     """Make the metric that is the mean of one score an item."""
 
-    def rows(items: Any, **options: Any) -> Floats:
-        scores = np.asarray(function(items, **options), dtype=np.float64)
-        return np.stack([scores, np.ones_like(scores)], axis=-1)
+    def rows(items: Any, **options: Any) -> Rows:
+        found = function(items, **options)
+        if isinstance(found, Coded):
+            return found.with_table(_counted(found.table[:, 0]))
+        return _counted(np.asarray(found, dtype=np.float64))
 
     rows.__module__, rows.__doc__ = function.__module__, function.__doc__
     given = {"gradient": _mean_gradient, **fields}
     return family(rows, name=name, columns=(name, "count"), values={name: _mean}, **given)[0]
+
+
+def _counted(scores: Floats) -> Floats:
+    return np.stack([scores, np.ones_like(scores)], axis=-1)
 
 
 def _mean(sums: Floats) -> Floats:

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmbench.errors import UsageError
+from mmbench.metrics._coded import Coded
 from mmbench.metrics._contract import Metric, ratio
 
 if TYPE_CHECKING:
+    from mmbench.metrics._contract import Rows
     from mmbench.types import Floats
 
 
-def influence(metric: Metric, stats: Floats) -> Floats:
+def influence(metric: Metric, stats: Rows) -> Floats:
     """Return how far each item moves the value: psi [N], which add up to 0.
 
     ``psi_i = grad value(S) . (s_i - S / N)`` with ``S`` the sum of the rows. To first order,
@@ -26,14 +28,26 @@ def influence(metric: Metric, stats: Floats) -> Floats:
         metric: A function of sums.
         stats: The rows [N, S] of its items.
     """
+    psi = _influence(metric, stats)
+    return stats.spread(psi) if isinstance(stats, Coded) else psi
+
+
+def _influence(metric: Metric, stats: Rows) -> Floats:
+    """Return `influence`; of a `Coded`, that of each row of its table."""
     sums = stats.sum(axis=0)
-    gradient = metric.gradient or (
-        lambda at: _differences(metric.of_sums, at, np.abs(stats).sum(0))
-    )
-    return np.asarray((stats - sums / len(stats)) @ gradient(sums), dtype=np.float64)
+    gradient = metric.gradient or (lambda at: _differences(metric.of_sums, at, _sizes(stats)))
+    table = stats.table if isinstance(stats, Coded) else stats
+    return np.asarray((table - sums / len(stats)) @ gradient(sums), dtype=np.float64)
 
 
-def pseudo_values(metric: Metric, stats: Floats) -> Floats:
+def _sizes(stats: Rows) -> Floats:
+    """Return the sums [S] of the absolute statistics."""
+    if isinstance(stats, Coded):
+        return stats.with_table(np.abs(stats.table)).sum(axis=0)
+    return np.asarray(np.abs(stats).sum(axis=0))
+
+
+def pseudo_values(metric: Metric, stats: Rows) -> Floats:
     """Return [N] numbers whose mean is the metric's value and whose spread is that of its items.
 
     They are ``value + N * psi_i``; for a mean, the scores themselves. What holds for means of
@@ -42,15 +56,27 @@ def pseudo_values(metric: Metric, stats: Floats) -> Floats:
     Raises:
         UsageError: The metric has no finite value or gradient at these statistics.
     """
+    pseudo = estimate(metric, stats)[1]
+    return stats.spread(pseudo) if isinstance(stats, Coded) else pseudo
+
+
+def estimate(metric: Metric, stats: Rows) -> tuple[float, Floats]:
+    """Return the value and what `pseudo_values` does; of a `Coded`, one for each row of its table.
+
+    Raises:
+        UsageError: As in `pseudo_values`.
+    """
     with np.errstate(all="ignore"):
         if metric.whole is not None:
-            pseudo = metric.of_rows(stats)[1]
+            value, pseudo = metric.of_distinct(stats)
         else:
-            value = metric.of_sums(stats.sum(axis=0))
-            pseudo = np.asarray(value + len(stats) * influence(metric, stats), dtype=np.float64)
-    if not np.isfinite(pseudo).all():
+            value = float(metric.of_sums(stats.sum(axis=0)))
+            pseudo = np.asarray(value + len(stats) * _influence(metric, stats), dtype=np.float64)
+    if isinstance(stats, Coded):
+        pseudo = np.where(stats.counts > 0, pseudo, value)
+    if not (np.isfinite(value) and np.isfinite(pseudo).all()):
         raise UsageError(f"metric {metric.name!r}: its value of these items is not finite")
-    return pseudo
+    return float(value), pseudo
 
 
 #: Step of the differences, relative to the size of a sum. The truncation error falls with its

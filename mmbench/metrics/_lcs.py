@@ -6,32 +6,39 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmbench.metrics._ngrams import Captions, NGrams
+from mmbench.metrics._captions import Captions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mmbench.metrics._ngrams import Ints
+    from mmbench.metrics._numbers import Ints
 
     Bits = NDArray[np.uint64]
 
 _WORD = 64
 
 
-def lcs(captions: Captions, unigrams: NGrams) -> Ints:
+def lcs(captions: Captions) -> Ints:
     """Return [C] how long a subsequence each text shares with the prediction of its item.
 
     Bit-parallel (Hyyrö, Bit-parallel LCS-length computation revisited, 2004): bit i of a word
     stands for token i of the prediction; one addition a token of the reference. Predictions of
     more than 64 tokens, which no caption model makes, go through Python's unbounded integers.
     """
-    masks = _masks(captions, unigrams)
+    shared = np.empty(len(captions.item), dtype=np.int64)
+    for part in captions.parts:
+        shared[part.texts] = _lcs(captions.take(part))
+    return shared
+
+
+def _lcs(captions: Captions) -> Ints:
+    """Return what `lcs` does, for the captions of one part."""
+    masks = _masks(captions)
     predicted = captions.lengths[captions.first][captions.item]
     longest_first = np.argsort(-captions.lengths, kind="stable")
     starts = captions.starts[longest_first]
-    active = _active(captions.lengths)
     state = np.full(len(starts), ~np.uint64(0))
-    for place, count in enumerate(active):
+    for place, count in enumerate(_active(captions.lengths)):
         at = state[:count]
         matching = at & masks[starts[:count] + place]
         state[:count] = (at + matching) | (at - matching)
@@ -42,17 +49,23 @@ def lcs(captions: Captions, unigrams: NGrams) -> Ints:
     return shared
 
 
-def _masks(captions: Captions, unigrams: NGrams) -> Bits:
+def _masks(captions: Captions) -> Bits:
     """Return [T] for each token the places, as bits, where its item's prediction has it."""
-    text = unigrams.caption[unigrams.row]
-    offset = unigrams.places - captions.starts[text]
-    own = captions.predicted[text] & (offset < _WORD)
-    bits = np.where(own, np.uint64(1) << (offset % _WORD).astype(np.uint64), np.uint64(0))
-    masks = np.empty(len(bits), dtype=np.uint64)
-    if len(bits):
-        group = unigrams.group[unigrams.row]
-        heads = np.flatnonzero(np.diff(group, prepend=-1))
-        masks[unigrams.places] = np.bitwise_or.reduceat(bits, heads)[group]
+    text = np.repeat(np.arange(len(captions.lengths)), captions.lengths)
+    places = np.arange(len(text))
+    word, bits = (int(column.max(initial=0)).bit_length() for column in (captions.tokens, places))
+    key = ((captions.item << word)[text] | captions.tokens) << bits | places
+    key.sort()
+    places = key & ((1 << bits) - 1)
+    pair = key >> bits
+    heads = np.flatnonzero(np.diff(pair, prepend=-1))
+    offset = places - captions.starts[text[places]]
+    own = captions.predicted[text[places]] & (offset < _WORD)
+    bit = np.where(own, np.uint64(1) << (offset % _WORD).astype(np.uint64), np.uint64(0))
+    masks = np.empty(len(bit), dtype=np.uint64)
+    if len(bit):
+        sizes = np.diff(heads, append=len(bit))
+        masks[places] = np.repeat(np.bitwise_or.reduceat(bit, heads), sizes)
     return masks
 
 

@@ -1,122 +1,126 @@
 """N-grams counted with sorted integers: no loop over n-grams in Python.
 
-Words become numbers, an n-gram becomes the number of the pair (its first n - 1 words, its last
-word), and one sort for each n puts equal n-grams beside each other, those of one item together
-and in it the prediction before the references. Everything that BLEU, CIDEr and ROUGE-L need is
-then a sum or a maximum over runs of that order.
+Words are numbers, and an n-gram becomes the number of the pair (its first n - 1 words, its last
+word). Counting then is sorting. It goes part by part, some thousand texts at a time, so that what
+is sorted, compared and summed stays in the processor's cache and little memory is needed at once;
+what is kept is three numbers for each n-gram of a text. All that BLEU, CIDEr and chrF need is a
+sum or a maximum over runs of that order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from mmbench.metrics._captions import Captions, Part
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from mmbench.metrics._numbers import Bools, Ints, Shorts
     from mmbench.types import Floats
 
-    Ints = NDArray[np.int64]
-    Bools = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Captions:
-    """C texts of N items, each item's prediction first and its references behind it; T tokens.
-
-    Attributes:
-        tokens: [T] the number of each token, the texts one behind the other.
-        lengths: [C] tokens of each text.
-        starts: [C] place of each text's first token.
-        item: [C] the item of each text.
-        first: [N] the text that is the item's prediction.
-    """
-
-    tokens: Ints
-    lengths: Ints
-    starts: Ints
-    item: Ints
-    first: Ints
-
-    @classmethod
-    def of(
-        cls, predictions: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]
-    ) -> Captions:
-        """Number the tokens of N predictions and of the references of each."""
-        pairs = zip(predictions, references, strict=True)
-        texts = list(chain.from_iterable((prediction, *others) for prediction, others in pairs))
-        words = list(chain.from_iterable(texts))
-        numbers = {word: number for number, word in enumerate(dict.fromkeys(words))}
-        tokens = np.fromiter(map(numbers.__getitem__, words), np.int64, len(words))
-        lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-        sizes = np.fromiter((1 + len(others) for others in references), np.int64, len(references))
-        return cls(
-            tokens=tokens,
-            lengths=lengths,
-            starts=np.cumsum(lengths) - lengths,
-            item=np.repeat(np.arange(len(sizes)), sizes),
-            first=np.cumsum(sizes) - sizes,
-        )
-
-    @property
-    def predicted(self) -> Bools:
-        """[C] whether a text is a prediction."""
-        flags = np.zeros(len(self.item), dtype=np.bool_)
-        flags[self.first] = True
-        return flags
+    #: Non-negative numbers, in as few bytes as hold them.
+    Small = NDArray[np.unsignedinteger[Any]]
 
 
 @dataclass(frozen=True)
 class NGrams:
-    """The n-grams of one n: R rows (n-gram, text) with counts, in G groups (n-gram, item).
+    """The n-grams of one n: R rows (n-gram, text) with counts.
 
-    Rows are ordered by n-gram, then by text, so that the rows of a group lie together and a
-    prediction, where it has the n-gram, is the first row of its group.
+    Rows are ordered by item, then by n-gram, then by text: those of a part lie together, in it
+    those of a group (an n-gram of an item), and the prediction, where it has the n-gram, is the
+    first of its group.
 
     Attributes:
-        gram: [R] the number of the n-gram.
-        caption: [R] the text.
+        gram: [R] the number of the n-gram, the same in all parts.
+        caption: [R] the text, counted from the part's first.
         count: [R] how often it stands there.
-        group: [R] the group.
-        heads: [G] the first row of each group.
+        head: [R] whether a group begins.
+        cuts: [parts + 1] where the rows of each part begin.
         documents: [n-grams] the number of items that have it in a reference.
-        places: [P] where the n-grams begin, in the order of the rows.
-        row: [P] the row of each place.
     """
 
-    gram: Ints
-    caption: Ints
-    count: Ints
-    group: Ints
-    heads: Ints
+    gram: Shorts
+    caption: Small
+    count: Small
+    head: Bools
+    cuts: list[int]
     documents: Ints
-    places: Ints
-    row: Ints
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one part, and which of its references share n-grams with their prediction.
+
+    Attributes:
+        part: The part.
+        captions: Its captions on their own.
+        gram: [R] the number of the n-gram.
+        caption: [R] the text, counted from the part's first.
+        count: [R] how often it stands there.
+        shared: [K] the rows of references whose item's prediction has the n-gram too.
+        partner: [K] the row of the prediction with the same n-gram, for each.
+        referenced: Of each n-gram that an item has in references, the first row that is of one.
+    """
+
+    part: Part
+    captions: Captions
+    gram: Shorts
+    caption: Ints
+    count: Small
+    shared: Ints
+    partner: Ints
+    referenced: Ints
+
+    def matched(self) -> Floats:
+        """Return [items] how many n-grams of the prediction stand in a reference, clipped.
+
+        Each counts at most as often as in the reference that has it most often.
+        """
+        if not len(self.shared):
+            return np.zeros(len(self.captions.first))
+        heads = np.flatnonzero(_changes(self.partner))
+        most = np.maximum.reduceat(self.count[self.shared], heads)
+        own = self.partner[heads]
+        clipped = np.minimum(self.count[own], most).astype(np.float64)
+        items = self.captions.item[self.caption[own]]
+        return sums(clipped, items, len(self.captions.first))
 
 
 def count(captions: Captions, orders: int) -> list[NGrams]:
     """Count the n-grams of all texts for n = 1 to `orders`."""
-    tokens = captions.tokens
-    caption = np.repeat(np.arange(len(captions.lengths)), captions.lengths)
-    ends = (captions.starts + captions.lengths)[caption]
-    words = int(tokens.max(initial=0)) + 1
-    places = np.arange(len(tokens))
-    key = tokens
-    found = []
-    for order in range(1, orders + 1):
-        # Here `key` holds, for each of `places`, a number that only equal n-grams share.
-        ordered, sorted_key = _sort(key, places, len(tokens))
-        gram = np.cumsum(_changes(sorted_key)) - 1
-        found.append(_group(gram, ordered, caption, captions))
-        numbers = np.empty(len(tokens), dtype=np.int64)
-        numbers[ordered] = gram
-        places = places[places + order < ends[places]]
-        key = numbers[places] * words + tokens[places + order]
+    lengths, numbers, following = captions.lengths, captions.tokens, captions.tokens
+    found = [_collect(numbers, lengths, captions)]
+    for _ in range(1, orders):
+        # An n-gram is the (n - 1)-gram that begins with it and the token behind that.
+        numbers, following = numbers[_but(lengths, last=True)], following[_but(lengths, last=False)]
+        lengths = np.maximum(lengths - 1, 0)
+        numbers = _number(numbers, following)
+        found.append(_collect(numbers, lengths, captions))
     return found
+
+
+def _but(lengths: Ints, last: bool) -> Bools:
+    """Return what keeps all but the first or the last of each run of `lengths` entries."""
+    kept = np.ones(int(lengths.sum()), dtype=np.bool_)
+    ends = np.cumsum(lengths)
+    kept[(ends - 1 if last else ends - lengths)[lengths > 0]] = False
+    return kept
+
+
+def _number(first: Shorts, second: Shorts) -> Shorts:
+    """Return [n] numbers from 0 on, the same for the same pair."""
+    key = first.astype(np.int64)
+    key *= int(second.max(initial=0)) + 1
+    key += second
+    ordered, key = _sort(key, np.arange(len(key)), len(key))
+    numbers = np.empty(len(key), dtype=np.int32)
+    numbers[ordered] = np.cumsum(_changes(key), dtype=np.int32) - np.int32(1)
+    return numbers
 
 
 def _sort(key: Ints, places: Ints, size: int) -> tuple[Ints, Ints]:
@@ -129,8 +133,12 @@ def _sort(key: Ints, places: Ints, size: int) -> tuple[Ints, Ints]:
     if int(key.max(initial=0)).bit_length() + bits > 62:
         order = np.argsort(key, kind="stable")
         return places[order], key[order]
-    packed = np.sort((key << bits) | places)
-    return packed & ((1 << bits) - 1), packed >> bits
+    packed = key << bits
+    packed |= places
+    packed.sort()
+    ordered = packed & ((1 << bits) - 1)
+    packed >>= bits
+    return ordered, packed
 
 
 def _changes(*columns: Ints) -> Bools:
@@ -142,44 +150,78 @@ def _changes(*columns: Ints) -> Bools:
     return changed
 
 
-def _group(gram: Ints, places: Ints, caption: Ints, captions: Captions) -> NGrams:
-    """Collect places, ordered by n-gram and place, into rows and groups."""
-    text = caption[places]
-    new = _changes(gram, text)
-    rows = np.flatnonzero(new)
-    counts = np.diff(rows, append=len(places))
-    gram, text = gram[rows], text[rows]
-    item = captions.item[text]
-    head = _changes(gram, item)
-    heads = np.flatnonzero(head)
-    # References come behind the prediction: a group has one if its last row is one.
-    last = np.append(heads[1:], len(rows))[: len(heads)] - 1
-    referenced = ~captions.predicted[text[last]]
-    return NGrams(
-        gram=gram,
-        caption=text,
-        count=counts,
-        group=np.cumsum(head) - 1,
-        heads=heads,
-        documents=np.bincount(gram[heads], weights=referenced).astype(np.int64),
-        places=places,
-        row=np.cumsum(new) - 1,
+def _collect(numbers: Shorts, lengths: Ints, captions: Captions) -> NGrams:
+    """Collect the n-grams of all texts, `lengths` in each, into rows and groups."""
+    ends = np.append(0, np.cumsum(lengths))
+    highest = int(numbers.max(initial=0))
+    # Filled from the front: what stays unused of a large array costs no memory. Small numbers in
+    # small integers: at many items the time goes into touching memory.
+    texts = max(part.texts.stop - part.texts.start for part in captions.parts)
+    gram = np.empty(len(numbers), dtype=np.int32)
+    caption, repeats = (
+        np.empty(len(numbers), dtype=np.min_scalar_type(most))
+        for most in (texts, int(captions.lengths.max()))
     )
+    head = np.empty(len(numbers), dtype=np.bool_)
+    referenced, cuts = [], [0]
+    for part in captions.parts:
+        own = numbers[ends[part.texts.start] : ends[part.texts.stop]]
+        key, times, bits = _pack(own, lengths[part.texts], captions.item[part.texts], highest)
+        here = slice(cuts[-1], cuts[-1] + len(key))
+        repeats[here] = times
+        caption[here] = key & ((1 << bits) - 1)
+        key >>= bits
+        gram[here] = key & ((1 << highest.bit_length()) - 1)
+        head[here] = _changes(key)
+        # References come behind the prediction: a group has one if its last row is one.
+        last = here.start + np.append(np.flatnonzero(head[here])[1:], len(key))[: len(key)] - 1
+        referenced.append(gram[last][~captions.predicted[part.texts][caption[last]]])
+        cuts.append(here.stop)
+    documents = np.bincount(np.concatenate(referenced), minlength=highest + 1)
+    kept = slice(cuts[-1])
+    return NGrams(gram[kept], caption[kept], repeats[kept], head[kept], cuts, documents)
 
 
-def shared(ngrams: NGrams, captions: Captions) -> tuple[Ints, Ints]:
-    """Return the reference rows whose item's prediction has the n-gram too, and its row for each.
+def _pack(numbers: Shorts, lengths: Ints, item: Ints, highest: int) -> tuple[Ints, Shorts, int]:
+    """Count the n-grams of a part: one integer for each (item, n-gram, text), in that order.
 
     Returns:
-        rows: [K] rows of references.
-        partner: [K] the row of the prediction of the same item with the same n-gram.
+        key: [R] ascending: the item, the n-gram and in the last bits the text.
+        repeats: [R] how often the text has the n-gram.
+        bits: The number of the last bits.
     """
-    head = ngrams.heads[ngrams.group]
-    is_prediction = captions.predicted[ngrams.caption]
-    rows = np.flatnonzero(is_prediction[head] & ~is_prediction)
-    return rows, head[rows]
+    bits = len(lengths).bit_length()
+    above = ((item - item[0]) << highest.bit_length() << bits) | np.arange(len(lengths))
+    key = np.repeat(above, lengths)
+    key |= numbers.astype(np.int64) << bits
+    key.sort()
+    rows = np.flatnonzero(_changes(key))
+    return key[rows], np.diff(rows, append=len(key)).astype(np.int32), bits
 
 
-def sums(values: Floats, groups: Ints, size: int) -> Floats:
+def by_part(ngrams: NGrams, captions: Captions) -> Iterator[Rows]:
+    """Return the rows part by part."""
+    for part, start, stop in zip(captions.parts, ngrams.cuts[:-1], ngrams.cuts[1:], strict=True):
+        rows = slice(start, stop)
+        own = captions.take(part)
+        caption = ngrams.caption[rows].astype(np.int64)
+        head = ngrams.head[rows]
+        leader = np.flatnonzero(head)[np.cumsum(head) - 1]
+        is_prediction = own.predicted[caption]
+        shared = np.flatnonzero(is_prediction[leader] & ~is_prediction)
+        behind = np.append(False, is_prediction[:-1])
+        yield Rows(
+            part=part,
+            captions=own,
+            gram=ngrams.gram[rows],
+            caption=caption,
+            count=ngrams.count[rows],
+            shared=shared,
+            partner=leader[shared],
+            referenced=np.flatnonzero(~is_prediction & (head | behind)),
+        )
+
+
+def sums(values: Floats, groups: Ints | Shorts, size: int) -> Floats:
     """Return [size] the sum of `values` by group."""
     return np.asarray(np.bincount(groups, weights=values, minlength=size), dtype=np.float64)

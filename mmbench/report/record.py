@@ -155,7 +155,7 @@ def cost_line(record: Record) -> str:
     for key, what in (("peak_host_bytes", "memory"), ("peak_device_bytes", "GPU memory")):
         if key in cost:
             parts.append(f"peak {what} {cost[key] / 1e9:.2f} GB")
-    return "; ".join(parts)
+    return "; ".join(parts) or "not known: made elsewhere"
 
 
 def duration(seconds: float) -> str:

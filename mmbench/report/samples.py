@@ -217,6 +217,9 @@ def _data(
     """Return the split's items, if the data are to be had and are those of the record."""
     from mmbench.data import _load
 
+    if not task.modalities:  # it stands for a file of references, see `mmbench.external`
+        warnings.append("no references: they are in a file, of which a record keeps the digest")
+        return None, {}
     lacking = "no references and no contact sheet"
     try:
         dataset = _load.load(task, root)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from mmbench.leaderboard import Board, Row
 from mmbench.scoring import Score
+
+if TYPE_CHECKING:
+    from mmbench.leaderboard import Board, Row
 
 #: Characters of a full headroom bar.
 BAR = 20

@@ -37,6 +37,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmbench.errors import UsageError
+from mmbench.stats import student
+from mmbench.stats._checks import fraction
+from mmbench.stats.clusters import independent_units
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -80,12 +83,10 @@ class Interval:
 
         Without any spread it is 1 where the estimate equals `null` and 0 where it does not.
         """
-        from scipy.special import stdtr
-
         distance = abs(self.value - null)
         if self.se == 0.0:
             return float(distance == 0.0)
-        return float(2 * stdtr(self.df, -distance / self.se))
+        return 2 * student.tail(distance / self.se, self.df)
 
 
 def interval(
@@ -101,10 +102,11 @@ def interval(
         level: Nominal coverage, between 0 and 1.
 
     Raises:
-        UsageError: Fewer than two items or clusters, or shapes that do not fit.
+        UsageError: Fewer than two items or clusters, shapes that do not fit, numbers that are not
+            finite, a missing cluster name, or a level outside (0, 1).
     """
-    x = _units(_seeds_by_items(values), clusters)
-    return _interval(float(x.mean()), x.mean(axis=0), _seed_terms(x), (len(x),), level)
+    x = independent_units(seeds_by_items(values), clusters)
+    return _interval(float(x.mean()), x.mean(axis=0), seed_terms(x), (len(x),), level)
 
 
 def difference(
@@ -133,19 +135,24 @@ def difference(
     Raises:
         UsageError: As in `interval`, or the two have different numbers of items.
     """
-    a, b = _seeds_by_items(first), _seeds_by_items(second)
+    a, b = seeds_by_items(first), seeds_by_items(second)
     if a.shape[1] != b.shape[1]:
         raise UsageError(
             f"a difference is taken on the same items: the first model has {a.shape[1]}, "
             f"the second {b.shape[1]}"
         )
-    a, b = _units(a, clusters), _units(b, clusters)
+    a, b = independent_units(a, clusters), independent_units(b, clusters)
     paired = a.mean(axis=0) - b.mean(axis=0)
-    terms = _seed_terms(a) + _seed_terms(b)
+    terms = seed_terms(a) + seed_terms(b)
     return _interval(float(a.mean() - b.mean()), paired, terms, (len(a), len(b)), level)
 
 
-def _seeds_by_items(values: ArrayLike) -> Floats:
+def seeds_by_items(values: ArrayLike) -> Floats:
+    """Return `values` as [S, N] float64, one seed where they are [N].
+
+    Raises:
+        UsageError: They have another shape, are none, or are not finite.
+    """
     x = np.atleast_2d(np.asarray(values, dtype=np.float64))
     if x.ndim != 2 or not x.size:
         raise UsageError(f"expected numbers of shape [seeds, items] or [items], got {x.shape}")
@@ -154,29 +161,14 @@ def _seeds_by_items(values: ArrayLike) -> Floats:
     return x
 
 
-def _units(x: Floats, clusters: Sequence[Any] | None) -> Floats:
-    """Return [S, C] numbers of independent units with the same means over units as over items.
+def seed_terms(x: Floats) -> list[tuple[float, float]]:
+    """Return what seeds add to the variance of the mean: (term, degrees of freedom) pairs.
 
-    A cluster stands for the sum of its items' deviations from the seed's mean.
+    ``MS_S / (S N)`` and ``-MS_R / (S N)``; nothing where there is one seed.
+
+    Args:
+        x: [S, N] numbers of independent units.
     """
-    if clusters is not None:
-        if len(clusters) != x.shape[1]:
-            raise UsageError(f"expected {x.shape[1]} cluster names, one an item: {len(clusters)}")
-        _, unit = np.unique(np.asarray(clusters), return_inverse=True)
-        size = int(unit.max()) + 1
-        mean = x.mean(axis=1, keepdims=True)
-        sums = np.stack([np.bincount(unit, weights=row, minlength=size) for row in x - mean])
-        x = mean + sums * (size / x.shape[1])
-    if x.shape[1] < 2:
-        raise UsageError(
-            f"an interval needs at least two {'items' if clusters is None else 'clusters'}, "
-            f"got {x.shape[1]}"
-        )
-    return x
-
-
-def _seed_terms(x: Floats) -> list[tuple[float, float]]:
-    """Return what seeds add to the variance of the mean: (term, degrees of freedom) pairs."""
     seeds, items = x.shape
     if seeds == 1:
         return []
@@ -197,14 +189,12 @@ def _interval(
     level: float,
 ) -> Interval:
     """Put the terms of the variance together; `units` [N] vary independently around `value`."""
-    from scipy.special import stdtrit
-
     variance, df = float(units.var(ddof=1)) / len(units), float(len(units) - 1)
     terms = [(variance, df), *seed_terms]
     total = sum(term for term, _ in terms)
     if total > variance:
         variance, df = total, total**2 / sum(term**2 / own for term, own in terms)
     se = variance**0.5
-    half = float(stdtrit(df, 0.5 + level / 2)) * se
+    half = student.quantile(0.5 + fraction("level", level) / 2, df) * se
     scope = THESE_WEIGHTS if 1 in seeds else SEEDS_AND_ITEMS
     return Interval(value, value - half, value + half, se, df, seeds, len(units), scope, level)

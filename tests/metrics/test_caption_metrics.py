@@ -15,7 +15,11 @@ from mmbench.metrics import TextItems, influence, prepare
 from mmbench.references import Slots, TextReferences
 
 CAPTION_METRICS = ["bleu1", "bleu2", "bleu3", "bleu4", "cider_d", "rouge_l"]
-SLOT_METRICS = [name for name in registry.names("metric") if name.endswith("_f1")]
+SLOT_METRICS = [
+    name
+    for name in registry.names("metric")
+    if name.endswith("_f1") and registry.load("metric", name).family == "slots"
+]
 METRICS = CAPTION_METRICS + SLOT_METRICS
 
 WORDS = st.sampled_from(["a", "b", "c", "d", "Dog", "it's", "😀", "."])

@@ -12,8 +12,6 @@ from mmbench import registry
 from mmbench.metrics import TextItems, prepare
 from mmbench.references import Slots, TextReferences
 
-
-
 #: Words that whoever splits, lower-cases or counts carelessly gets wrong.
 NASTY = (
     "A", "a", "dog", "Dog", "the", "the", "isn't", "t-shirt", "naïve", "日本", "½", "?!", "<unk>",

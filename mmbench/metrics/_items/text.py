@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from mmbench import text
 from mmbench.errors import UsageError
-from mmbench.metrics._ngrams import Captions, NGrams, count
+from mmbench.metrics._captions import Captions
+from mmbench.metrics._ngrams import NGrams, count
 
 if TYPE_CHECKING:
     from mmbench.references import Said, SlotParser, Slots, TextReferences
@@ -65,7 +66,8 @@ class TextItems:
     @cached_property
     def captions(self) -> Captions:
         """Predictions and references as one array of token numbers."""
-        return Captions.of(self.tokens, self.reference_tokens)
+        tokenizer = text.TOKENIZERS[self.tokenizer]
+        return Captions.of_texts(self.predictions, self.references, tokenizer)
 
     @cached_property
     def ngrams(self) -> list[NGrams]:

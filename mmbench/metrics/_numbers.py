@@ -1,0 +1,118 @@
+"""Texts as arrays of numbers, one for each different word: no list of words for any text.
+
+Many texts are cut at their blanks at once. What lies between two blanks, a run, nearly always has
+the same tokens wherever it stands, so each different run is taken apart once, and a text is then
+numbers looked up and put behind each other. Texts in which that is not so go their own way.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mmbench.text import Tokenizer
+
+    Ints = NDArray[np.int64]
+    #: Numbers of which there are as many as words in the corpus; half the memory.
+    Shorts = NDArray[np.int32]
+    Bools = NDArray[np.bool_]
+
+#: Texts are cut together in blocks of so many: enough to forget the overhead of a block.
+_BLOCK = 4096
+#: Stands between texts as a run of its own: a noncharacter, which texts have no business to hold.
+_MARK = "\ufdd0"
+
+
+def number(texts: Sequence[str], tokenizer: Tokenizer) -> tuple[Shorts, Ints]:
+    """Return the tokens of all texts, one behind the other, as numbers, and the texts' lengths.
+
+    Args:
+        texts: C texts.
+        tokenizer: How they are taken apart.
+
+    Returns:
+        tokens: [T] the same number for the same token; below the number of different tokens.
+        lengths: [C] tokens of each text.
+    """
+    runs = _Runs(tokenizer)
+    blocks = [_block(texts[at : at + _BLOCK], runs) for at in range(0, len(texts), _BLOCK)]
+    if not blocks:
+        return np.zeros(0, np.int32), np.zeros(0, np.int64)
+    tokens, lengths = zip(*blocks, strict=True)
+    return np.concatenate(tokens), np.concatenate(lengths)
+
+
+class _Runs(dict[str, int]):
+    """Run -> its number; what tokens a run has stands in arrays.
+
+    Run 0 is the mark, without a token. A run that its neighbours change has the number -1.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        super().__init__({_MARK: 0})
+        self.tokenizer = tokenizer
+        self.words: dict[str, int] = {}
+        self.starts, self.counts, self.tokens = array("q", [0]), array("q", [0]), array("i")
+
+    def __missing__(self, run: str) -> int:
+        tokens = self.tokenizer.run(run)
+        self[run] = found = -1 if tokens is None else len(self.starts)
+        if tokens is not None:
+            self.starts.append(len(self.tokens))
+            self.counts.append(len(tokens))
+            self.tokens.extend(self.numbers(tokens))
+        return found
+
+    def numbers(self, tokens: Sequence[str]) -> list[int]:
+        """Return the number of each token; one that is new gets the next."""
+        return [self.words.setdefault(token, len(self.words)) for token in tokens]
+
+
+def _block(texts: Sequence[str], runs: _Runs) -> tuple[Shorts, Ints]:
+    """Return the tokens of some texts, and their lengths."""
+    joined = f" {_MARK} ".join(texts)
+    alone = np.zeros(len(texts), dtype=np.bool_)
+    if joined.count(_MARK) >= len(texts):
+        alone = np.array([_MARK in text for text in texts])
+        kept = ("" if apart else text for text, apart in zip(texts, alone, strict=True))
+        joined = f" {_MARK} ".join(kept)
+    pieces = joined.split()
+    found = np.fromiter(map(runs.__getitem__, pieces), np.int64, len(pieces))
+    unclear = found < 0
+    if unclear.any():
+        alone[np.cumsum(found == 0)[unclear]] = True
+    if alone.any():
+        found[alone[np.cumsum(found == 0)] & (found > 0)] = -1
+        found = found[found >= 0]
+    tokens, lengths = _expand(found, runs)
+    return _insert(tokens, lengths, alone, texts, runs) if alone.any() else (tokens, lengths)
+
+
+def _expand(found: Ints, runs: _Runs) -> tuple[Shorts, Ints]:
+    """Return the tokens of runs behind each other, and how many stand before each mark."""
+    starts, counts = (np.array(column, np.int64)[found] for column in (runs.starts, runs.counts))
+    ends = np.cumsum(counts)
+    total = int(ends[-1]) if len(ends) else 0
+    places = np.repeat(starts - ends + counts, counts)
+    places += np.arange(total)
+    marks = np.append(ends[found == 0], total)
+    return np.array(runs.tokens, np.int32)[places], np.diff(marks, prepend=0)
+
+
+def _insert(
+    tokens: Shorts, lengths: Ints, alone: Bools, texts: Sequence[str], runs: _Runs
+) -> tuple[Shorts, Ints]:
+    """Put the tokens of the texts `alone`, of length 0 so far, between those of the others."""
+    apart = [runs.numbers(runs.tokenizer.text(texts[at])) for at in np.flatnonzero(alone).tolist()]
+    lengths[alone] = [len(numbers) for numbers in apart]
+    here = np.repeat(alone, lengths)
+    merged = np.empty(len(here), dtype=np.int32)
+    merged[~here] = tokens
+    merged[here] = [number for numbers in apart for number in numbers]
+    return merged, lengths

@@ -1,0 +1,1 @@
+"""What it takes to score with a class of torchmetrics; `mmbench.metrics._from_torchmetrics`."""

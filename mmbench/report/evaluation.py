@@ -1,0 +1,200 @@
+"""An evaluation as text, as JSON and as rows of a data frame."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mmbench.report.tables import bar, number, span
+
+if TYPE_CHECKING:
+    from mmbench.evaluation import Evaluation
+    from mmbench.scoring import Score
+    from mmbench.spec import LevelSpec
+    from mmbench.subgroups import Subgroup
+
+#: The version of what `to_dict` returns; raised whenever a key changes its meaning.
+SCHEMA = 1
+
+
+def lines(found: Evaluation) -> list[str]:
+    """Lay an evaluation out for a terminal."""
+    shown = [_title(found), *_scores(found)]
+    if found.missing:
+        few = ", ".join(found.missing[:3]) + (", ..." if len(found.missing) > 3 else "")
+        shown.append(
+            f"missing: {len(found.missing):,} of {len(found):,} items had no prediction ({few}) "
+            f"and count as failures"
+        )
+    for column, groups in found.by.items():
+        shown += ["", f"by {column}:", *_by(found, groups)]
+    return shown
+
+
+def signatures(found: Evaluation) -> list[str]:
+    """Return what pins down the values of each metric; scores with others are never ranked."""
+    alike: dict[str, list[str]] = {}
+    for got in found.scores.values():
+        name, _, rest = got.signature.partition("|")
+        alike.setdefault(rest, []).append(name)
+    return ["signatures:", *(f"  {', '.join(names)}: {rest}" for rest, names in alike.items())]
+
+
+def to_dict(found: Evaluation) -> dict[str, Any]:
+    """Return everything, for machines. What is not there is null, never left out."""
+    task = found.task
+    return {
+        "schema": SCHEMA,
+        "task": None if task is None else f"{task.name}@{task.version}",
+        "split": found.split or None,
+        "kind": found.kind,
+        "output": found.output,
+        "items": len(found),
+        "clusters": None if found.clusters is None else len(set(found.clusters)),
+        "missing": list(found.missing),
+        "sources": {side: source._asdict() for side, source in found.sources.items()},
+        "metrics": {
+            name: _plain(got) | _levels(found, name, got) for name, got in found.scores.items()
+        },
+        "by": {
+            column: [
+                {
+                    "group": group.name,
+                    "items": group.items,
+                    "metrics": {
+                        name: _plain(group.scores[name]) if name in group.scores else None
+                        for name in found.scores
+                    },
+                    "reasons": dict(group.reasons),
+                }
+                for group in groups
+            ]
+            for column, groups in found.by.items()
+        },
+    }
+
+
+def rows(found: Evaluation) -> list[dict[str, Any]]:
+    """Return a row for each metric, and for each subgroup and metric, with plain values.
+
+    Rows of all items have empty texts as ``by`` and ``group``.
+    """
+    alone: list[dict[str, Any]] = [
+        {"by": "", "group": "", "metric": name, **_plain(got)} for name, got in found.scores.items()
+    ]
+    for column, groups in found.by.items():
+        for group in groups:
+            alone += [
+                {"by": column, "group": group.name, "metric": name, **_plain(got)}
+                for name, got in group.scores.items()
+            ]
+    return alone
+
+
+def level_of(found: Evaluation, metric: str) -> LevelSpec | None:
+    """Return what is possible on a metric: oracles answer a task's split ``test`` alone."""
+    return found.task.levels.get(metric) if found.task and found.split == "test" else None
+
+
+def _plain(got: Score) -> dict[str, Any]:
+    """Return a score without what is the same everywhere; a number that is none becomes None."""
+    keys = ("value", "low", "high", "se", "df")
+    numbers = {key: getattr(got, key) for key in keys}
+    return {
+        **{key: value if math.isfinite(value) else None for key, value in numbers.items()},
+        "n": got.n,
+        "scope": got.scope,
+        "higher_is_better": got.higher_is_better,
+        "bounds": list(got.bounds),
+        "signature": got.signature,
+    }
+
+
+def _levels(found: Evaluation, metric: str, got: Score) -> dict[str, Any]:
+    level = level_of(found, metric)
+    return {
+        "floor": level.floor if level else None,
+        "ceiling": level.ceiling if level else None,
+        "alone": dict(level.alone) if level else {},
+        "headroom": _headroom(got, level),
+    }
+
+
+def _headroom(got: Score, level: LevelSpec | None) -> float | None:
+    if level is None or level.ceiling == level.floor:
+        return None
+    return (got.value - level.floor) / (level.ceiling - level.floor)
+
+
+def _title(found: Evaluation) -> str:
+    task = [] if found.task is None else [f"{found.task.name}@{found.task.version}"]
+    split = [found.split] if found.split else []
+    items = f"{len(found):,} items"
+    over = "items"
+    if found.clusters is not None:
+        items += f" in {len(set(found.clusters)):,} clusters"
+        over = "clusters"
+    return ", ".join([*task, *split, items, f"95% intervals over {over} for these weights:"])
+
+
+def _scores(found: Evaluation) -> list[str]:
+    header = ["", "metric", "value", "95% interval", "n", "bounds", "floor", "ceiling", "headroom"]
+    table = [header]
+    main = found.task.metrics.main if found.task is not None else ""
+    for name, got in found.scores.items():
+        level = level_of(found, name)
+        share = _headroom(got, level)
+        table.append(
+            [
+                "*" if name == main else "",
+                name if got.higher_is_better else f"{name} (lower is better)",
+                number(got.value),
+                _span(got),
+                f"{got.n:,}",
+                _bounds(got),
+                number(level.floor) if level else "",
+                number(level.ceiling) if level else "",
+                f"{bar(share)} {share:.0%}" if share is not None else "",
+            ]
+        )
+    return aligned(table)
+
+
+def _by(found: Evaluation, groups: Sequence[Subgroup]) -> list[str]:
+    header = ["group", "n", *found.scores]
+    table = [header]
+    reasons: dict[str, None] = {}
+    for group in groups:
+        cells = [_cell(group.scores.get(name)) for name in found.scores]
+        table.append([group.name, f"{group.items:,}", *cells])
+        reasons.update(dict.fromkeys(f"- {group.name}: {why}" for why in group.reasons.values()))
+    return [*aligned(table), *reasons]
+
+
+def _cell(got: Score | None) -> str:
+    return "-" if got is None else f"{number(got.value)} {_span(got)}".rstrip()
+
+
+def _span(got: Score) -> str:
+    return span(got) if math.isfinite(got.low) else ""
+
+
+def _bounds(got: Score) -> str:
+    """Write bounds as an interval that is open where there is none; empty where both are open.
+
+    >>> _bounds(type("Score", (), {"bounds": (0.0, None)}))
+    '[0, inf)'
+    """
+    low, high = got.bounds
+    if low is None and high is None:
+        return ""
+    begin = "(-inf" if low is None else f"[{low:g}"
+    return f"{begin}, {'inf)' if high is None else f'{high:g}]'}"
+
+
+def aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    """Return the rows of a table with a header as lines; columns that hold nothing are left out."""
+    keep = [k for k in range(len(table[0])) if any(row[k] for row in table[1:])]
+    widths: Mapping[int, int] = {k: max(len(row[k]) for row in table) for k in keep}
+    return ["  ".join(row[k].ljust(widths[k]) for k in keep).rstrip() for row in table]
