@@ -50,7 +50,7 @@ def loaded(name: str) -> Metric:
 def modules() -> tuple[Any, ...]:
     names = sorted(p.stem for p in Path(__file__).parent.glob("test_*.py") if p != Path(__file__))
     found = [importlib.import_module(name) for name in names]
-    return tuple(m for m in found if hasattr(m, "REFERENCES"))
+    return tuple(m for m in found if hasattr(m, "CORPORA") and isinstance(m.REFERENCES, dict))
 
 
 def reference_of(name: str) -> tuple[Callable[[Any], Any], dict[str, Any]]:
@@ -95,7 +95,7 @@ def sentence(*names: object, longest: int = 9) -> str:
 def texts(references: int) -> tuple[Said, References]:
     true = [tuple(sentence(i, j) for j in range(references)) for i in range(N)]
     said = [
-        " ".join([*t[0].split()[: 2 + i % 6], *sentence(i, "said").split()[: i % 4]])
+        " ".join([*t[0].split()[: 2 + i % 6], *sentence(i, "said").split()[: i % 4], f"x{i % 40}"])
         for i, t in enumerate(true)
     ]
     slots = [parse(t[0]) for t in true]
