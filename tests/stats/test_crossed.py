@@ -6,24 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
+from simulated import coverage, draw_crossed, draw_words, share, wer_values
 
 from mmbench.errors import UsageError
-from mmbench.stats.crossed import SEEDS_AND_ITEMS, THESE_WEIGHTS, Interval, difference, interval
-
-
-def draw_crossed(
-    rng: np.random.Generator, seeds: int, items: int, spread: tuple[float, float, float]
-) -> np.ndarray:
-    """Draw [S, N] around 0 with the standard deviations of seeds, items and rest."""
-    by_seed, by_item, rest = (
-        sd * rng.standard_normal(shape)
-        for sd, shape in zip(spread, ((seeds, 1), (1, items), (seeds, items)), strict=True)
-    )
-    return by_seed + by_item + rest
-
-
-def coverage(intervals: list[Interval], truth: float = 0.0) -> float:
-    return float(np.mean([found.low <= truth <= found.high for found in intervals]))
+from mmbench.stats.crossed import SEEDS_AND_ITEMS, THESE_WEIGHTS, difference, interval
 
 
 def test_one_seed_is_the_t_interval_of_the_mean() -> None:
@@ -155,22 +141,14 @@ def test_five_seeds_cover_an_accuracy() -> None:
 
 
 def test_five_seeds_cover_a_ratio_of_sums() -> None:
-    from mmbench.metrics import family, pseudo_values
-
-    (rate,) = family(
-        lambda items: items,
-        name="rate",
-        columns=("errors", "words"),
-        values={"rate": lambda sums: sums[..., 0] / sums[..., 1]},
-    )
     rng = np.random.default_rng(14)
     found = []
-    for _ in range(1500):
+    for _ in range(1000):
         words = rng.integers(1, 30, size=200)
         hard = 0.2 + 0.05 * rng.standard_normal((5, 1)) * 0.3 + rng.uniform(-0.1, 0.1, size=200)
         errors = rng.binomial(words, hard)
-        rows = [np.stack([e, words], axis=1).astype(float) for e in errors]
-        found.append(interval(np.stack([pseudo_values(rate, r) for r in rows])))
+        rows = np.stack([errors, np.broadcast_to(words, errors.shape)], axis=-1)
+        found.append(interval(wer_values(rows.astype(float))))
     assert 0.93 <= coverage(found, 0.2) <= 0.97
 
 
@@ -281,6 +259,20 @@ def test_equal_models_are_told_apart_as_rarely_as_they_should(seeds: tuple[int, 
     assert 0.025 <= rejected / 2500 <= 0.07
 
 
+@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize("seed_sd", [0.0, 0.3])
+def test_equal_word_error_rates_are_told_apart_as_rarely_as_they_should(
+    seeds: int, seed_sd: float
+) -> None:
+    rng = np.random.default_rng(36)
+
+    def told_apart(_: int) -> bool:
+        a, b = draw_words(rng, (seeds, seeds), 60, seed_sd, item_sd=0.3)
+        return difference(wer_values(a), wer_values(b)).p_value() < 0.05
+
+    assert 0.015 <= share(500, told_apart) <= 0.07
+
+
 def test_one_seed_against_several_speaks_of_these_weights() -> None:
     x = draw_crossed(np.random.default_rng(35), 5, 40, (0.2, 1, 1))
     found = difference(x[0], x)
@@ -300,6 +292,7 @@ def test_one_seed_against_several_speaks_of_these_weights() -> None:
         (lambda: interval([]), r"shape \[seeds, items\]"),
         (lambda: interval(np.zeros((2, 2, 2))), r"got \(2, 2, 2\)"),
         (lambda: interval([0.1, float("nan")]), "finite"),
+        (lambda: interval([0.1, 0.2], level=1.0), "level must lie between 0 and 1, got 1.0"),
         (lambda: difference([0.1, 0.2], [0.1, 0.2, 0.3]), "first model has 2, the second 3"),
     ],
 )
