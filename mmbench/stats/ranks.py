@@ -1,0 +1,250 @@
+"""Which places of a ranking do the data leave open? Sets that hold for all models at once.
+
+A model's place is one more than the number of models that are truly better. All pairs are tested
+together, with a probability of at most 5 % of any wrong claim "this one is better"; behind a model
+then stand those that are shown to be worse, before it those that are shown to be better, and all
+places between are open (Mogstad, Romano, Shaikh & Wilhelm, Inference for Ranks, Review of Economic
+Studies 2024, doi:10.1093/restud/rdad006)::
+
+    low_j  = 1 + #{k shown to be better than j}
+    high_j = K - #{k shown to be worse than j}
+
+All K sets hold the true places together, with probability 95 % and more. Where models are tied,
+every place of the tie is a true one, and the sets hold them all. Bootstrapping the ranks does
+neither: of eight equal methods, at the ends of a resampled ranking always stand the same few, and
+the intervals leave places out in most cases (tests/stats).
+
+The tests are those of `mmbench.stats.crossed.difference`, one-sided in both directions, so 2 pairs
+of hypotheses for each pair of models. `by_holm` corrects them whatever their dependence and has no
+randomness. `by_max_t` uses that the comparisons share models and items (Romano & Wolf, JASA 2005;
+Westfall & Young 1993): Gaussian draws of all models' errors, from the estimated covariance, give
+the distribution of the largest statistic. To keep the degrees of freedom of few seeds, each t
+statistic is first turned into the normal number with the same p-value. It finds more where models
+are many.
+
+In simulation the sets of eight equal methods with five seeds and more hold in 95-97 % of cases by
+Holm and in 93-96 % by the largest statistic; with three seeds that differ more than items do, in
+93 % and 91 %: so far in the tails, three seeds do not tell their own spread.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmbench.errors import UsageError
+from mmbench.stats import _draws
+from mmbench.stats._checks import at_least
+from mmbench.stats.clusters import independent_units
+from mmbench.stats.crossed import (
+    SEEDS_AND_ITEMS,
+    THESE_WEIGHTS,
+    Interval,
+    difference,
+    seed_terms,
+    seeds_by_items,
+)
+from mmbench.stats.holm import holm
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from mmbench.types import Floats
+
+#: Draws of the largest statistic.
+COUNT = 10_000
+
+
+@dataclass(frozen=True)
+class RankSets:
+    """The places that are left open, for K models in the order in which they were given.
+
+    Attributes:
+        low: [K] best place, from 1.
+        high: [K] last place, up to K.
+        order: The models by their estimates, best first.
+        p_values: [K, K] the adjusted p-value of "the row is no better than the column"; 1 on the
+            diagonal. Below ``1 - level``: shown to be better.
+        scope: `SEEDS_AND_ITEMS`, or `THESE_WEIGHTS` where a model has one seed.
+        level: All sets hold the true places together with this probability.
+    """
+
+    low: tuple[int, ...]
+    high: tuple[int, ...]
+    order: tuple[int, ...]
+    p_values: Floats
+    scope: str
+    level: float
+
+    @property
+    def best(self) -> tuple[int, ...]:
+        """The models that may be the best, by their estimates."""
+        return tuple(model for model in self.order if self.low[model] == 1)
+
+    @property
+    def ties(self) -> tuple[tuple[int, ...], ...]:
+        """Groups that are clearly apart, best first.
+
+        A line is drawn only where all models above are shown to be better than all below, as at
+        the WMT conferences. Within a group some may still differ.
+        """
+        better = self.p_values < 1 - self.level
+        groups: list[tuple[int, ...]] = []
+        start = 0
+        for end in range(1, len(self.order) + 1):
+            above, below = self.order[start:end], self.order[end:]
+            if better[np.ix_(self.order[:end], below)].all():
+                groups.append(tuple(above))
+                start = end
+        return tuple(groups)
+
+
+def by_holm(
+    models: Sequence[ArrayLike],
+    clusters: Sequence[Any] | None = None,
+    *,
+    higher_is_better: bool = True,
+    level: float = 0.95,
+) -> RankSets:
+    """Return rank sets from all pairwise tests, Holm-corrected together.
+
+    Args:
+        models: K arrays [S_k, N] of pseudo-values, the same items in the same order; seeds may
+            differ in number. See `mmbench.metrics.pseudo_values`.
+        clusters: [N] the unit that each item belongs to.
+        higher_is_better: The metric's direction.
+        level: The probability that all sets hold the true places.
+
+    Raises:
+        UsageError: Fewer than two models, or what `mmbench.stats.crossed.difference` refuses.
+    """
+    compared = _compare(models, clusters, level)
+    adjusted = holm([p for pair in compared for p in pair.p_values])
+    return _sets(models, compared, adjusted, higher_is_better, level)
+
+
+def by_max_t(
+    models: Sequence[ArrayLike],
+    clusters: Sequence[Any] | None = None,
+    *,
+    seed: int,
+    higher_is_better: bool = True,
+    level: float = 0.95,
+    count: int = COUNT,
+) -> RankSets:
+    """Return rank sets from all pairwise tests, stepping down on the largest statistic.
+
+    Args:
+        models: As in `by_holm`.
+        clusters: As in `by_holm`.
+        seed: Of the random streams.
+        higher_is_better: As in `by_holm`.
+        level: As in `by_holm`.
+        count: How many draws of the largest statistic.
+
+    Raises:
+        UsageError: As in `by_holm`.
+    """
+    at_least("count", count, 1)
+    compared = _compare(models, clusters, level)
+    units = [independent_units(seeds_by_items(model), clusters) for model in models]
+    adjusted = _step_down(_covariance(units), compared, seed, count)
+    return _sets(models, compared, adjusted, higher_is_better, level)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Two models, by number, and the interval of the first minus the second."""
+
+    first: int
+    second: int
+    gap: Interval
+
+    @property
+    def p_values(self) -> tuple[float, float]:
+        """One-sided: of "the first is no larger", and of "the second is no larger"."""
+        from scipy.special import stdtr
+
+        if self.gap.se == 0:
+            return float(self.gap.value <= 0), float(self.gap.value >= 0)
+        t = self.gap.value / self.gap.se
+        return float(stdtr(self.gap.df, -t)), float(stdtr(self.gap.df, t))
+
+
+def _compare(
+    models: Sequence[ArrayLike], clusters: Sequence[Any] | None, level: float
+) -> list[_Pair]:
+    if len(models) < 2:
+        raise UsageError(f"a ranking needs at least two models, got {len(models)}")
+    pairs = itertools.combinations(range(len(models)), 2)
+    return [_Pair(a, b, difference(models[a], models[b], clusters, level)) for a, b in pairs]
+
+
+def _sets(
+    models: Sequence[ArrayLike],
+    pairs: Sequence[_Pair],
+    adjusted: Sequence[float],
+    higher_is_better: bool,
+    level: float,
+) -> RankSets:
+    """Count; `adjusted` has two p-values for each pair."""
+    count = len(models)
+    larger = np.ones((count, count))
+    for place, pair in enumerate(pairs):
+        larger[pair.first, pair.second] = adjusted[2 * place]
+        larger[pair.second, pair.first] = adjusted[2 * place + 1]
+    p_values = larger if higher_is_better else larger.T
+    better = p_values < 1 - level
+    means = np.array([seeds_by_items(model).mean() for model in models])
+    order = np.argsort(-means if higher_is_better else means, kind="stable")
+    one_seed = any(pair.gap.scope == THESE_WEIGHTS for pair in pairs)
+    return RankSets(
+        low=tuple(int(n) for n in 1 + better.sum(axis=0)),
+        high=tuple(int(n) for n in count - better.sum(axis=1)),
+        order=tuple(int(n) for n in order),
+        p_values=p_values,
+        scope=THESE_WEIGHTS if one_seed else SEEDS_AND_ITEMS,
+        level=level,
+    )
+
+
+def _covariance(units: Sequence[Floats]) -> Floats:
+    """Return the covariance [K, K] of the models' means: shared items, and seeds of their own."""
+    means = np.stack([model.mean(axis=0) for model in units])
+    seeds = [max(0.0, sum(term for term, _ in seed_terms(model))) for model in units]
+    return np.asarray(np.cov(means) / means.shape[1] + np.diag(seeds))
+
+
+def _step_down(covariance: Floats, pairs: Sequence[_Pair], seed: int, count: int) -> list[float]:
+    """Return the adjusted p-values of both directions of each pair, by the step-down maximum.
+
+    In the order of their statistics, each hypothesis is held against the largest statistic among
+    those not yet rejected::
+
+        p_(i) = max_{j <= i} (1 + #{draws: max_{l >= j} z_l >= z_(j)}) / (1 + B)
+    """
+    from scipy.special import ndtri
+
+    first, second = np.array([(pair.first, pair.second) for pair in pairs]).T
+    spread = np.diag(covariance)
+    variance = np.maximum(spread[first] + spread[second] - 2 * covariance[first, second], 0)
+    scale = np.divide(1, np.sqrt(variance), out=np.zeros(len(pairs)), where=variance > 0)
+    values, vectors = np.linalg.eigh(covariance)
+    root = vectors * np.sqrt(np.maximum(values, 0))
+
+    seen = -ndtri(np.array([pair.p_values for pair in pairs])).ravel()
+    order = np.argsort(-seen, kind="stable")
+    reached = np.zeros(len(seen))
+    for block in _draws.blocks(count, len(seen)):
+        errors = _draws.normals(seed, "ranks", block=block, width=len(root)) @ root.T
+        z = (errors[:, first] - errors[:, second]) * scale
+        both = np.stack([z, -z], axis=-1).reshape(len(z), -1)[:, order]
+        largest = np.maximum.accumulate(both[:, ::-1], axis=1)[:, ::-1]
+        reached += (largest >= seen[order]).sum(axis=0)
+    adjusted = np.empty(len(seen))
+    adjusted[order] = np.maximum.accumulate((1 + reached) / (1 + count))
+    return [float(p) for p in adjusted]
