@@ -7,7 +7,6 @@ below it and never ranked. The same records give the same bytes.
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,13 +14,9 @@ from typing import Any
 
 from mmbench import registry, store
 from mmbench.errors import MmbenchError, NotComparableError, UnknownNameError
-from mmbench.scoring import Score, combine, difference
+from mmbench.scoring import Score, combine, ranks
 from mmbench.spec import TaskSpec, digest
-from mmbench.stats.holm import holm
 from mmbench.types import Floats
-
-#: Pairs of models whose Holm-corrected p-value lies below count as different.
-ALPHA = 0.05
 
 
 @dataclass(frozen=True)
@@ -139,7 +134,7 @@ def _board(
     also = tuple(name for name in task.metrics.names if name != main)
     level = task.levels.get(main)
     rows = [_row(group, main, also, split, level) for group in groups]
-    places = _places(groups, main, [row.main for row in rows if row.main is not None])
+    places = _places(groups, main)
     rows = [_placed(row, place) for row, place in zip(rows, places, strict=True)]
     better = groups[0].members[0].record.scores[split][main].higher_is_better if groups else True
     published = task.source.published if split == "test" else ()
@@ -288,30 +283,13 @@ def _placed(row: Row, place: tuple[int, int]) -> Row:
     return Row(**{**{k: getattr(row, k) for k in Row.__dataclass_fields__}, "rank": place})
 
 
-def _places(
-    groups: Sequence[_Group], metric: str, scores: Sequence[Score]
-) -> list[tuple[int, int]]:
-    """Return first and last possible place of each model.
-
-    All pairs are tested, Holm-corrected together; a model stands behind those that are
-    significantly better and before those that are significantly worse (Mogstad, Romano, Shaikh
-    and Wilhelm 2024, doi:10.1093/restud/rdad006, by inverting simultaneous pairwise tests).
-    """
+def _places(groups: Sequence[_Group], metric: str) -> list[tuple[int, int]]:
+    """Return first and last possible place of each model (`mmbench.stats.ranks`)."""
+    if len(groups) < 2:
+        return [(1, 1)] * len(groups)
     stats = [[_rows(items, metric) for items in group.items] for group in groups]
-    pairs = list(itertools.combinations(range(len(groups)), 2))
-    clusters = groups[0].items[0].clusters if groups else None
-    found = [difference(metric, stats[a], stats[b], clusters) for a, b in pairs]
-    corrected = holm([interval.p_value() for interval in found])
-    above, below = [0] * len(groups), [0] * len(groups)
-    for (a, b), interval, p in zip(pairs, found, corrected, strict=True):
-        if p >= ALPHA:
-            continue
-        first_wins = (interval.value > 0) == scores[a].higher_is_better
-        winner, loser = (a, b) if first_wins else (b, a)
-        above[loser] += 1
-        below[winner] += 1
-    count = len(groups)
-    return [(1 + above[i], count - below[i]) for i in range(count)]
+    found = ranks(metric, stats, groups[0].items[0].clusters)
+    return list(zip(found.low, found.high, strict=True))
 
 
 def _external(published: Any, main: str, also: Sequence[str]) -> Row:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mmbench.metrics import Metric
     from mmbench.metrics._contract import Rows
     from mmbench.references import References
+    from mmbench.stats.ranks import RankSets
     from mmbench.types import Floats, Predictions
 
 
@@ -184,6 +185,28 @@ def difference(
         _check_rows(found, seeds)
     a, b = (np.stack([pseudo_values(found, rows) for rows in of]) for of in (first, second))
     return crossed.difference(a, b, clusters)
+
+
+def ranks(
+    metric: str, stats_of_models: Sequence[Sequence[Floats]], clusters: Sequence[Any] | None = None
+) -> RankSets:
+    """Return the places that K models may have, from the stored statistics of their items.
+
+    Args:
+        metric: The metric's name.
+        stats_of_models: For each model and each of its seeds, the rows [N, S] of the metric's
+            family; the same items in the same order.
+        clusters: [N] the unit that each item belongs to.
+
+    Raises:
+        NotComparableError: The rows differ in shape, or are not this metric's.
+    """
+    from mmbench.stats.ranks import by_holm
+
+    found = _load(metric)
+    _check_rows(found, [rows for seeds in stats_of_models for rows in seeds])
+    models = [np.stack([pseudo_values(found, rows) for rows in seeds]) for seeds in stats_of_models]
+    return by_holm(models, clusters, higher_is_better=found.higher_is_better)
 
 
 def _load(name: str) -> Metric:
