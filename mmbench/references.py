@@ -214,7 +214,8 @@ class Said:
     Attributes:
         ids: The N ids, for messages.
         values: N predictions; None where one is missing and shall count as a failure.
-        columns: Further columns of the output, name -> N values (``scores``: probabilities, ...).
+        columns: Further columns of the output, name -> N values (``scores``: probabilities, ...);
+            ``gallery`` alone, what retrieval looks through, has a length of its own.
     """
 
     ids: Sequence[str]

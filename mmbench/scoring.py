@@ -183,7 +183,9 @@ def difference(
     found = _load(metric)
     for seeds in (first, second, [*first, *second]):
         _check_rows(found, seeds)
-    a, b = (np.stack([pseudo_values(found, rows) for rows in of]) for of in (first, second))
+    a, b = (
+        np.stack([pseudo_values(found, rows, clusters) for rows in of]) for of in (first, second)
+    )
     return crossed.difference(a, b, clusters)
 
 
@@ -205,7 +207,10 @@ def ranks(
 
     found = _load(metric)
     _check_rows(found, [rows for seeds in stats_of_models for rows in seeds])
-    models = [np.stack([pseudo_values(found, rows) for rows in seeds]) for seeds in stats_of_models]
+    models = [
+        np.stack([pseudo_values(found, rows, clusters) for rows in seeds])
+        for seeds in stats_of_models
+    ]
     return by_holm(models, clusters, higher_is_better=found.higher_is_better)
 
 
@@ -236,15 +241,38 @@ def _interval(
     metric: Metric, stats_of_seeds: Sequence[Rows], clusters: Sequence[Any] | None
 ) -> tuple[crossed.Interval, float]:
     """Return the interval and the value."""
-    estimates = [estimate(metric, rows) for rows in stats_of_seeds]
+    estimates = [estimate(metric, rows, clusters) for rows in stats_of_seeds]
     # The mean of the pseudo-values could pass a bound by its rounding.
     value = float(np.mean([value for value, _ in estimates]))
     rows, (_, pseudo) = stats_of_seeds[0], estimates[0]
     if isinstance(rows, Coded) and clusters is None and len(estimates) == 1:
-        return counted.interval(pseudo, rows.counts), value
+        counts = rows.counts
+        if _is_share(metric, pseudo[counts > 0]):
+            pseudo, counts = np.append(pseudo, _bounds(metric)), np.append(counts, (2.0, 2.0))
+        return counted.interval(pseudo, counts), value
+    whole = clusters is not None and metric.sees_clusters
     pairs = zip(stats_of_seeds, estimates, strict=True)
-    values = [of.spread(x) if isinstance(of, Coded) else x for of, (_, x) in pairs]
-    return crossed.interval(np.stack(values), clusters), value
+    values = [of.spread(x) if isinstance(of, Coded) and not whole else x for of, (_, x) in pairs]
+    stacked = np.stack(values)
+    if clusters is None and _is_share(metric, stacked):
+        more = np.tile(_bounds(metric), (len(stacked), 2))
+        stacked = np.concatenate([stacked, more], axis=1)
+    return crossed.interval(stacked, clusters), value
+
+
+def _is_share(metric: Metric, pseudo: Floats) -> bool:
+    """Whether items are only right or wrong: then four are added, two of each.
+
+    Agresti and Coull (The American Statistician 1998): near a bound, where all or nearly all items
+    are alike, their own spread says too little, and of items that are all right nothing.
+    """
+    if None in metric.bounds:
+        return False
+    return bool((np.abs(pseudo[..., None] - _bounds(metric)).min(axis=-1) < 1e-9).all())
+
+
+def _bounds(metric: Metric) -> Floats:
+    return np.array(metric.bounds, dtype=np.float64)
 
 
 def _check_rows(metric: Metric, stats: Sequence[Floats]) -> None:

@@ -88,7 +88,8 @@ def test_what_english_leaves_is_lower_case_words_with_single_blanks(text: str) -
     (found,) = normalise([text], "english")
     assert found == " ".join(found.split())
     assert not re.search(r"[^\w.%$¢€£ ]|_|[.$¢€£](?![0-9])|(?<![0-9])%", found)
-    if "_" not in text:  # which, to Whisper too, makes one word with the letters beside it
+    # To Whisper too, "_" makes one word with the letters beside it, and "umn't" becomes "um not".
+    if not set("_'") & set(text):
         assert not re.search(r"\b(?:hmm|mm|mhm|mmm|uh|um)\b", found)
     assert not any(char in string.ascii_uppercase for char in found)
 

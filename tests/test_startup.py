@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -28,8 +31,16 @@ print(json.dumps(sorted(sys.modules)))
 """
 
 
+#: Where the bytecode is kept while the tests run.
+COMPILED = tempfile.mkdtemp(prefix="mmbench-bytecode-")
+atexit.register(shutil.rmtree, COMPILED, ignore_errors=True)
+
+
 def python(*arguments: str) -> str:
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    # Compiled once, as wherever mmbench is installed; a checkout may be kept from writing it.
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    env["PYTHONPYCACHEPREFIX"] = COMPILED
     command = [sys.executable, *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=env, check=True).stdout
 

@@ -81,6 +81,13 @@ def command(
     mmbench score -t captioning said.jsonl
     mmbench score --metrics bleu4,cider_d --predictions said.json --references captions.json
     mmbench score --metrics wer hyp.trn --references ref.trn --cluster speaker --by speaker
+
+    Columns: 'id' (image_id, utterance, ...), 'prediction' (caption, hypothesis, label, ...) and
+    in the references 'reference' or 'references' (caption, label, ...; several rows of one id are
+    several references). A file that holds both needs no --references. Probabilities are 'scores'
+    (a mapping from class to number) or a column 'p:CLASS' each. Retrieval takes an .npz with
+    'ids', 'queries' [N, D] and 'gallery' [M, D], or 'scores' [N, M]; the references' column
+    'relevant' lists the right gallery entries. --column names a column that is called otherwise.
     """  # noqa: D301 (click needs the backspace itself)
     from mmbench import evaluation
     from mmbench.report import evaluation as report

@@ -30,7 +30,7 @@ is all; a ``whole`` takes part where it has a parameter ``counts``, the number o
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, overload
 
@@ -201,11 +201,21 @@ class Metric:
         value, pseudo = self.of_distinct(rows)
         return value, rows.spread(pseudo) if isinstance(rows, Coded) else pseudo
 
-    def of_distinct(self, rows: Rows) -> tuple[float, Floats]:
-        """Return what `of_rows` does, of a `Coded` one pseudo-value for each row of its table."""
+    def of_distinct(
+        self, rows: Rows, clusters: Sequence[Any] | None = None
+    ) -> tuple[float, Floats]:
+        """Return what `of_rows` does, of a `Coded` one pseudo-value for each row of its table.
+
+        Args:
+            rows: [N, S].
+            clusters: [N] the unit of each item, handed to a `whole` that asks for it (one that
+                leaves items out in groups); such a one gets all rows and gives N pseudo-values.
+        """
         if self.whole is None:
             raise UsageError(f"metric {self.name!r}: is a function of sums: use of_sums")
         options = _named(self.whole, self.options)
+        if clusters is not None and self.sees_clusters:
+            return self.whole(np.asarray(rows), clusters=clusters, **options)
         if not isinstance(rows, Coded):
             return self.whole(rows, **options)
         if _named(self.whole, {"counts": None}):
@@ -214,6 +224,11 @@ class Metric:
         of_code = np.full(len(rows.table), value)  # equal items have equal pseudo-values
         of_code[rows.codes] = pseudo
         return value, of_code
+
+    @property
+    def sees_clusters(self) -> bool:
+        """Whether `whole` asks for the items' clusters."""
+        return self.whole is not None and bool(_named(self.whole, {"clusters": None}))
 
     def of(self, rows: Rows) -> float:
         """Return the value of rows [N, S], whichever form the metric has."""

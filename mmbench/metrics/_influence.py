@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -47,36 +47,53 @@ def _sizes(stats: Rows) -> Floats:
     return np.asarray(np.abs(stats).sum(axis=0))
 
 
-def pseudo_values(metric: Metric, stats: Rows) -> Floats:
+def pseudo_values(metric: Metric, stats: Rows, clusters: Sequence[Any] | None = None) -> Floats:
     """Return [N] numbers whose mean is the metric's value and whose spread is that of its items.
 
     They are ``value + N * psi_i``; for a mean, the scores themselves. What holds for means of
     items then holds for every metric (see `mmbench.stats.crossed`).
 
+    Args:
+        metric: Of any form.
+        stats: The rows [N, S] of its items.
+        clusters: [N] the unit of each item, for a metric that leaves items out in groups.
+
     Raises:
         UsageError: The metric has no finite value or gradient at these statistics.
     """
-    pseudo = estimate(metric, stats)[1]
-    return stats.spread(pseudo) if isinstance(stats, Coded) else pseudo
+    pseudo = estimate(metric, stats, clusters)[1]
+    if isinstance(stats, Coded) and not _sees(metric, clusters):
+        return stats.spread(pseudo)
+    return pseudo
 
 
-def estimate(metric: Metric, stats: Rows) -> tuple[float, Floats]:
-    """Return the value and what `pseudo_values` does; of a `Coded`, one for each row of its table.
+def estimate(
+    metric: Metric, stats: Rows, clusters: Sequence[Any] | None = None
+) -> tuple[float, Floats]:
+    """Return the value and what `pseudo_values` does.
+
+    Of a `Coded` there is one for each row of its table, unless the metric sees clusters, which
+    part what is equal.
 
     Raises:
         UsageError: As in `pseudo_values`.
     """
     with np.errstate(all="ignore"):
         if metric.whole is not None:
-            value, pseudo = metric.of_distinct(stats)
+            value, pseudo = metric.of_distinct(stats, clusters)
         else:
             value = float(metric.of_sums(stats.sum(axis=0)))
             pseudo = np.asarray(value + len(stats) * _influence(metric, stats), dtype=np.float64)
-    if isinstance(stats, Coded):
+    if isinstance(stats, Coded) and not _sees(metric, clusters):
         pseudo = np.where(stats.counts > 0, pseudo, value)
     if not (np.isfinite(value) and np.isfinite(pseudo).all()):
         raise UsageError(f"metric {metric.name!r}: its value of these items is not finite")
     return float(value), pseudo
+
+
+def _sees(metric: Metric, clusters: Sequence[Any] | None) -> bool:
+    """Whether the metric is told the clusters, and then gives one pseudo-value for each item."""
+    return clusters is not None and metric.sees_clusters
 
 
 #: Step of the differences, relative to the size of a sum. The truncation error falls with its

@@ -81,11 +81,12 @@ class Interval:
     def p_value(self, null: float = 0.0) -> float:
         """Return the two-sided p value of the hypothesis that the true value is `null`.
 
-        Without any spread it is 1 where the estimate equals `null` and 0 where it does not.
+        Without any spread it is 1 where the estimate equals `null`; where it does not, it is that
+        of the sign test, all n items being on one side: ``2 / 2^n``.
         """
         distance = abs(self.value - null)
         if self.se == 0.0:
-            return float(distance == 0.0)
+            return 1.0 if distance == 0.0 else min(1.0, 2.0 * 0.5**self.items)
         return 2 * student.tail(distance / self.se, self.df)
 
 
@@ -194,6 +195,9 @@ def _interval(
     total = sum(term for term, _ in terms)
     if total > variance:
         variance, df = total, total**2 / sum(term**2 / own for term, own in terms)
+        # Terms of both signs can bring it near 0, where t has no tails to speak of: but no sum of
+        # mean squares is known less well than its least known part.
+        df = max(df, min(own for _, own in terms))
     se = variance**0.5
     half = student.quantile(0.5 + fraction("level", level) / 2, df) * se
     scope = THESE_WEIGHTS if 1 in seeds else SEEDS_AND_ITEMS

@@ -169,8 +169,12 @@ class _Pair:
         """One-sided: of "the first is no larger", and of "the second is no larger"."""
         from scipy.special import stdtr
 
-        if self.gap.se == 0:
-            return float(self.gap.value <= 0), float(self.gap.value >= 0)
+        if self.gap.se == 0:  # the sign test's, as in `Interval.p_value`
+            least = 0.5**self.gap.items
+            return (
+                1.0 if self.gap.value <= 0 else least,
+                1.0 if self.gap.value >= 0 else least,
+            )
         t = self.gap.value / self.gap.se
         return float(stdtr(self.gap.df, -t)), float(stdtr(self.gap.df, t))
 

@@ -55,6 +55,9 @@ def read(path: Path) -> Table:
 def of_split(table: Table, split: str | None) -> Table:
     """Return the rows whose column ``split`` says so; all of them where there is no such column.
 
+    The predictions of one split need not say which it is: whoever asks for one checks that the
+    column is somewhere.
+
     Raises:
         DataError: No row is of that split.
     """

@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from mmbench.errors import DataError, UsageError, nearest
+from mmbench.tables.cells import short
 from mmbench.tables.table import Table
 
 #: Role -> its own names, in small letters.
@@ -186,14 +187,18 @@ def needs_ids(table: Table) -> UsageError:
 
 def _name(value: Any, table: Table, row: int, column: str) -> str:
     """Return an id as text; 7.0, which pandas makes of 7 beside a missing id, is 7."""
-    value = value.item() if hasattr(value, "item") else value
+    value = value.item() if getattr(value, "ndim", None) == 0 else value
     if isinstance(value, str) and value.strip():
         return value
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    what = "no id" if value is None or value == "" else f"the id {value!r}"
+    what = (
+        "no id"
+        if value is None or (isinstance(value, str) and not value)
+        else f"the id {short(value)}"
+    )
     raise DataError(
         f"{table.where(row)}: has {what} in the column {column!r}: expected a text or an integer"
     )

@@ -205,7 +205,7 @@ fusion = { name = "late" }
 @pytest.mark.parametrize(
     ("text", "right", "wrong", "name", "says"),
     [
-        (TASK, '"cider_d"', '"cider"', "task own", "did you mean 'cider_d'?"),
+        (TASK, '"cider_d"', '"ciderd"', "task own", "did you mean 'cider_d'?"),
         (TASK, '"scenecap"', '"scenecab"', "task own", "did you mean 'scenecap'?"),
         (TASK, "version = 1\ns", "s", "task own", "'version' is missing"),
         (MODEL, '"late"', '"latte"', "model own", "did you mean 'late'?"),

@@ -136,30 +136,3 @@ def test_the_nasty_corpus_has_captions_without_any_token() -> None:
     items = CORPORA["nasty"]
     assert [] in items.tokens
     assert any([] in references for references in items.reference_tokens)
-
-
-def test_long_and_short_captions_take_the_same_subsequences() -> None:
-    # Beyond 64 tokens another implementation takes over: it must agree where both apply.
-    from mmbench.metrics._lcs import _long, lcs
-
-    items = CORPORA["ordinary"]
-    captions = items.captions
-    fast = lcs(captions, items.ngrams[0])
-    for text, item in enumerate(captions.item):
-        tokens = [
-            captions.tokens[captions.starts[t] :][: captions.lengths[t]].tolist()
-            for t in (captions.first[item], text)
-        ]
-        assert fast[text] == _long(*tokens)
-
-
-def test_keys_too_wide_to_pack_are_sorted_just_the_same() -> None:
-    from mmbench.metrics._ngrams import _sort
-
-    draw = np.random.default_rng(0)
-    key, places = draw.integers(0, 50, 500), draw.permutation(500)
-    places.sort()
-    narrow = _sort(key, places, 500)
-    wide = _sort(key + (1 << 60), places, 500)
-    np.testing.assert_array_equal(narrow[0], wide[0])
-    np.testing.assert_array_equal(narrow[1], wide[1] - (1 << 60))

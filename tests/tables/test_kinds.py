@@ -95,7 +95,6 @@ SCORES = [[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]]
 CLASSES = ("cat", "dog", "owl")
 PROBABILITIES: dict[str, Any] = {
     "mapping": {"scores": [dict(zip(CLASSES, row, strict=True)) for row in SCORES]},
-    "without zeros": {"probabilities": [{"cat": 0.7, "dog": 0.2, "owl": 0.1}, {"owl": 1.0}]},
     "columns": {f"p:{c}": [row[k] for row in SCORES] for k, c in enumerate(CLASSES)},
     "columns of text": {f"p:{c}": [str(r[k]) for r in SCORES] for k, c in enumerate(CLASSES)},
     "json": {"probs": [json.dumps(dict(zip(CLASSES, row, strict=True))) for row in SCORES]},
@@ -109,8 +108,7 @@ def test_probabilities_are_the_same_in_every_form(form: str) -> None:
     assert isinstance(right, LabelReferences)
     assert right.classes == CLASSES
     assert right.labels.tolist() == [2, 1]
-    expected = [SCORES[1], SCORES[0]] if form != "without zeros" else [[0, 0, 1.0], SCORES[0]]
-    assert answers.columns["scores"] == expected
+    assert answers.columns["scores"] == [SCORES[1], SCORES[0]]
     assert np.asarray(answers.values).tolist() == [2, 0]
 
 
@@ -127,8 +125,20 @@ def test_numbers_and_their_names_are_the_same_labels(labels: Any) -> None:
 def test_classes_that_are_whole_numbers_are_in_the_order_of_numbers() -> None:
     _, right, _ = both("label", [10, 9, -1], [10, 9, 2])
     assert right.classes == ("-1", "2", "9", "10")
-    _, right, _ = both("label", ["b", "a", "B"], ["b", "a", "a"])
+    _, right, _ = both("label", ["b", "a", "B"], ["b", "a", "B"])
     assert right.classes == ("B", "a", "b")
+
+
+def test_a_class_that_is_never_right_has_to_be_listed() -> None:
+    truth = {"id": ["x", "y"], "label": ["cat", "dog"]}
+    said = {"x": "cat", "y": "cow"}
+    with pytest.raises(
+        DataError, match=r"said: 'y': value is 'cow', which is no class: .*'classes'"
+    ):
+        both("label", said, truth)
+    _, right, answers = both("label", said, {**truth, "classes": ["cat|dog|cow", None]})
+    assert right.classes == ("cat", "cow", "dog")
+    assert np.asarray(answers.values).tolist() == [0, 1]
 
 
 def test_a_matrix_of_probabilities_needs_no_names_where_labels_are_numbers() -> None:
@@ -161,6 +171,17 @@ def test_of_two_classes_one_number_is_the_probability_of_the_second(value: Any) 
     ("said", "truth", "message"),
     [
         ({"x": "Cat"}, {"x": "cat"}, "said: names none of the classes of truth: Cat here, cat th"),
+        ({"x": "dgo", "y": "cat"}, {"x": "dog", "y": "cat"}, "'x': value is 'dgo', .* mean 'dog'"),
+        (
+            {"id": ["x", "y"], "scores": [{"cat": 0.5, "dog": 0.5}, {"cat": 1.0}]},
+            {"x": "cat", "y": "dog"},
+            "said: row 2: scores has no 'dog': give a number for every class",
+        ),
+        (
+            {"id": ["x"], "scores": [{"cat": 0.5, "dog": 0.5}]},
+            {"x": "zebra"},
+            "truth: 'x': value is 'zebra', which is no class: known: cat, dog, of the prob",
+        ),
         ({"x": 1.5}, {"x": "cat"}, "said: 'x': value is 1.5: expected a label, a text or a whole"),
         ({"x": float("nan")}, {"x": "cat"}, "said: 'x': value is nan: expected a label"),
         ({"x": "cat"}, {"x": None}, "truth: 'x': value is empty: expected a label"),

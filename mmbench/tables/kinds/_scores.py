@@ -118,7 +118,13 @@ def _of_cell(table: Table, column: str, row: int, classes: Sequence[str]) -> lis
         return None
     if isinstance(value, Mapping):
         by_name = {str(key): x for key, x in value.items()}
-        value = [by_name.get(label, 0.0) for label in classes]
+        lacking = [label for label in classes if label not in by_name]
+        if lacking:
+            raise DataError(
+                f"{table.where(row)}: {column} has no {lacking[0]!r}: give a number for every "
+                f"class, 0 where it is none; the classes are {some(classes)}"
+            )
+        value = [by_name[label] for label in classes]
     if isinstance(value, int | float) and len(classes) == 2:
         value = [1.0 - value, value]
     if isinstance(value, list | tuple) and len(value) == len(classes):

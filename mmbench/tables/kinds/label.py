@@ -1,8 +1,10 @@
 """Labels: one class of several an item, and probabilities where there are any.
 
-Classes are known by name; ``3``, ``3.0`` and ``"3"`` are the same. Where nobody lists them they
-are all that references, predictions and probabilities name, in order: by number where all are
-whole numbers, else by alphabet.
+Classes are known by name; ``3``, ``3.0`` and ``"3"`` are the same. They are those of the
+probabilities, or else the right labels and what a column ``classes`` of the references lists
+(``cat|dog|cow``): a model may say what never was right in these items, but then somebody has to say
+that it is a class. Where all are whole numbers, what is predicted is one. Their order: by number
+where all are whole numbers, else by alphabet.
 """
 
 from __future__ import annotations
@@ -12,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmbench.errors import DataError
+from mmbench.errors import DataError, nearest
 from mmbench.references import LabelReferences, References
 from mmbench.tables import columns
+from mmbench.tables.cells import parsed, short
 from mmbench.tables.kinds import Answers
 from mmbench.tables.kinds._scores import classes_of, column_of, scores_of, some
 from mmbench.tables.pairs import single
@@ -45,19 +48,69 @@ def truth(
     for place in np.flatnonzero(right < 0)[:1]:
         where = references.where(rows[place][0])
         raise DataError(f"{where}: {name} is empty: expected a label")
-    told: set[str] = set()
-    scores = column_of(predictions, given)
-    said_name = columns.find(predictions, "prediction", USUAL, given, [scores])
-    if said_name is not None:
-        told = set(labels_of(predictions, said_name, range(len(predictions)))[1])
-        if told and not told & set(right_names):
-            raise DataError(
-                f"{predictions.source}: names none of the classes of {references.source}: "
-                f"{some(sorted(told))} here, {some(sorted(right_names))} there"
-            )
-    told.update(right_names)
-    classes = in_order({*told, *classes_of(predictions, given, told)})
+    told = _told(predictions, given)
+    if told and not set(told) & set(right_names) and not _are_numbers(told, len(right_names)):
+        raise DataError(
+            f"{predictions.source}: names none of the classes of {references.source}: "
+            f"{some(sorted(told))} here, {some(sorted(right_names))} there"
+        )
+    listed = _listed(references)
+    scored = classes_of(predictions, given, {*told, *right_names})
+    known = (scored | listed) or set(right_names)
+    if not scored and _all_numbers({*known, *told}):
+        known |= set(told)  # numbers are no names that one could misspell
+    for label in [label for label in right_names if label not in known][:1]:
+        row = rows[int(np.flatnonzero(right == right_names.index(label))[0])][0]
+        raise _unknown(label, f"{references.where(row)}: {name}", known, "of the probabilities")
+    unknown = [label for label in told if label not in known]
+    if unknown and (_all_numbers(known) or not _are_numbers(unknown, len(known))):
+        raise _unknown(
+            unknown[0],
+            told[unknown[0]],
+            known,
+            f"of {references.source}; if it is one, list all in a column 'classes' of the "
+            f"references: {'|'.join([*sorted(known)[:2], unknown[0]])}",
+        )
+    classes = in_order(known)
     return LabelReferences(_renumbered(right, right_names, classes), classes)
+
+
+def _told(predictions: Table, given: Mapping[str, str]) -> dict[str, str]:
+    """Return the predicted labels, and where each stands first."""
+    column = columns.find(predictions, "prediction", USUAL, given, [column_of(predictions, given)])
+    if column is None:
+        return {}
+    found, names = labels_of(predictions, column, range(len(predictions)))
+    numbers, first = np.unique(found, return_index=True)
+    return {
+        names[k]: f"{predictions.where(row)}: {column}"
+        for k, row in zip(numbers.tolist(), first.tolist(), strict=True)
+        if k >= 0
+    }
+
+
+def _are_numbers(labels: Iterable[str], count: int) -> bool:
+    """Whether labels are numbers of classes, of which there are `count`."""
+    return all(label.isdecimal() and int(label) < count for label in labels)
+
+
+def _listed(references: Table) -> set[str]:
+    """Return what the column ``classes`` lists, in any row."""
+    cells = references.columns.get("classes", ())
+    found: set[str] = set()
+    for cell in cells:
+        cell = parsed(cell)
+        parts = cell.split("|") if isinstance(cell, str) else cell or ()
+        found.update(str(part).strip() for part in parts)
+    return found - {""}
+
+
+def _unknown(label: str, where: str, known: Iterable[str], of: str) -> DataError:
+    near = nearest(label, known)
+    offer = f"did you mean {near!r}? " if near else ""
+    return DataError(
+        f"{where} is {label!r}, which is no class: {offer}known: {some(sorted(known))}, {of}"
+    )
 
 
 def said(
@@ -108,7 +161,7 @@ def labels_of(
         key = (type(value), value) if isinstance(value, str | int | float) else None
         if value is None or value == "":
             found[place] = -1
-        elif key in seen:
+        elif key is not None and key in seen:
             found[place] = seen[key]
         else:
             name = label_name(value, f"{table.where(row or 0)}: {column}")
@@ -123,19 +176,26 @@ def label_name(value: Any, where: str) -> str:
     Raises:
         DataError: It is a list, a fraction, or NaN.
     """
-    value = value.item() if hasattr(value, "item") else value
+    value = value.item() if getattr(value, "ndim", None) == 0 else value
     if isinstance(value, float) and value.is_integer():
         value = int(value)
+    if isinstance(value, Mapping):
+        raise DataError(
+            f"{where} is {short(value)}: expected a label; probabilities go in 'scores'"
+        )
     if not isinstance(value, str | int):
-        raise DataError(f"{where} is {value!r}: expected a label, a text or a whole number")
+        raise DataError(f"{where} is {short(value)}: expected a label, a text or a whole number")
     return str(value)
 
 
 def in_order(labels: Iterable[str]) -> tuple[str, ...]:
     """Return distinct labels: by number where all are whole numbers, else by alphabet."""
     distinct = set(labels)
-    whole = all(label.removeprefix("-").isdecimal() for label in distinct)
-    return tuple(sorted(distinct, key=int if whole else None))
+    return tuple(sorted(distinct, key=int if _all_numbers(distinct) else None))
+
+
+def _all_numbers(labels: Iterable[str]) -> bool:
+    return all(label.removeprefix("-").isdecimal() for label in labels)
 
 
 def _renumbered(numbers: Array, names: Sequence[str], classes: Sequence[str]) -> Array:
