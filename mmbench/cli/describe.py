@@ -34,15 +34,16 @@ def command(name: str, as_json: bool) -> None:
         is_task = "dataset" in read_toml(Path(name))
     if is_task:
         task = catalog.task(name)
-        _options.print_json(_builtins(task)) if as_json else _task(task)
+        _options.print_json(_builtins(task)) if as_json else _task(task, name)
         return
     if name.endswith((".toml", ".py")) or _is_model(name):
         model = catalog.model(name)
-        _options.print_json(_builtins(model)) if as_json else _model(model)
+        _options.print_json(_builtins(model)) if as_json else _model(model, name)
         return
     kinds = [kind for kind in registry.KINDS if name in registry.names(kind)]
     if not kinds:
         known = catalog.task_names() + catalog.model_names()
+        known += [name for kind in registry.KINDS for name in registry.names(kind)]
         raise UnknownNameError("task, model or component", name, known, "'mmbench list' shows them")
     found = {kind: _text(kind, name) for kind in kinds}
     if as_json:
@@ -70,7 +71,12 @@ def _text(kind: str, name: str) -> str:
         metric = registry.load(kind, name)
         direction = "higher is better" if metric.higher_is_better else "lower is better"
         doc = inspect.getdoc(metric.stats) or metric.summary
-        return f"{doc}\n\nsignature: {metric.signature}; {direction}; bounds {metric.bounds}"
+        options = ", ".join(f"{key}={value}" for key, value in metric.options.items())
+        return (
+            f"{doc}\n\nscores outputs of the kind {metric.kind}; {direction}; bounds "
+            f"{metric.bounds}\noptions (defaults): {options or 'none'}\n"
+            f"signature: {metric.signature}"
+        )
     if registry.digest(kind, name):
         return inspect.getdoc(registry.load(kind, name)) or ""
     tree = ast.parse(registry.source(kind, name).read_text(encoding="utf-8"))
@@ -89,7 +95,7 @@ def _builtins(spec: Any) -> Any:
     return msgspec.to_builtins(spec)
 
 
-def _task(task: TaskSpec) -> None:
+def _task(task: TaskSpec, named: str) -> None:
     click.echo(f"{task.name}@{task.version}: {task.summary}")
     click.echo(f"dataset     {task.dataset.name} {task.dataset.version}, seed {task.dataset.seed}")
     for name, value in task.dataset.params.items():
@@ -123,10 +129,10 @@ def _task(task: TaskSpec) -> None:
     for row in source.published:
         scores = ", ".join(f"{name} {value:.3f}" for name, value in row.scores.items())
         click.echo(f"published   {row.model}: {scores} ({row.source})")
-    click.echo(f"next: mmbench run -t {task.name} -m MODEL")
+    click.echo(f"next: mmbench run -t {named} -m MODEL")
 
 
-def _model(model: ModelSpec) -> None:
+def _model(model: ModelSpec, named: str) -> None:
     click.echo(f"{model.name}: {model.summary}")
     click.echo(f"family      {model.family}")
     if model.paper:
@@ -154,7 +160,7 @@ def _model(model: ModelSpec) -> None:
                 f"{stage.share:.0%} of the steps, "
                 f"lr {o.lr:g} {o.schedule}, decay {o.weight_decay:g}"
             )
-    click.echo(f"next: mmbench run -t TASK -m {model.name}")
+    click.echo(f"next: mmbench run -t TASK -m {named}")
 
 
 def _component(component: Any) -> str:

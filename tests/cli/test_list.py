@@ -83,7 +83,8 @@ def test_what_is_included_is_listed_and_described(cli: Cli, task: Write) -> None
     assert cli("describe", "mine", *included).out.startswith("mine@1: A few scenes.")
     told = cli("describe", "words_spoken", *included).out
     assert "Mean number of words, every one counted." in told
-    assert "signature: words_spoken|v1; higher is better" in told
+    assert "kind text; higher is better" in told
+    assert "signature: words_spoken|v1" in told
 
 
 # --- describe ------------------------------------------------------------------------------------
@@ -153,4 +154,5 @@ def test_a_component_is_described_by_its_own_documentation(cli: Cli, kind: str) 
 def test_a_metric_is_described_with_its_signature_and_bounds(cli: Cli) -> None:
     metric = registry.load("metric", "cider_d")
     done = cli("describe", "cider_d")
-    assert f"signature: {metric.signature}; higher is better; bounds (0.0, 10.0)" in done.out
+    assert "kind text; higher is better; bounds (0.0, 10.0)" in done.out
+    assert f"signature: {metric.signature}" in done.out
