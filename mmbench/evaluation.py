@@ -158,6 +158,7 @@ def score(
         UsageError: A metric or column is unknown or cannot be used here.
     """
     names = metric_names(metrics)
+    registry.permit(*names)  # whoever calls this from Python could as well run the code
     given = _roles(columns)
     said = of_split(table_of(predictions, "predictions"), split)
     truth = said

@@ -35,6 +35,7 @@ KINDS = {
 
 _included: dict[tuple[str, str], tuple[Any, str]] = {}
 _included_files: dict[Path, list[tuple[str, str]]] = {}
+_permitted: set[str] = set()
 
 
 def names(kind: str) -> list[str]:
@@ -155,6 +156,22 @@ def include(path: Path) -> list[tuple[str, str]]:
         _included[kind, name] = (component, digest)
     _included_files[path] = [key for key, _ in found]
     return _included_files[path]
+
+
+def permit(*names: str) -> None:
+    """Allow metrics of another library that are code of the user's: ``evaluate:./mine.py``.
+
+    Called for names on the command line and in calls from Python; nothing in a TOML or a record
+    can call it.
+    """
+    for name in names:
+        library, _, call = name.partition(":")
+        _permitted.add(f"{library}:{call.strip()}")
+
+
+def is_permitted(name: str) -> bool:
+    """Whether `permit` was called for a name."""
+    return name in _permitted
 
 
 def included_files() -> list[Path]:

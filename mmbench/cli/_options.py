@@ -105,11 +105,17 @@ def known(kind: str, asked: list[str], there: set[str]) -> None:
 
 
 def metric_name(name: str) -> str:
-    """Return a metric's name; a file is included first and has to hold exactly one."""
-    if not name.endswith(".py"):
-        return name
+    """Return a metric's name; a file is included first and has to hold exactly one.
+
+    A module of evaluate that is named here may be a path (`mmbench.registry.permit`).
+    """
     from mmbench import registry
 
+    if name.startswith("evaluate:"):
+        registry.permit(name)
+        return name
+    if not name.endswith(".py"):
+        return name
     found = [metric for kind, metric in registry.include(Path(name)) if kind == "metric"]
     if len(found) != 1:
         raise UsageError(f"--metric {name}: expected one metric in the file, found {len(found)}")

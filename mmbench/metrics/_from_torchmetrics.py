@@ -26,6 +26,7 @@ Everything is computed in double precision, as far as the library's code lets it
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,8 @@ from mmbench.metrics._torchmetrics.inputs import OF_KIND, Inputs, Matches, Numbe
 from mmbench.registry import parse_call
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from mmbench.metrics._torchmetrics.runner import Runner
     from mmbench.types import Floats
 
@@ -137,12 +140,14 @@ def _of_items(runner: Runner, inputs: Numbers) -> Metric:
     def rows(items: Any) -> Floats:
         return inputs.rows(inputs.of(items))
 
-    def whole(rows: Floats) -> tuple[float, Floats]:
+    def whole(rows: Floats, clusters: Sequence[Any] | None = None) -> tuple[float, Floats]:
         given = inputs.split(rows)
         alike = _alike(given)[0] if _few(given) else None
-        return jackknife(
-            len(rows), lambda left: runner.of_items([part[left] for part in given]), alike
-        )
+
+        def value(left: NDArray[np.int64]) -> float:
+            return runner.of_items([part[left] for part in given])
+
+        return jackknife(len(rows), value, alike, clusters)
 
     return metric(columns=inputs.columns, whole=whole)(rows)
 
@@ -153,8 +158,8 @@ def _of_entries(runner: Runner, inputs: Inputs) -> Metric:
     def rows(items: Any) -> Floats:
         return runner.entries(inputs.of(items))
 
-    def whole(rows: Floats) -> tuple[float, Floats]:
-        return jackknife(len(rows), lambda left: runner.of_entries(rows[left]))
+    def whole(rows: Floats, clusters: Sequence[Any] | None = None) -> tuple[float, Floats]:
+        return jackknife(len(rows), lambda left: runner.of_entries(rows[left]), None, clusters)
 
     return metric(columns=tuple(runner.lists), whole=whole)(rows)
 

@@ -109,7 +109,8 @@ def _insert(
     tokens: Shorts, lengths: Ints, alone: Bools, texts: Sequence[str], runs: _Runs
 ) -> tuple[Shorts, Ints]:
     """Put the tokens of the texts `alone`, of length 0 so far, between those of the others."""
-    apart = [runs.numbers(runs.tokenizer.text(texts[at])) for at in np.flatnonzero(alone).tolist()]
+    odd = [texts[at] for at in np.flatnonzero(alone).tolist()]
+    apart = [runs.numbers(tokens) for tokens in runs.tokenizer.texts(odd)]
     lengths[alone] = [len(numbers) for numbers in apart]
     here = np.repeat(alone, lengths)
     merged = np.empty(len(here), dtype=np.int32)

@@ -50,7 +50,7 @@ def find(title: str) -> Class:
             known = {domain: _exported(domain) for domain in (*KINDS, *ELSEWHERE)}
     except ModuleNotFoundError as error:
         what = f"{error.name}, which the metric 'torchmetrics:{title}' needs,"
-        raise MissingExtraError(what, "torchmetrics") from None
+        raise MissingExtraError(what, "metrics") from None
     for domain, classes in known.items():
         if title in classes:
             if domain in ELSEWHERE:

@@ -46,6 +46,36 @@ LACKING = {
     "RetrievalPrecisionRecallCurve": "a curve, which is no number",
     "RetrievalRecallAtFixedPrecision": "a curve over all queries, which is no mean over them",
 }
+LACKING |= {
+    name: ELSEWHERE[domain]  # the library exports these only where yet other packages are there
+    for domain, names in {
+        "audio": (
+            "DeepNoiseSuppressionMeanOpinionScore",
+            "NonIntrusiveSpeechQualityAssessment",
+            "PerceptualEvaluationSpeechQuality",
+            "ShortTimeObjectiveIntelligibility",
+            "SpeechReverberationModulationEnergyRatio",
+        ),
+        "detection": (
+            "CompleteIntersectionOverUnion",
+            "DistanceIntersectionOverUnion",
+            "GeneralizedIntersectionOverUnion",
+            "IntersectionOverUnion",
+            "MeanAveragePrecision",
+        ),
+        "image": (
+            "FrechetInceptionDistance",
+            "InceptionScore",
+            "KernelInceptionDistance",
+            "LearnedPerceptualImagePatchSimilarity",
+            "MemorizationInformedFrechetInceptionDistance",
+            "PerceptualPathLength",
+        ),
+        "multimodal": ("CLIPImageQualityAssessment", "CLIPScore"),
+        "video": ("VideoMultiMethodAssessmentFusion",),
+    }.items()
+    for name in names
+}
 #: Whether higher is better, of classes that do not say; without Binary, Multiclass, Multilabel.
 DIRECTIONS = {
     "AdjustedMutualInfoScore": True,
