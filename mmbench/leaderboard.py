@@ -8,6 +8,7 @@ below it and never ranked. The same records give the same bytes.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -115,8 +116,21 @@ def boards(
 
 
 def aggregate(members: Sequence[store.Stored], metric: str, split: str = "test") -> Score:
-    """Return the score of one model over its seeds, from their stored item statistics."""
+    """Return the score of one model over its seeds, from their stored item statistics.
+
+    Raises:
+        NotComparableError: The seeds' items lie in different clusters.
+        StoreError: Item statistics are missing or damaged.
+    """
     items = [store.read_items(member)[split] for member in members]
+    units = _partition(items[0])
+    for member, own in zip(members[1:], items[1:], strict=True):
+        if _partition(own) != units:
+            raise NotComparableError(
+                f"{member.record.name}: has {_clustered(member.record, own)}, but "
+                f"{members[0].record.name} has {_clustered(members[0].record, items[0])}: seeds "
+                f"combine over the same clusters only"
+            )
     return combine(metric, [_rows(i, metric) for i in items], items[0].clusters)
 
 
@@ -175,9 +189,7 @@ def _groups(members: Sequence[store.Stored], split: str, problems: list[str]) ->
     for stored in members:
         digests.setdefault(stored.record.model, set()).add(_definition(stored.record))
     found: dict[str, _Group] = {}
-    ids: list[str] | None = None
-    fingerprint: str | None = None
-    for stored in members:
+    for stored, items in _of_one_clustering(_of_one_test(members, split, problems), problems):
         record = stored.record
         name = record.model
         if len(digests[name]) > 1:
@@ -186,6 +198,19 @@ def _groups(members: Sequence[store.Stored], split: str, problems: list[str]) ->
         if any(m.record.seed == record.seed for m in group.members):
             problems.append(f"{record.name}: seed {record.seed} is there twice: the first counts")
             continue
+        group.members.append(stored)
+        group.items.append(items)
+    return list(found.values())
+
+
+def _of_one_test(
+    members: Sequence[store.Stored], split: str, problems: list[str]
+) -> list[tuple[store.Stored, store.Items]]:
+    """Read item statistics and keep those of the first record's items and data."""
+    kept: list[tuple[store.Stored, store.Items]] = []
+    fingerprint: str | None = None
+    for stored in members:
+        record = stored.record
         try:
             items = store.read_items(stored)[split]
         except MmbenchError as error:
@@ -196,14 +221,51 @@ def _groups(members: Sequence[store.Stored], split: str, problems: list[str]) ->
         elif record.data.get("fingerprint") != fingerprint:
             problems.append(f"{record.name}: was tested on other data: left out")
             continue
-        if ids is None:
-            ids = items.ids
-        elif items.ids != ids:
+        if kept and items.ids != kept[0][1].ids:
             problems.append(f"{record.name}: was tested on other items: left out")
             continue
-        group.members.append(stored)
-        group.items.append(items)
-    return [group for group in found.values() if group.members]
+        kept.append((stored, items))
+    return kept
+
+
+def _of_one_clustering(
+    members: Sequence[tuple[store.Stored, store.Items]], problems: list[str]
+) -> list[tuple[store.Stored, store.Items]]:
+    """Keep the records whose items lie in the same clusters as those of most records.
+
+    Intervals and tests of one board take one set of clusters for all: over items that are each
+    their own, what many of them share would look like evidence. Of as many, the first count.
+    """
+    parts = [_partition(items) for _, items in members]
+    if len(set(parts)) < 2:
+        return list(members)
+    counts = Counter(parts)
+    most = max(counts.values())
+    at = next(k for k, part in enumerate(parts) if counts[part] == most)
+    board = _clustered(members[at][0].record, members[at][1])
+    kept = []
+    for (stored, items), part in zip(members, parts, strict=True):
+        if part == parts[at]:
+            kept.append((stored, items))
+            continue
+        own = _clustered(stored.record, items)
+        problems.append(f"{stored.record.name}: has {own}, the board {board}: left out")
+    return kept
+
+
+def _partition(items: store.Items) -> tuple[int, ...]:
+    """Return each item's cluster as a number in order of appearance: labels may be called else."""
+    seen: dict[str, int] = {}
+    return tuple(seen.setdefault(label, len(seen)) for label in items.clusters)
+
+
+def _clustered(record: store.Record, items: store.Items) -> str:
+    """Say in what clusters items lie."""
+    count = len(set(items.clusters))
+    if count == len(items.ids):
+        return "no clusters"
+    column = record.definition.get("evaluation", {}).get("clusters", "")
+    return f"{count:,} clusters" + (f" of the column {column!r}" if column else "")
 
 
 def _definition(record: store.Record) -> tuple[str, ...]:

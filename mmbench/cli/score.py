@@ -119,7 +119,20 @@ def command(
         found = evaluation.score_task(said, spec, split=split or "test", data=data, **common)
     folder = None
     if save:
-        folder = _save(found, said, references, results, task, name, seed, budget)
+        from mmbench import external
+
+        asked = external.Asked(
+            columns=_roles(roles),
+            clusters=cluster or "",
+            kind=kind or "",
+            allow_missing=allow_missing,
+            data=data,
+            files=_metric_files(metrics),
+        )
+        found_in = external.save(
+            found, results, said, references, task, name, seed, budget, asked=asked
+        )
+        folder = found_in.folder
     if as_json:
         _options.print_json(report.to_dict(found) | {"record": folder and str(folder)})
         return
@@ -146,6 +159,13 @@ def _metrics(given: Sequence[str]) -> list[str]:
     return [_options.metric_name(name) for name in metric_names(given)] if given else []
 
 
+def _metric_files(given: Sequence[str]) -> list[Path]:
+    """Return the files among the names of metrics."""
+    from mmbench.metrics._names import metric_names
+
+    return [Path(name) for name in metric_names(given) if name.endswith(".py")] if given else []
+
+
 def _roles(given: Sequence[str]) -> dict[str, str]:
     found = {}
     for pair in given:
@@ -159,22 +179,6 @@ def _roles(given: Sequence[str]) -> dict[str, str]:
 def _refuse(given: bool, option: str, other: str) -> None:
     if given:
         raise UsageError(f"{option}: goes with {other} only")
-
-
-def _save(
-    found: Evaluation,
-    said: Path,
-    references: Path | None,
-    results: Path,
-    task: str | None,
-    name: str | None,
-    seed: int,
-    budget: str | None,
-) -> Path:
-    from mmbench import external
-
-    stored = external.save(found, results, said, references, task, name, seed, budget)
-    return stored.folder
 
 
 def _next(found: Evaluation, results: Path | None, grouped: bool) -> str:

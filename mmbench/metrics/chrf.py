@@ -7,7 +7,7 @@ Popović, chrF: character n-gram F-score for automatic MT evaluation, WMT 2015; 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -146,8 +146,8 @@ def _compared(captions: Captions, orders: int) -> Iterator[Floats]:
         yield np.stack([np.where(true > 0, said, 0), true, np.concatenate(matched)], axis=1)
 
 
-def _words(text: str) -> list[str]:
-    return list(chain.from_iterable(map(_cut, text.split())))
+def _words(texts: Iterable[str]) -> list[list[str]]:
+    return [[*chain.from_iterable(map(_cut, text.split()))] for text in texts]
 
 
 def _cut(run: str) -> list[str]:

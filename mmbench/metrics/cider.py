@@ -13,6 +13,8 @@ and df_g the weight and the document frequency of n-gram g, item i moves the val
 
     psi_i = (c_i - V) / N - sum_g dV/dw_g (1[i has g] - df_g / N) / df_g
 
+In simulation (tests/metrics) both cover 94-96 %; the fixed one is a little the wider.
+
 A caption of fewer than four words has no 4-gram, so even a perfect one scores at most 7.5. An
 empty prediction scores 0.
 """

@@ -1,8 +1,8 @@
 """METEOR and SPICE, by the Java programs that pycocoevalcap brings along.
 
 Both see what n-grams do not: METEOR words of one stem or meaning, SPICE the objects, attributes
-and relations that a caption states. They need Java and ``pip install 'mmbench[tools]'``; SPICE also
-needs Stanford's parser, which is not downloaded here: put ``stanford-corenlp-3.6.0.jar`` and
+and relations that a caption states. They need Java and ``pip install 'mmbench[metrics]'``; SPICE
+also needs Stanford's parser, which is not downloaded here: put ``stanford-corenlp-3.6.0.jar`` and
 ``stanford-corenlp-3.6.0-models.jar`` (of stanford-corenlp-full-2015-12-09.zip) into a folder and
 name it by ``MMBENCH_SPICE``. Nothing is ever written into an installed package.
 
@@ -44,7 +44,7 @@ def _lacks(what: str, jar: str) -> str:
     """Say what a program lacks to run, or return an empty string."""
     package = _package()
     if package is None:
-        return "pycocoevalcap is not installed: pip install 'mmbench[tools]'"
+        return "pycocoevalcap is not installed: pip install 'mmbench[metrics]'"
     if not (package / jar).is_file():
         return f"{package / jar} is missing: pip install --force-reinstall pycocoevalcap"
     return f"{what} {_java.NO_JAVA}" if _java.java() is None else ""

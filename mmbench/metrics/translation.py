@@ -102,9 +102,11 @@ def tokenizer(name: str, lowercase: bool) -> Tokenizer:
         MissingExtraError: It is sacrebleu's own, which is not installed.
     """
     text, run = _BUILT_IN[name] if name in _BUILT_IN else (_borrowed(name), _unknown)
-    if not lowercase:
-        return Tokenizer(text, run)
-    return Tokenizer(lambda given: text(given.lower()), lambda given: run(given.lower()))
+    if lowercase:
+        return Tokenizer(
+            lambda texts: [text(given.lower()) for given in texts], lambda given: run(given.lower())
+        )
+    return Tokenizer(lambda texts: [text(given) for given in texts], run)
 
 
 def _borrowed(name: str) -> Callable[[str], list[str]]:
@@ -112,7 +114,7 @@ def _borrowed(name: str) -> Callable[[str], list[str]]:
         from sacrebleu.metrics.bleu import BLEU
     except ImportError:
         what = f"sacrebleu, which the tokeniser {name!r} needs,"
-        raise MissingExtraError(what, "tools") from None
+        raise MissingExtraError(what, "metrics") from None
     tokenize = BLEU(tokenize=name).tokenizer
     return lambda text: str(tokenize(text.rstrip())).split()
 

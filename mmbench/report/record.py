@@ -231,8 +231,9 @@ def _sample(answers: Answers, sample: Sample) -> dict[str, Any]:
 
 def _kin(record: Record) -> tuple[object, ...]:
     plugins = record.provenance.get("plugins", {})
+    clusters = str(record.definition.get("evaluation", {}).get("clusters", ""))
     return (
-        *(record.task_digest, record.budget, record.model, record.model_digest),
+        *(record.task_digest, record.budget, record.model, record.model_digest, clusters),
         *(str(record.provenance.get("device", "")), sorted(plugins.items()), record.ranked),
     )
 

@@ -19,6 +19,7 @@ import pytest
 
 from mmbench import rng, store
 from mmbench.cli import run_cli
+from mmbench.errors import NotComparableError
 from mmbench.leaderboard import aggregate
 from mmbench.store import Stored
 
@@ -73,13 +74,14 @@ def add(
     rows: Any,
     seed: int = 0,
     ids: list[str] | None = None,
+    clusters: list[str] | None = None,
     **parts: Any,
 ) -> Stored:
     """Store a record of made-up ROUGE-L scores of the items."""
     like = found("late").record
     ids = ids or [f"test-{i:04d}" for i in range(len(rows))]
     statistics = {"rouge_l": (["rouge_l", "count"], np.stack([rows, np.ones(len(rows))], 1))}
-    table = store.items_table({"test": ids}, {"test": statistics}, {"test": None})
+    table = store.items_table({"test": ids}, {"test": statistics}, {"test": clusters})
     scores = {"test": {"rouge_l": like.scores["test"]["rouge_l"]}}
     given = {"model": model, "seed": seed, "identity": f"{model}{seed}" + "0" * 60}
     settings = given | {"scores": scores, "model_digest": model, "files": {}} | parts
@@ -431,6 +433,70 @@ def test_records_of_other_items_are_left_out_by_name(cli: Cli, results: Path) ->
     done = cli("leaderboard", "--json")
     assert done.err == (f"warning: {stored.record.name}: was tested on other items: left out\n")
     assert "stranger" not in names(json.loads(done.out)[0])
+
+
+FOURS = [f"video {k // 4}" for k in range(24)]
+SIXES = [f"speaker {k // 6}" for k in range(24)]
+
+
+def test_records_of_other_clusters_are_left_out_by_name(cli: Cli, results: Path) -> None:
+    definition = found("late").record.definition | {"evaluation": {"clusters": "speaker"}}
+    first = add("a_first", np.full(24, 0.9), clusters=SIXES, definition=definition)
+    other = add("other", np.full(24, 0.9), clusters=FOURS)
+    done = cli("leaderboard", "--json")
+    assert done.err.splitlines() == [
+        f"warning: {first.record.name}: has 4 clusters of the column 'speaker', the board no "
+        f"clusters: left out",
+        f"warning: {other.record.name}: has 6 clusters, the board no clusters: left out",
+    ]
+    assert sorted(names(json.loads(done.out)[0])) == ["concat", "image_only", "late"]
+
+
+def test_of_as_many_records_the_clusters_of_the_first_count(cli: Cli, results: Path) -> None:
+    noise = rng.uniform(2, "noise", count=24) * 0.2
+    add("one", noise, clusters=FOURS)
+    second = add("two", noise, clusters=SIXES)
+    done = cli("leaderboard", "--json", "-m", "one,two")
+    assert done.err == (
+        f"warning: {second.record.name}: has 4 clusters, the board 6 clusters: left out\n"
+    )
+    assert names(json.loads(done.out)[0]) == ["one"]
+
+
+def test_the_same_clusters_under_other_names_are_the_same(cli: Cli, results: Path) -> None:
+    noise = rng.uniform(3, "noise", count=24) * 0.2
+    add("one", noise, clusters=FOURS)
+    add("two", noise + 0.5, clusters=[name.upper() for name in FOURS])
+    done = cli("leaderboard", "--json", "-m", "one,two")
+    assert done.err == ""
+    (board,) = json.loads(done.out)
+    assert {row["model"]: tuple(row["rank"]) for row in board["rows"]} == {
+        "two": (1, 1),
+        "one": (2, 2),
+    }
+
+
+def test_seeds_of_other_clusters_are_no_seeds_of_the_model(cli: Cli, results: Path) -> None:
+    late = found("late").record
+    odd = add("late", np.full(24, 0.9), seed=5, clusters=FOURS, model_digest=late.model_digest)
+    done = cli("leaderboard", "--json")
+    assert f"{odd.record.name}: has 6 clusters, the board no clusters: left out" in done.err
+    seeds = {row["model"]: row["seeds"] for row in json.loads(done.out)[0]["rows"]}
+    assert seeds["late"] == 2
+    with pytest.raises(NotComparableError, match="seeds combine over the same clusters only"):
+        aggregate([found("late"), odd], "rouge_l")
+
+
+def test_a_twin_counts_where_the_first_is_left_out(cli: Cli, results: Path) -> None:
+    digest = found("image_only").record.model_digest
+    change(found("image_only"), seed=7)
+    for identity, clusters in (("0" * 64, FOURS), ("f" * 64, None)):
+        settings: dict[str, Any] = {"identity": identity, "model_digest": digest}
+        add("image_only", np.full(24, 0.5), clusters=clusters, **settings)
+    done = cli("leaderboard", "--json")
+    assert "is there twice" not in done.err
+    seeds = {row["model"]: row["seeds"] for row in json.loads(done.out)[0]["rows"]}
+    assert seeds["image_only"] == 2
 
 
 def test_a_seed_that_is_there_twice_counts_once(cli: Cli, results: Path) -> None:

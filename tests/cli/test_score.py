@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pytest
 
-from mmbench import catalog, store
+from mmbench import catalog, provenance, store
 from mmbench.data import _load
 from mmbench.scoring import score
 
@@ -397,6 +397,198 @@ def test_a_score_beyond_a_proven_bound_is_kept_as_a_leak(cli: Cli, task: Write) 
     (stored,) = store.scan(Path("results"))[0]
     assert stored.record.status == "leak"
     assert "beyond the proven bound 0.2000 for audio+image" in stored.record.reason
+
+
+def test_bounds_of_the_test_split_judge_no_other(cli: Cli, task: Write) -> None:
+    bound = 'alone = { image = 0.6, audio = 0.5 }\nbound = { "audio+image" = 0.2 }'
+    named = task("mini", ("alone = { image = 0.6, audio = 0.5 }", bound))
+    part = _load.load(catalog.task(named)).splits["ood"]
+    texts = [texts[0] for texts in part.references["caption"].texts]  # type: ignore[attr-defined]
+    rows = zip(part.ids, texts, strict=True)
+    write("perfect.jsonl", *(json.dumps({"id": name, "caption": text}) for name, text in rows))
+    assert cli("score", "-t", named, "perfect.jsonl", "--split", "ood", "--save").code == 0
+    (stored,) = store.scan(Path("results"))[0]
+    assert (stored.record.status, stored.record.reason) == ("finished", "")
+    assert stored.record.scores["ood"]["rouge_l"].value == 1.0
+    assert " --split ood " in stored.record.reproduce
+
+
+def test_a_leak_stays_one_when_another_metric_is_added(cli: Cli, task: Write) -> None:
+    bound = 'alone = { image = 0.6, audio = 0.5 }\nbound = { "audio+image" = 0.2 }'
+    named = task("mini", ("alone = { image = 0.6, audio = 0.5 }", bound))
+    part = _load.load(catalog.task(named)).splits["test"]
+    texts = [texts[0] for texts in part.references["caption"].texts]  # type: ignore[attr-defined]
+    rows = zip(part.ids, texts, strict=True)
+    write("perfect.jsonl", *(json.dumps({"id": name, "caption": text}) for name, text in rows))
+    for more in ((), ("--metrics", "bleu4")):
+        assert cli("score", "-t", named, "perfect.jsonl", "--save", *more).code == 0
+    (stored,) = store.scan(Path("results"))[0]
+    assert "bleu4" in stored.record.scores["test"]
+    assert (stored.record.status, stored.record.reason[:7]) == ("leak", "rouge_l")
+
+
+# --- what makes a record, and what is added to one -----------------------------------------------
+
+#: What reads the same files otherwise -> what the refusal says of it.
+OTHERWISE = {
+    "--column prediction=other": "--column",
+    "--cluster video": "--cluster",
+    "--allow-missing": "--allow-missing",
+    "--cluster place --allow-missing": "--cluster and --allow-missing",
+}
+
+
+@pytest.fixture
+def two_columns(files: Path) -> None:
+    """Predictions of two columns, either of which could be meant."""
+    rows = [json.loads(line) for line in Path("said.jsonl").read_text().splitlines()]
+    write("said.jsonl", *(json.dumps(row | {"other": "a dog runs in the park"}) for row in rows))
+
+
+@pytest.mark.usefixtures("two_columns")
+@pytest.mark.parametrize("options", OTHERWISE)
+def test_the_same_file_read_otherwise_replaces_nothing(cli: Cli, options: str) -> None:
+    assert cli("score", "said.jsonl", *TEXTS, "--save").code == 0
+    (before,) = store.scan(Path("results"))[0]
+    refused = cli("score", "said.jsonl", *TEXTS, "--save", *options.split())
+    assert refused.code == 4
+    assert f"is there, scored with other {OTHERWISE[options]}: --name" in refused.error
+    (after,) = store.scan(Path("results"))[0]
+    assert after.record == before.record
+    beside = cli("score", "said.jsonl", *TEXTS, "--save", "--name", "mine", *options.split())
+    assert beside.code == 0
+    assert len(store.scan(Path("results"))[0]) == 2
+
+
+@pytest.mark.usefixtures("two_columns")
+@pytest.mark.parametrize("options", [*OTHERWISE, "--kind text", "--column reference=references"])
+def test_the_command_of_a_record_holds_how_the_files_were_read(cli: Cli, options: str) -> None:
+    import shlex
+
+    assert cli("score", "said.jsonl", *TEXTS, "--save", *options.split()).code == 0
+    (before,) = store.scan(Path("results"))[0]
+    assert all(part in before.record.reproduce for part in options.split())
+    again = cli(*shlex.split(before.record.reproduce)[1:])
+    assert again.code == 0, again.err
+    (after,) = store.scan(Path("results"))[0]
+    assert after.record.identity == before.record.identity
+    assert after.record.reproduce == before.record.reproduce
+    assert after.record.scores == before.record.scores
+    assert after.record.files == before.record.files
+
+
+def test_other_references_of_the_same_file_are_a_board_apart(cli: Cli, files: Path) -> None:
+    rows = [json.loads(line) for line in Path("true.jsonl").read_text().splitlines()]
+    write("true.jsonl", *(json.dumps(row | {"short": row["references"][:1]}) for row in rows))
+    cli("score", "said.jsonl", *TEXTS, "--save")
+    cli("score", "said.jsonl", *TEXTS, "--save", "--column", "reference=short")
+    assert len(json.loads(cli("leaderboard", "--json").out)) == 2
+
+
+def test_the_folder_of_the_users_data_is_a_place_to_fill_in(
+    cli: Cli, mini: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_load, "source_digest", lambda task, root: "ab12" if root else "")
+    cli("score", "-t", mini, "mini.jsonl", "--save", "--data", "secret")
+    (stored,) = store.scan(Path("results"))[0]
+    assert stored.record.data["source"] == "ab12"
+    assert stored.record.reproduce.endswith(" --split test --data DIR --save")
+
+
+def test_other_metrics_of_the_same_predictions_stand_beside_those_of_before(
+    cli: Cli, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("score", "said.jsonl", *TEXTS, "--save")
+    (before,) = store.scan(Path("results"))[0]
+    collect, later = provenance.collect, {"started": "2099-01-01T00:00:00+00:00"}
+    monkeypatch.setattr(provenance, "collect", lambda *given: collect(*given) | later)
+    done = cli("score", "said.jsonl", *TEXTS[:2], "--metrics", "wer,bleu4", "--save")
+    assert done.code == 0, done.err
+    (after,) = store.scan(Path("results"))[0]
+    scores = after.record.scores["test"]
+    assert list(scores) == ["bleu4", "cider_d", "wer"]
+    assert {n: scores[n] for n in ("bleu4", "cider_d")} == before.record.scores["test"]
+    assert after.record.identity == before.record.identity
+    assert after.record.files["predictions.parquet"] == before.record.files["predictions.parquet"]
+    assert after.record.provenance["started"] == before.record.provenance["started"]
+    assert after.record.provenance["rescored"]["started"] == later["started"]
+    assert after.record.reproduce == before.record.reproduce.replace("cider_d", "cider_d,wer")
+    for metric in ("bleu4", "cider_d", "wer"):
+        (row,) = json.loads(cli("leaderboard", "--json", "--metric", metric).out)[0]["rows"]
+        assert row["value"] == pytest.approx(scores[metric].value)
+
+
+def test_what_ranks_is_what_the_first_record_named_first(cli: Cli, files: Path) -> None:
+    write("worse.jsonl", *(json.dumps({"id": f"v{k}", "x": "a dog"}) for k in range(ITEMS)))
+    score_as = ("score", "--references", "true.jsonl", "--save", "--metrics")
+    cli(*score_as, "rouge_l,wer", "worse.jsonl")
+    cli(*score_as, "wer,bleu4", "said.jsonl", "--name", "a")
+    (board,) = json.loads(cli("leaderboard", "--json").out)
+    assert board["metric"] == "rouge_l"
+    assert [row["model"] for row in board["rows"]] == ["worse"]
+    assert board["listed"] == [
+        f"{store.resolve(Path('results'), 'true/a').record.name}: not scored with this metric on "
+        "this split"
+    ]
+    cli(*score_as, "rouge_l", "said.jsonl", "--name", "a")
+    cli(*score_as, "bleu4", "worse.jsonl")
+    (board,) = json.loads(cli("leaderboard", "--json").out)
+    assert board["metric"] == "rouge_l"
+    assert [row["model"] for row in board["rows"]] == ["a", "worse"]
+    assert all(row["also"]["wer"] and row["also"]["bleu4"] for row in board["rows"])
+
+
+@pytest.mark.parametrize("named", ["./own.py", "shouted"])
+def test_a_metric_of_ones_own_is_in_the_command_as_its_file(
+    cli: Cli, files: Path, named: str
+) -> None:
+    import shlex
+
+    write(
+        "own.py",
+        "from mmbench.metrics import metric",
+        "@metric",
+        "def shouted(items):",
+        "    return [float(text.isupper()) for text in items.predictions]",
+    )
+    include = () if named.endswith(".py") else ("--include", "own.py")
+    done = cli("score", "said.jsonl", *TEXTS[:2], "--metrics", named, *include, "--save")
+    assert done.code == 0, done.err
+    cli("score", "said.jsonl", *TEXTS, "--save")
+    (before,) = store.scan(Path("results"))[0]
+    expected = f"--metrics {shlex.quote(f'{named},bleu4,cider_d')} --save"
+    assert before.record.reproduce.endswith(("--include ./own.py " if include else "") + expected)
+    again = cli(*shlex.split(before.record.reproduce)[1:])
+    assert again.code == 0, again.err
+    (after,) = store.scan(Path("results"))[0]
+    assert after.record.scores == before.record.scores
+    assert after.record.files == before.record.files
+
+
+def test_seeds_of_other_clusters_are_not_said_to_combine(cli: Cli, files: Path) -> None:
+    first = ("score", "said.jsonl", *TEXTS, "--save")
+    cli(*first)
+    cli(*first, "--seed", "1", "--cluster", "video")
+    assert "of 2 here" not in cli("show", "true/said", "--no-figures").out
+    assert ": has 8 clusters of the column 'video', the board no" in cli("leaderboard").err
+    cli(*first, "--seed", "2", "--cluster", "video")
+    assert "of 2 here (1, 2)" in cli("show", "true/said", "--no-figures").out
+    done = cli("leaderboard", "--json")
+    assert ": has no clusters, the board 8 clusters of the column 'video'" in done.err
+    assert json.loads(done.out)[0]["rows"][0]["seeds"] == 2
+
+
+@pytest.mark.parametrize("spoilt", ["record.json", "items.parquet"])
+def test_a_damaged_record_is_not_replaced(cli: Cli, files: Path, spoilt: str) -> None:
+    cli("score", "said.jsonl", *TEXTS, "--save")
+    (stored,) = store.scan(Path("results"))[0]
+    path = stored.folder / spoilt
+    path.write_bytes(path.read_bytes()[:-20])
+    content = path.read_bytes()
+    refused = cli("score", "said.jsonl", *TEXTS[:2], "--metrics", "wer", "--save")
+    assert refused.code == 1
+    assert str(path) in refused.error
+    assert path.read_bytes() == content
 
 
 # --- what is refused -----------------------------------------------------------------------------
