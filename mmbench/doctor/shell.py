@@ -16,7 +16,7 @@ COLUMNS = 80
 #: How the name of every variable of mmbench begins.
 PREFIX = "MMBENCH_"
 #: Variables that belong to no option of a command.
-VARIABLES = frozenset({"MMBENCH_CACHE", "MMBENCH_DEBUG", "MMBENCH_TEST_DATA"})
+VARIABLES = frozenset({"MMBENCH_CACHE", "MMBENCH_DEBUG", "MMBENCH_SPICE", "MMBENCH_TEST_DATA"})
 
 
 def variables(known: Sequence[str]) -> Found:

@@ -79,7 +79,7 @@ def _vocabulary(rows: Floats) -> tuple[float, Floats]:
     columns=_COLUMNS,
     whole=_distinct,
     local=False,
-    bounds=(0.0, None),
+    bounds=(0.0, 1.0),
     settings=_SETTINGS,
     options={"n": 1},
     check=_refusal,

@@ -222,7 +222,9 @@ ONE_WAY = {name for name in METRICS if name.endswith("_back") or name == "rsum"}
 SIZED = {"cider", "cider_d", "squared_ece", "ece"}
 
 
-@pytest.mark.parametrize("name", [n for n in METRICS if loaded(n).local and n not in ONE_WAY | SIZED])
+@pytest.mark.parametrize(
+    "name", [n for n in METRICS if loaded(n).local and n not in ONE_WAY | SIZED]
+)
 def test_the_corpus_twice_scores_as_once(name: str) -> None:
     metric, said, references = scored(name)
     double = [*range(N), *range(N)]
@@ -235,11 +237,14 @@ def test_no_value_lies_beyond_the_bounds(name: str) -> None:
     metric, said, references = scored(name)
     low, high = metric.bounds
     got = value(metric, said, references)
-    assert (low is None or got >= low - 1e-12) and (high is None or got <= high + 1e-12)
+    assert low is None or got >= low - 1e-12
+    assert high is None or got <= high + 1e-12
 
 
 @pytest.mark.parametrize("name", METRICS)
 def test_a_perfect_prediction_reaches_the_bound(name: str) -> None:
+    if name == "distinct":
+        pytest.skip("looks at no reference: the bound is a text that repeats nothing")
     metric, _, references = scored(name)
     if metric.kind == "text":
         references = texts(1)[1]  # with one reference alone can all of it be said
