@@ -22,7 +22,19 @@ from mmbench.doctor import Check, installation, machine, places, shell
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = [
-    *("python", "mmbench", "tasks", "models", "packages", "train", "hf", "test", "torch", "gpu"),
+    *(
+        "python",
+        "mmbench",
+        "tasks",
+        "models",
+        "packages",
+        "train",
+        "metrics",
+        "hf",
+        "test",
+        "torch",
+        "gpu",
+    ),
     *("cores", "threads", "memory", "cache", "results", "data", "variables", "locale", "terminal"),
 ]
 
@@ -281,6 +293,7 @@ def test_an_extra_warns_only_where_something_does_not_work_without_it(
     found = {extra: one(installation.extra_packages(extra)) for extra in extras}
     assert {extra: check.status for extra, check in found.items()} == {
         "train": "warn",
+        "metrics": "ok",
         "hf": "ok",
         "test": "ok",
     }
