@@ -81,7 +81,7 @@ def load(call: str) -> Metric:
         made,
         name=name,
         family=name,
-        columns=(name, "count"),
+        columns=("pseudo_value", "count"),  # in the store no column may hold a point
         module=__name__,
         summary=(module.description or "").strip().partition("\n")[0],
         kind=form.kind,

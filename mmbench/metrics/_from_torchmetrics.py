@@ -13,8 +13,9 @@ scores ``scalar``, ``text`` scores ``text``, ``retrieval`` scores ``match`` (que
 gallery entries). What compares anything else is refused, with the reason. Classes go in by
 number, and the positive one of a binary metric is number 1. A class that takes either classes or
 probabilities gets the classes, unless ``top_k`` or ``threshold`` ask for probabilities. Texts go in
-as they are written. What counts as what is the library's affair: its ``MulticlassAccuracy``, say,
-is a macro-average.
+as they are written, similarities as places. What counts as what is the library's affair: its
+``MulticlassAccuracy``, say, is a macro-average. But what has no answer is refused, and so is an
+empty text where the library would call it perfect.
 
 Everything is computed in double precision, as far as the library's code lets it. The interval is
 
@@ -36,7 +37,7 @@ from mmbench.metrics._coded import Coded
 from mmbench.metrics._contract import Metric, family, metric
 from mmbench.metrics._jackknife import jackknife
 from mmbench.metrics._torchmetrics import classes
-from mmbench.metrics._torchmetrics.inputs import OF_KIND, Inputs, Matches, Numbers
+from mmbench.metrics._torchmetrics.inputs import OF_KIND, Matches, Numbers, Texts
 from mmbench.registry import parse_call
 
 if TYPE_CHECKING:
@@ -78,13 +79,13 @@ def load(call: str) -> Metric:
     classes.refuse(title, made)
     kind = classes.kind_of(found.domain, made)
     inputs = OF_KIND[kind](runner.blank, asked)
-    shown = [*(f"key:{key}" for _ in [0] if key is not None), *map(repr, given)]
+    shown = [f"key:{key}"] * (key is not None) + [repr(value) for value in given]
     shown += [f"{word}:{asked[word]!r}" for word in sorted(asked)]
     form = _form(runner, inputs)
     return replace(
         form,
         name=name,
-        family=name.replace(".", ":"),  # the store tells family and column by the first dot
+        family=name,
         module=__name__,
         summary=(inspect.getdoc(found.cls) or "").partition("\n")[0],
         kind=kind,
@@ -95,7 +96,7 @@ def load(call: str) -> Metric:
     )
 
 
-def _form(runner: Runner, inputs: Inputs) -> Metric:
+def _form(runner: Runner, inputs: Numbers | Texts | Matches) -> Metric:
     """Return the metric in the form that gives it the best interval."""
     if isinstance(inputs, Matches):
         return _of_queries(runner, inputs)
@@ -105,7 +106,7 @@ def _form(runner: Runner, inputs: Inputs) -> Metric:
     return _of_sums(runner, inputs) if runner.adds_up else _of_entries(runner, inputs)
 
 
-def _of_sums(runner: Runner, inputs: Inputs) -> Metric:
+def _of_sums(runner: Runner, inputs: Numbers | Texts) -> Metric:
     """Make the metric whose statistics are the states after each item alone."""
 
     def rows(items: Any) -> Floats | Coded:
@@ -152,7 +153,7 @@ def _of_items(runner: Runner, inputs: Numbers) -> Metric:
     return metric(columns=inputs.columns, whole=whole)(rows)
 
 
-def _of_entries(runner: Runner, inputs: Inputs) -> Metric:
+def _of_entries(runner: Runner, inputs: Texts) -> Metric:
     """Make the metric of texts that keeps numbers of each item in lists."""
 
     def rows(items: Any) -> Floats:

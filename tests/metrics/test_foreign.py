@@ -324,6 +324,7 @@ def test_a_module_of_the_users_runs_when_it_was_named_and_not_before(
     assert pseudo.std() == pytest.approx(2 * expected[1].std(), rel=0.05)
     assert (metric.kind, metric.local, metric.higher_is_better) == ("scalar", False, False)
     assert metric.summary == "What was written for this test."
+    assert not any("." in column for column in metric.columns)  # the store splits at the last one
     assert "factor:2" in metric.signature
     assert "module:" in metric.signature
 

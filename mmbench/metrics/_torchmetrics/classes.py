@@ -128,8 +128,7 @@ def direction(name: str, metric: Any, asked: bool | None) -> bool:
     Raises:
         UsageError: Neither the class nor the user says, or they contradict each other.
     """
-    said = metric.higher_is_better
-    said = DIRECTIONS.get(plain(type(metric).__name__)) if said is None else bool(said)
+    said: bool | None = DIRECTIONS.get(plain(type(metric).__name__), metric.higher_is_better)
     if asked is not None and not isinstance(asked, bool):
         raise UsageError(
             f"metric {name!r}: higher_is_better: expected True or False, got {asked!r}"

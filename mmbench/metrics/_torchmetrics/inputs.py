@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -26,23 +27,14 @@ _ONE_REFERENCE = {
     "WordInfoLost",
     "WordInfoPreserved",
 }
+#: Classes that find nothing wrong with an empty text: one swaps the two texts and so finds no edits
+#: where nothing was said, one leaves out references that share nothing with what was said.
+_BLIND = {"CHRFScore", "TranslationEditRate"}
 #: Tokenisers that are downloaded when they are first used.
 _DOWNLOADED = ("flores101", "flores200")
 
 
-class Inputs(ABC):
-    """How one metric reads the items of its kind."""
-
-    @abstractmethod
-    def lacks(self, items: Any) -> str:
-        """Say why the items cannot be scored, or return an empty string."""
-
-    @abstractmethod
-    def of(self, items: Any) -> list[Any]:
-        """Return what ``update`` takes, each N long: arrays, or lists."""
-
-
-class Numbers(Inputs):
+class Numbers(ABC):
     """Classes, sets of classes or numbers: predictions [N] or [N, W] beside references.
 
     Args:
@@ -68,6 +60,14 @@ class Numbers(Inputs):
             )
             for part, whole in zip(parts, self.whole, strict=True)
         ]
+
+    @abstractmethod
+    def lacks(self, items: Any) -> str:
+        """Say why the items cannot be scored, or return an empty string."""
+
+    @abstractmethod
+    def of(self, items: Any) -> list[Array]:
+        """Return what ``update`` takes: predictions and references, each N long."""
 
 
 class Labels(Numbers):
@@ -133,16 +133,22 @@ class Scalars(Numbers):
         return [np.ascontiguousarray(items.said), np.ascontiguousarray(items.truth)]
 
 
-class Texts(Inputs):
+class Texts:
     """Inputs of the kind ``text``: as they are written, each with its references."""
 
     def __init__(self, metric: Any, asked: Mapping[str, Any]) -> None:
         self.title = type(metric).__name__
         self.tokenizer = asked.get("tokenize")
+        self.bare = bool(asked.get("no_punctuation"))
 
     def lacks(self, items: TextItems) -> str:
         if self.tokenizer in _DOWNLOADED:
             return f"tokenize={self.tokenizer} downloads a model; take 13a, intl, char or zh"
+        if self.title in _BLIND:
+            words = re.compile(r"\w" if self.bare else r"\S")
+            silent = sum(not words.search(text) for text in items.predictions)
+            if silent:
+                return f"{silent} texts are empty, which torchmetrics takes for perfect ones"
         most = max(len(texts) for texts in items.references)
         if self.title in _ONE_REFERENCE and most > 1:
             return f"compares with one reference, and items have up to {most}"
@@ -157,8 +163,13 @@ class Texts(Inputs):
         return [said, [list(texts) for texts in items.references]]
 
 
-class Matches(Inputs):
-    """Inputs of the kind ``match``: queries that look for gallery entries, one after the other."""
+class Matches:
+    """Inputs of the kind ``match``: queries that look for gallery entries, one after the other.
+
+    Only the order of a query's scores counts here, so they go in as places, above 0 and up to 1:
+    several classes take an entry with a score of 0 or less for one that was not found, and one
+    squeezes scores beyond 1 until they are equal.
+    """
 
     def __init__(self, metric: Any, asked: Mapping[str, Any]) -> None:
         self.aggregation = metric.aggregation
@@ -178,18 +189,12 @@ class Matches(Inputs):
         for query, (start, stop) in enumerate(pairwise(ends.tolist())):
             right = zeros.copy()
             right[items.entry[start:stop]] = 1
-            yield [_scores(items, query), right, zeros]
-
-    def of(self, items: MatchItems) -> list[Any]:
-        queries = list(self.each(items))
-        numbers = [np.full(items.gallery, place) for place in range(len(queries))]
-        parts = zip(*queries, strict=True)
-        scores, right = (np.concatenate(part) for part in list(parts)[:2])
-        return [scores, right, np.concatenate(numbers)]
+            places = np.unique(_scores(items, query), return_inverse=True)[1].reshape(-1) + 1.0
+            yield [places / items.gallery, right, zeros]
 
 
 #: The kind of output -> from a metric of the library and its arguments to what it reads.
-OF_KIND: Mapping[str, Callable[[Any, Mapping[str, Any]], Inputs]] = {
+OF_KIND: Mapping[str, Callable[[Any, Mapping[str, Any]], Numbers | Texts | Matches]] = {
     "label": Labels,
     "multilabel": Sets,
     "scalar": Scalars,

@@ -76,7 +76,8 @@ LACKING |= {
     }.items()
     for name in names
 }
-#: Whether higher is better, of classes that do not say; without Binary, Multiclass, Multilabel.
+#: Whether higher is better, of classes that do not say it; and of `WordInfoPreserved`, which says
+#: of the share that is preserved, 1 minus `WordInfoLost`, that lower were better.
 DIRECTIONS = {
     "AdjustedMutualInfoScore": True,
     "AdjustedRandScore": True,
@@ -92,6 +93,7 @@ DIRECTIONS = {
     "Specificity": True,
     "SpecificityAtSensitivity": True,
     "TweedieDevianceScore": False,
+    "WordInfoPreserved": True,
 }
 _SHARES = (
     "AUROC",
