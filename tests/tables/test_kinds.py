@@ -170,7 +170,7 @@ def test_of_two_classes_one_number_is_the_probability_of_the_second(value: Any) 
 @pytest.mark.parametrize(
     ("said", "truth", "message"),
     [
-        ({"x": "Cat"}, {"x": "cat"}, "said: names none of the classes of truth: Cat here, cat th"),
+        ({"x": "Cat"}, {"x": "cat"}, "said: 'x': value is 'Cat', which is no class: did you"),
         ({"x": "dgo", "y": "cat"}, {"x": "dog", "y": "cat"}, "'x': value is 'dgo', .* mean 'dog'"),
         (
             {"id": ["x", "y"], "scores": [{"cat": 0.5, "dog": 0.5}, {"cat": 1.0}]},
@@ -180,7 +180,7 @@ def test_of_two_classes_one_number_is_the_probability_of_the_second(value: Any) 
         (
             {"id": ["x"], "scores": [{"cat": 0.5, "dog": 0.5}]},
             {"x": "zebra"},
-            "truth: 'x': value is 'zebra', which is no class: known: cat, dog, of the prob",
+            "truth: 'x': value is 'zebra', which is no class: known: cat, dog; the prob",
         ),
         ({"x": 1.5}, {"x": "cat"}, "said: 'x': value is 1.5: expected a label, a text or a whole"),
         ({"x": float("nan")}, {"x": "cat"}, "said: 'x': value is nan: expected a label"),
@@ -221,21 +221,33 @@ def test_what_is_no_label_is_named(said: Any, truth: Any, message: str) -> None:
 # --- multilabel ----------------------------------------------------------------------------------
 
 SETS: dict[str, Any] = {
-    "lists": {"x": ["cat", "owl"], "y": []},
-    "marks": {"x": "cat|owl", "y": ""},
-    "semicolons": {"x": "owl; cat", "y": ""},
-    "json": {"x": '["cat", "owl"]', "y": "[]"},
-    "mappings": {"id": ["x", "y"], "labels": [{"cat": 1, "owl": True, "dog": 0}, {"dog": False}]},
+    "lists": {"x": ["cat", "owl"], "y": [], "z": ["dog"]},
+    "marks": {"x": "cat|owl", "y": "", "z": "dog"},
+    "semicolons": {"x": "owl; cat", "y": "", "z": "dog"},
+    "json": {"x": '["cat", "owl"]', "y": "[]", "z": '["dog"]'},
+    "mappings": {
+        "id": ["x", "y", "z"],
+        "labels": [{"cat": 1, "owl": True, "dog": 0}, {"dog": False}, {"dog": 1}],
+    },
 }
+SETS_SAID = {"x": ["dog"], "y": ["dog", "cat"], "z": ["dog"]}
 
 
 @pytest.mark.parametrize("form", SETS)
 def test_sets_of_labels_are_the_same_in_every_form(form: str) -> None:
-    _, right, answers = both("multilabel", {"x": ["dog"], "y": ["dog", "cat"]}, SETS[form])
+    _, right, answers = both("multilabel", SETS_SAID, SETS[form])
     assert isinstance(right, MultilabelReferences)
     assert right.classes == CLASSES
-    assert right.labels.tolist() == [[True, False, True], [False] * 3]
-    assert answers.values == [["dog"], ["dog", "cat"]]
+    assert right.labels.tolist() == [[True, False, True], [False] * 3, [False, True, False]]
+    assert answers.values == [["dog"], ["dog", "cat"], ["dog"]]
+
+
+def test_a_label_of_a_set_that_is_no_class_is_named() -> None:
+    with pytest.raises(DataError, match=r"said: 'y': value is 'dgo', which is no class: did you"):
+        both("multilabel", {**SETS_SAID, "y": ["dgo"]}, SETS["lists"])
+    truth = {"id": ["x", "y"], "labels": [["cat"], ["owl"]], "classes": ["cow", None]}
+    _, right, _ = both("multilabel", {"x": ["cow"], "y": []}, truth, reference="labels")
+    assert right.classes == ("cat", "cow", "owl")
 
 
 def test_several_rows_of_an_item_hold_one_set_together() -> None:

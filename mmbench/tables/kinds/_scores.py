@@ -93,6 +93,24 @@ def scores_of(
     return [None if row is None else _of_cell(table, column, row, classes) for row in rows]
 
 
+def scores_and_column(
+    table: Table,
+    rows: Sequence[int | None],
+    classes: Sequence[str],
+    given: Mapping[str, str],
+    usual: Sequence[str],
+) -> tuple[Any, str | None]:
+    """Return the probabilities and the column of predictions, one of which there has to be.
+
+    Raises:
+        UsageError: There is neither.
+        DataError: A cell holds something else.
+    """
+    scores = scores_of(table, rows, classes, given)
+    find = columns.find if scores is not None else columns.need
+    return scores, find(table, "prediction", usual, given, [column_of(table, given)])
+
+
 def _order(table: Table, classes: Sequence[str]) -> list[int]:
     """Return where each class stands in a row of a matrix."""
     if not table.extras or "classes" not in table.extras:

@@ -17,7 +17,8 @@ from mmbench.references import FrameReferences, References
 from mmbench.tables import columns
 from mmbench.tables.cells import is_missing, parsed, short
 from mmbench.tables.kinds import Answers
-from mmbench.tables.kinds.label import in_order, label_name
+from mmbench.tables.kinds._classes import in_order
+from mmbench.tables.kinds.label import label_name
 from mmbench.tables.pairs import single
 from mmbench.tables.table import Table
 

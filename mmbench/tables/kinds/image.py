@@ -19,7 +19,8 @@ from mmbench.tables import columns
 from mmbench.tables.cells import is_missing, parsed
 from mmbench.tables.formats.arrays import MATRIX
 from mmbench.tables.kinds import Answers
-from mmbench.tables.kinds.label import in_order, labels_of
+from mmbench.tables.kinds._classes import in_order
+from mmbench.tables.kinds.label import labels_of
 from mmbench.tables.pairs import single
 from mmbench.tables.table import Table
 

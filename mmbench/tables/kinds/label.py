@@ -1,25 +1,22 @@
 """Labels: one class of several an item, and probabilities where there are any.
 
-Classes are known by name; ``3``, ``3.0`` and ``"3"`` are the same. They are those of the
-probabilities, or else the right labels and what a column ``classes`` of the references lists
-(``cat|dog|cow``): a model may say what never was right in these items, but then somebody has to say
-that it is a class. Where all are whole numbers, what is predicted is one. Their order: by number
-where all are whole numbers, else by alphabet.
+Classes are known by name; ``3``, ``3.0`` and ``"3"`` are the same. Which there are: `_classes`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmbench.errors import DataError, nearest
+from mmbench.errors import DataError
 from mmbench.references import LabelReferences, References
 from mmbench.tables import columns
-from mmbench.tables.cells import parsed, short
+from mmbench.tables.cells import short
 from mmbench.tables.kinds import Answers
-from mmbench.tables.kinds._scores import classes_of, column_of, scores_of, some
+from mmbench.tables.kinds._classes import agreed, listed
+from mmbench.tables.kinds._scores import classes_of, column_of, scores_and_column
 from mmbench.tables.pairs import single
 from mmbench.tables.table import Table
 
@@ -40,39 +37,20 @@ def truth(
 
     Raises:
         UsageError: No column looks like the references, or several do.
-        DataError: A cell holds no label, an item has two rows, or no predicted label is a right
-            one anywhere: then the two sides do not speak of the same classes.
+        DataError: A cell holds no label, an item has two rows, or a label is no class.
     """
     name = columns.of_reference(references, predictions, USUAL, given)
-    right, right_names = labels_of(references, name, single(references, rows))
+    own = single(references, rows)
+    right, names = labels_of(references, name, own)
     for place in np.flatnonzero(right < 0)[:1]:
-        where = references.where(rows[place][0])
-        raise DataError(f"{where}: {name} is empty: expected a label")
+        raise DataError(f"{references.where(own[place])}: {name} is empty: expected a label")
+    there = _first(references, name, right, names, own)
     told = _told(predictions, given)
-    if told and not set(told) & set(right_names) and not _are_numbers(told, len(right_names)):
-        raise DataError(
-            f"{predictions.source}: names none of the classes of {references.source}: "
-            f"{some(sorted(told))} here, {some(sorted(right_names))} there"
-        )
-    listed = _listed(references)
-    scored = classes_of(predictions, given, {*told, *right_names})
-    known = (scored | listed) or set(right_names)
-    if not scored and _all_numbers({*known, *told}):
-        known |= set(told)  # numbers are no names that one could misspell
-    for label in [label for label in right_names if label not in known][:1]:
-        row = rows[int(np.flatnonzero(right == right_names.index(label))[0])][0]
-        raise _unknown(label, f"{references.where(row)}: {name}", known, "of the probabilities")
-    unknown = [label for label in told if label not in known]
-    if unknown and (_all_numbers(known) or not _are_numbers(unknown, len(known))):
-        raise _unknown(
-            unknown[0],
-            told[unknown[0]],
-            known,
-            f"of {references.source}; if it is one, list all in a column 'classes' of the "
-            f"references: {'|'.join([*sorted(known)[:2], unknown[0]])}",
-        )
-    classes = in_order(known)
-    return LabelReferences(_renumbered(right, right_names, classes), classes)
+    scored = classes_of(predictions, given, {*told, *there})
+    classes = agreed(there, told, scored, listed(references), references.source)
+    place = {label: k for k, label in enumerate(classes)}
+    labels = np.array([place[label] for label in names], dtype=np.int64)[right]
+    return LabelReferences(labels, classes)
 
 
 def _told(predictions: Table, given: Mapping[str, str]) -> dict[str, str]:
@@ -80,37 +58,20 @@ def _told(predictions: Table, given: Mapping[str, str]) -> dict[str, str]:
     column = columns.find(predictions, "prediction", USUAL, given, [column_of(predictions, given)])
     if column is None:
         return {}
-    found, names = labels_of(predictions, column, range(len(predictions)))
-    numbers, first = np.unique(found, return_index=True)
+    rows = range(len(predictions))
+    return _first(predictions, column, *labels_of(predictions, column, rows), rows)
+
+
+def _first(
+    table: Table, column: str, found: Array, names: Sequence[str], rows: Sequence[int]
+) -> dict[str, str]:
+    """Return where each label stands first."""
+    numbers, places = np.unique(found, return_index=True)
     return {
-        names[k]: f"{predictions.where(row)}: {column}"
-        for k, row in zip(numbers.tolist(), first.tolist(), strict=True)
+        names[k]: f"{table.where(rows[place])}: {column}"
+        for k, place in zip(numbers.tolist(), places.tolist(), strict=True)
         if k >= 0
     }
-
-
-def _are_numbers(labels: Iterable[str], count: int) -> bool:
-    """Whether labels are numbers of classes, of which there are `count`."""
-    return all(label.isdecimal() and int(label) < count for label in labels)
-
-
-def _listed(references: Table) -> set[str]:
-    """Return what the column ``classes`` lists, in any row."""
-    cells = references.columns.get("classes", ())
-    found: set[str] = set()
-    for cell in cells:
-        cell = parsed(cell)
-        parts = cell.split("|") if isinstance(cell, str) else cell or ()
-        found.update(str(part).strip() for part in parts)
-    return found - {""}
-
-
-def _unknown(label: str, where: str, known: Iterable[str], of: str) -> DataError:
-    near = nearest(label, known)
-    offer = f"did you mean {near!r}? " if near else ""
-    return DataError(
-        f"{where} is {label!r}, which is no class: {offer}known: {some(sorted(known))}, {of}"
-    )
 
 
 def said(
@@ -123,9 +84,7 @@ def said(
         DataError: A cell holds something else.
     """
     assert isinstance(truth, LabelReferences)
-    scores = scores_of(predictions, rows, truth.classes, given)
-    find = columns.find if scores is not None else columns.need
-    name = find(predictions, "prediction", USUAL, given, [column_of(predictions, given)])
+    scores, name = scores_and_column(predictions, rows, truth.classes, given, USUAL)
     values: Any = [None] * len(rows)
     if name is not None:
         found, names = labels_of(predictions, name, rows)
@@ -186,18 +145,3 @@ def label_name(value: Any, where: str) -> str:
     if not isinstance(value, str | int):
         raise DataError(f"{where} is {short(value)}: expected a label, a text or a whole number")
     return str(value)
-
-
-def in_order(labels: Iterable[str]) -> tuple[str, ...]:
-    """Return distinct labels: by number where all are whole numbers, else by alphabet."""
-    distinct = set(labels)
-    return tuple(sorted(distinct, key=int if _all_numbers(distinct) else None))
-
-
-def _all_numbers(labels: Iterable[str]) -> bool:
-    return all(label.removeprefix("-").isdecimal() for label in labels)
-
-
-def _renumbered(numbers: Array, names: Sequence[str], classes: Sequence[str]) -> Array:
-    place = {label: k for k, label in enumerate(classes)}
-    return np.array([place[name] for name in names], dtype=np.int64)[numbers]

@@ -6,7 +6,7 @@ label at all. Several rows of an item hold one set together. Classes are as for 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,9 @@ from mmbench.tables import columns
 from mmbench.tables.cells import parsed, value_is_nan
 from mmbench.tables.formats.arrays import MATRIX
 from mmbench.tables.kinds import Answers
-from mmbench.tables.kinds._scores import classes_of, column_of, scores_of
-from mmbench.tables.kinds.label import in_order, label_name
+from mmbench.tables.kinds._classes import CLASSES, agreed, listed
+from mmbench.tables.kinds._scores import classes_of, column_of, scores_and_column
+from mmbench.tables.kinds.label import label_name
 from mmbench.tables.table import Table
 
 #: What columns of sets of labels are usually called.
@@ -39,8 +40,11 @@ def truth(
     """
     name = columns.of_reference(references, predictions, USUAL, given)
     sets = [{x for row in own for x in set_of(references, name, row) or ()} for own in rows]
-    named = {label for own in sets for label in own} | _named(predictions, given)
-    classes = in_order({*named, *classes_of(predictions, given, named)})
+    right = _first(references, name, (row for own in rows for row in own))
+    told = _told(predictions, given)
+    scored = classes_of(predictions, given, {*told, *right})
+    more = listed(references) if name != CLASSES else set()
+    classes = agreed(right, told, scored, more, references.source)
     place = {label: k for k, label in enumerate(classes)}
     labels = np.zeros((len(sets), len(classes)), dtype=np.bool_)
     for item, own in enumerate(sets):
@@ -58,9 +62,7 @@ def said(
         DataError: A cell holds something else.
     """
     assert isinstance(truth, MultilabelReferences)
-    scores = scores_of(predictions, rows, truth.classes, given)
-    find = columns.find if scores is not None else columns.need
-    name = find(predictions, "prediction", USUAL, given, [column_of(predictions, given)])
+    scores, name = scores_and_column(predictions, rows, truth.classes, given, USUAL)
     values: list[list[str] | None] = [None] * len(rows)
     if name is not None:
         values = [None if row is None else set_of(predictions, name, row) for row in rows]
@@ -92,9 +94,16 @@ def set_of(table: Table, column: str, row: int) -> list[str] | None:
     return found
 
 
-def _named(table: Table, given: Mapping[str, str]) -> set[str]:
-    """Return the classes that predictions name."""
-    name = columns.find(table, "prediction", USUAL, given, [column_of(table, given)])
-    if name is None:
-        return set()
-    return {label for row in range(len(table)) for label in set_of(table, name, row) or ()}
+def _told(predictions: Table, given: Mapping[str, str]) -> dict[str, str]:
+    """Return the predicted labels, and where each stands first."""
+    name = columns.find(predictions, "prediction", USUAL, given, [column_of(predictions, given)])
+    return {} if name is None else _first(predictions, name, range(len(predictions)))
+
+
+def _first(table: Table, column: str, rows: Iterable[int]) -> dict[str, str]:
+    """Return where each label stands first."""
+    found: dict[str, str] = {}
+    for row in rows:
+        for label in set_of(table, column, row) or ():
+            found.setdefault(label, f"{table.where(row)}: {column}")
+    return found
