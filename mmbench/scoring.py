@@ -20,7 +20,7 @@ from mmbench.metrics import prepare, pseudo_values
 from mmbench.metrics._coded import Coded
 from mmbench.metrics._influence import estimate
 from mmbench.references import Said
-from mmbench.stats import counted, crossed
+from mmbench.stats import counted, crossed, shares
 
 if TYPE_CHECKING:
     from mmbench.metrics import Metric
@@ -246,33 +246,14 @@ def _interval(
     value = float(np.mean([value for value, _ in estimates]))
     rows, (_, pseudo) = stats_of_seeds[0], estimates[0]
     if isinstance(rows, Coded) and clusters is None and len(estimates) == 1:
-        counts = rows.counts
-        if _is_share(metric, pseudo[counts > 0]):
-            pseudo, counts = np.append(pseudo, _bounds(metric)), np.append(counts, (2.0, 2.0))
-        return counted.interval(pseudo, counts), value
+        return counted.interval(*shares.widened_counts(pseudo, rows.counts, metric.bounds)), value
     whole = clusters is not None and metric.sees_clusters
     pairs = zip(stats_of_seeds, estimates, strict=True)
     values = [of.spread(x) if isinstance(of, Coded) and not whole else x for of, (_, x) in pairs]
     stacked = np.stack(values)
-    if clusters is None and _is_share(metric, stacked):
-        more = np.tile(_bounds(metric), (len(stacked), 2))
-        stacked = np.concatenate([stacked, more], axis=1)
+    if clusters is None:
+        stacked = shares.widened(stacked, metric.bounds)
     return crossed.interval(stacked, clusters), value
-
-
-def _is_share(metric: Metric, pseudo: Floats) -> bool:
-    """Whether items are only right or wrong: then four are added, two of each.
-
-    Agresti and Coull (The American Statistician 1998): near a bound, where all or nearly all items
-    are alike, their own spread says too little, and of items that are all right nothing.
-    """
-    if None in metric.bounds:
-        return False
-    return bool((np.abs(pseudo[..., None] - _bounds(metric)).min(axis=-1) < 1e-9).all())
-
-
-def _bounds(metric: Metric) -> Floats:
-    return np.array(metric.bounds, dtype=np.float64)
 
 
 def _check_rows(metric: Metric, stats: Sequence[Floats]) -> None:

@@ -6,7 +6,7 @@ One module a subject; its functions have short names and are read with it, as in
 How sure is a score, or a difference?
     `crossed`: seeds crossed with items, the default; `counted`: the same from counts of equal
     numbers; `clusters`: items that belong together; `bootstrap`: any value of sums, as a
-    cross-check. `student`: the t distribution.
+    cross-check. `shares`: near a bound; `student`: the t distribution.
 Do two models differ?
     `crossed`, again; `permutation`: exchanging items, or seeds; `mcnemar`: right and wrong;
     `holm`: several questions at once.
@@ -47,6 +47,7 @@ __all__ = [
     "permutation",
     "power",
     "ranks",
+    "shares",
     "strengths",
     "student",
     "tuning",

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from mmbench.errors import UsageError
 from mmbench.stats._checks import at_least
 from mmbench.stats.clusters import independent_units
-from mmbench.stats.crossed import SEEDS_AND_ITEMS, THESE_WEIGHTS, seeds_by_items
+from mmbench.stats.crossed import SEEDS_AND_ITEMS, THESE_WEIGHTS, satterthwaite, seeds_by_items
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -143,8 +143,7 @@ def design(components: Components, seeds: int | tuple[int, ...], items: int) -> 
             terms.append(((seed + rest / items) / number, number - 1))
             terms.append((-rest / (number * items), (number - 1) * (items - 1)))
     total = sum(term for term, _ in terms)
-    spread = sum(term**2 / own for term, own in terms)
-    df = total**2 / spread if total else float(items - 1)
+    df = satterthwaite(terms) if total else float(items - 1)
     return Design(each, items, total**0.5, df, tuple(terms))
 
 

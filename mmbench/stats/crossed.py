@@ -18,6 +18,9 @@ is unbiased, and x.. is compared with a t distribution whose degrees of freedom 
 
     df = (sum MS)^2 / (MS_S^2 / (S - 1) + MS_N^2 / (N - 1) + MS_R^2 / ((S - 1) (N - 1)))
 
+but at least the least of the three: terms of both signs can bring it near 0, where the interval
+would be without end, and no sum of mean squares is known less well than its least known part.
+
 The estimate can come out too small, even negative, where seeds happen to agree. It is floored at
 the variance that items alone explain, ``MS_N / (S N)`` with N - 1 degrees of freedom: what is said
 about seeds and items together is never narrower than what is said about these seeds. In simulation
@@ -182,6 +185,17 @@ def seed_terms(x: Floats) -> list[tuple[float, float]]:
     ]
 
 
+def satterthwaite(terms: Sequence[tuple[float, float]]) -> float:
+    """Return the degrees of freedom of a sum of mean squares that is not 0.
+
+    Args:
+        terms: (term, its own degrees of freedom) pairs; terms may be negative.
+    """
+    total = sum(term for term, _ in terms)
+    df = total**2 / sum(term**2 / own for term, own in terms)
+    return max(df, min(own for _, own in terms))
+
+
 def _interval(
     value: float,
     units: Floats,
@@ -194,10 +208,7 @@ def _interval(
     terms = [(variance, df), *seed_terms]
     total = sum(term for term, _ in terms)
     if total > variance:
-        variance, df = total, total**2 / sum(term**2 / own for term, own in terms)
-        # Terms of both signs can bring it near 0, where t has no tails to speak of: but no sum of
-        # mean squares is known less well than its least known part.
-        df = max(df, min(own for _, own in terms))
+        variance, df = total, satterthwaite(terms)
     se = variance**0.5
     half = student.quantile(0.5 + fraction("level", level) / 2, df) * se
     scope = THESE_WEIGHTS if 1 in seeds else SEEDS_AND_ITEMS

@@ -207,7 +207,8 @@ def _limits(plan: Design, sides: int, alpha: float) -> Floats:
     floored = total <= of_items
     variance = np.where(floored, of_items, total)
     quantile = 1 - fraction("alpha", alpha) / sides
-    limits = stdtrit(np.where(floored, df[0], total**2 / spread), quantile)
+    summed = np.maximum(total**2 / spread, df.min())  # as `crossed.satterthwaite`
+    limits = stdtrit(np.where(floored, df[0], summed), quantile)
     return np.asarray(limits * np.sqrt(variance) / plan.se)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -187,3 +188,27 @@ def test_items_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         prepare(predictions, TextReferences(references))
+
+
+def test_a_whole_that_asks_for_clusters_gets_them() -> None:
+    seen: list[Any] = []
+
+    def whole(rows: Any, clusters: Any = None) -> tuple[float, Any]:
+        seen.append(clusters)
+        return float(rows.mean()), rows[:, 0]
+
+    @metric(columns=("x",), whole=whole)
+    def own(items: Any) -> Any:
+        """Any number."""
+        return np.arange(4.0)[:, None]
+
+    def other(rows: Any) -> tuple[float, Any]:
+        return float(rows.mean()), rows[:, 0]
+
+    rows = np.arange(4.0)[:, None]
+    names = ["a", "a", "b", "b"]
+    np.testing.assert_array_equal(pseudo_values(own, rows, names), rows[:, 0])
+    np.testing.assert_array_equal(pseudo_values(own, rows), rows[:, 0])
+    assert seen == [names, None]
+    deaf = metric(columns=("x",), whole=other)(own.stats)
+    np.testing.assert_array_equal(pseudo_values(deaf, rows, names), rows[:, 0])

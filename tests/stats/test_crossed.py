@@ -299,3 +299,18 @@ def test_one_seed_against_several_speaks_of_these_weights() -> None:
 def test_what_has_no_interval_is_refused(call: object, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         call()  # type: ignore[operator]
+
+
+def test_few_clusters_never_have_an_interval_without_end() -> None:
+    draw = np.random.default_rng(0)
+    found = [interval(draw.standard_normal((3, 3))) for _ in range(2000)]
+    assert min(one.df for one in found) >= 2
+    assert max((one.high - one.low) / one.se for one in found) < 2 * 4.31
+
+
+def test_a_difference_without_spread_is_as_sure_as_the_sign_test() -> None:
+    from scipy.stats import binomtest
+
+    for items in (2, 3, 8):
+        found = difference(np.ones(items), np.zeros(items))
+        assert found.p_value() == pytest.approx(binomtest(items, items).pvalue)
