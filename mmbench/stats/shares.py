@@ -26,7 +26,12 @@ _CLOSE = 1e-9
 
 
 def only(values: Floats, bounds: tuple[float | None, float | None]) -> bool:
-    """Whether all values lie on the bounds, so that items are only right or wrong."""
+    """Whether all values lie on the bounds, so that items are only right or wrong.
+
+    Args:
+        values: Of any shape.
+        bounds: What no item can go beyond, None on a side without a bound.
+    """
     if None in bounds:
         return False
     ends = np.array(bounds, dtype=np.float64)
@@ -34,7 +39,12 @@ def only(values: Floats, bounds: tuple[float | None, float | None]) -> bool:
 
 
 def widened(values: Floats, bounds: tuple[float | None, float | None]) -> Floats:
-    """Return [S, N + 4] values with the four added, or [S, N] as they are."""
+    """Return [S, N + 4] values with the four added, or [S, N] as they are.
+
+    Args:
+        values: [S, N], as for `mmbench.stats.crossed.interval`.
+        bounds: As for `only`.
+    """
     if not only(values, bounds):
         return values
     four = np.repeat(np.array(bounds, dtype=np.float64), EACH)
@@ -44,7 +54,13 @@ def widened(values: Floats, bounds: tuple[float | None, float | None]) -> Floats
 def widened_counts(
     values: Floats, counts: Floats, bounds: tuple[float | None, float | None]
 ) -> tuple[Floats, Floats]:
-    """Return what `widened` does of [K] values of which there are `counts` [K] each."""
+    """Return what `widened` does, as values and their counts.
+
+    Args:
+        values: [K], as for `mmbench.stats.counted.interval`.
+        counts: [K] how many items have each.
+        bounds: As for `only`.
+    """
     if not only(values[counts > 0], bounds):
         return values, counts
     return np.append(values, np.array(bounds, dtype=np.float64)), np.append(counts, [EACH, EACH])
