@@ -191,12 +191,17 @@ class Stream:
         mask: [B, T] bool, True = real. No row is ever all False.
         time: [B, T] float in [0, 1], the position of each token on the item's own clock.
         present: [B] bool.
+        raw: [B, ...] what the encoder read, absent items zeroed; None for a stream that has no
+            input. Only for auxiliary losses that reconstruct: a prediction must not depend on it.
+        lengths: [B] valid steps of `raw` where it is ragged, else None.
     """
 
     x: Tensor
     mask: Tensor
     time: Tensor
     present: Tensor
+    raw: Tensor | None = None
+    lengths: Tensor | None = None
 
 
 @dataclass

@@ -149,7 +149,10 @@ def _fusion(spec: ModelSpec, signature: Signature, modalities: list[str]) -> Fus
             )
     names = modalities or [PRIOR]
     where = f"{spec.name}: fusion"
-    return construct("fusion", spec.fusion, where, modalities=names, width=spec.width)  # type: ignore[no-any-return]
+    given: dict[str, Any] = {"modalities": names, "width": spec.width}
+    if "inputs" in inspect.signature(fusion).parameters:  # one that reconstructs what was read
+        given["inputs"] = {n: signature.modalities[n] for n in modalities}
+    return construct("fusion", spec.fusion, where, **given)  # type: ignore[no-any-return]
 
 
 def _for_kind(

@@ -54,6 +54,8 @@ class Fusion(nn.Module, ABC):
     Args:
         modalities: Their names, in the order of the task. Use names, never positions.
         width: D.
+        inputs: Given only to a class that has a parameter of this name: modality -> `Modality`,
+            for strategies that reconstruct what the encoders read (`Stream.raw`).
     """
 
     component = "fusion"

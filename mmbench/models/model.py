@@ -89,7 +89,7 @@ class Model(nn.Module):
         mask = torch.where(here, mask, first)
         order = torch.arange(tokens.shape[1], device=tokens.device)
         last = (mask.sum(dim=1, keepdim=True) - 1).clamp(min=1)
-        return Stream(tokens, mask, (order / last).clamp(max=1.0), present)
+        return Stream(tokens, mask, (order / last).clamp(max=1.0), present, x, lengths)
 
     def fuse(self, batch: Batch) -> Fused:
         """Encode and fuse."""
