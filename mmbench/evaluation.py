@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmbench import registry, scoring
+from mmbench.collapse import collapse
 from mmbench.errors import DataError, IncompatibleError, UsageError, nearest
 from mmbench.metrics._names import metric_names
 from mmbench.report import evaluation as report
@@ -53,6 +54,7 @@ class Evaluation:
         predictions: What was scored, in the order of the items.
         references: What it was compared with.
         missing: Ids without a prediction, which count as failures.
+        warnings: What should be known before anyone believes the scores, a sentence each.
         clusters: [N] the unit that each item belongs to, or None.
         by: Column -> its subgroups.
         groupable: Columns whose groups could be scored, those of few different values.
@@ -68,6 +70,7 @@ class Evaluation:
     predictions: Predictions
     references: References
     missing: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     clusters: Sequence[Any] | None = None
     by: Mapping[str, Sequence[Subgroup]] = field(default_factory=dict)
     groupable: tuple[str, ...] = ()
@@ -296,6 +299,7 @@ def _evaluate(
         predictions=predictions,
         references=matched.truth,
         missing=missing,
+        warnings=tuple(filter(None, [collapse(answers.values, answers.columns, matched.truth)])),
         clusters=units,
         by=found,
         groupable=matched.groupable(),

@@ -291,7 +291,7 @@ def _summary(found: Evaluation) -> str:
     text = f"the predictions in {found.sources['predictions'].name}"
     if found.missing:
         text += f"; {len(found.missing):,} of {len(found):,} missing, counted as failures"
-    return text
+    return "; ".join([text, *found.warnings])
 
 
 def _provenance(found: Evaluation) -> dict[str, Any]:

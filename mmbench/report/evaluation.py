@@ -27,6 +27,7 @@ def lines(found: Evaluation) -> list[str]:
             f"missing: {len(found.missing):,} of {len(found):,} items had no prediction ({few}) "
             f"and count as failures"
         )
+    shown += [f"warning: {warning}" for warning in found.warnings]
     for column, groups in found.by.items():
         shown += ["", f"by {column}:", *_by(found, groups)]
     return shown
@@ -53,6 +54,7 @@ def to_dict(found: Evaluation) -> dict[str, Any]:
         "items": len(found),
         "clusters": None if found.clusters is None else len(set(found.clusters)),
         "missing": list(found.missing),
+        "warnings": list(found.warnings),
         "sources": {side: source._asdict() for side, source in found.sources.items()},
         "metrics": {
             name: _plain(got) | _levels(found, name, got) for name, got in found.scores.items()

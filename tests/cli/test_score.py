@@ -153,8 +153,8 @@ def test_the_json_has_these_keys_and_no_others(cli: Cli, files: Path) -> None:
     done = cli("score", "said.jsonl", *TEXTS, "--by", "place", "--cluster", "video", "--json")
     got = json.loads(done.out)
     assert set(got) == {
-        *("schema", "task", "split", "kind", "output", "items", "clusters", "missing", "sources"),
-        *("metrics", "by", "record"),
+        *("schema", "task", "split", "kind", "output", "items", "clusters", "missing", "warnings"),
+        *("sources", "metrics", "by", "record"),
     }
     assert (got["schema"], got["task"], got["split"], got["record"]) == (1, None, None, None)
     assert (got["items"], got["clusters"], got["missing"]) == (24, 8, [])
