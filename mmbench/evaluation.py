@@ -59,6 +59,7 @@ class Evaluation:
         by: Column -> its subgroups.
         groupable: Columns whose groups could be scored, those of few different values.
         sources: ``predictions`` and ``references`` -> where they came from.
+        asked: The metrics in the order asked for, whether there is a score of them or a reason.
         task: The task whose split was scored, or None.
         split: That split, or the one that rows were taken of; may be empty.
         fingerprint: SHA-256 of what it was compared with, as far as it is known.
@@ -75,6 +76,7 @@ class Evaluation:
     by: Mapping[str, Sequence[Subgroup]] = field(default_factory=dict)
     groupable: tuple[str, ...] = ()
     sources: Mapping[str, Source] = field(default_factory=dict)
+    asked: tuple[str, ...] = ()
     task: TaskSpec | None = None
     split: str = ""
     fingerprint: str = ""
@@ -83,6 +85,11 @@ class Evaluation:
     def scores(self) -> Mapping[str, scoring.Score]:
         """Metric -> score, in the order asked for."""
         return self.scored.scores
+
+    @property
+    def reasons(self) -> Mapping[str, str]:
+        """Metric -> why there is no score of it: it has no worst answer, or needs more items."""
+        return self.scored.reasons
 
     @property
     def ids(self) -> Sequence[str]:
@@ -149,7 +156,8 @@ def score(
         by: Columns whose groups are scored too; or name -> the group of each item, in the order of
             the references.
         clusters: The column, or [N], of the unit (speaker, video) that each item belongs to.
-        allow_missing: Items without a prediction count as failures; else they are refused.
+        allow_missing: Items without a prediction count as failures; else they are refused. A metric
+            that has no worst answer (``mae``, ``nll``, ``auroc``) then has a reason and no score.
         kind: Kind of the output; None: that of the metrics.
         split: Take only rows whose column ``split`` says this.
         columns: Role -> column, where its name does not tell: ``{"prediction": "said"}``. Roles
@@ -282,7 +290,16 @@ def _evaluate(
     predictions = Predictions(matched.ids, {output: answers.values}, further)
     units = clusters_of(matched, clusters)
     truth = {output: matched.truth}
-    scored = scoring.score(predictions, truth, output, metrics, units, allow_missing=allow_missing)
+    scored = scoring.score(
+        predictions,
+        truth,
+        output,
+        metrics,
+        units,
+        allow_missing=allow_missing,
+        # Metrics differ in what they make of a missing answer, and of one item: each on its own.
+        partly=bool(missing) or len(matched.ids) == 1,
+    )
     found = {
         column: subgroups(
             scored, predictions, matched.truth, output, labels, groups.in_order(labels), units
@@ -304,6 +321,7 @@ def _evaluate(
         by=found,
         groupable=matched.groupable(),
         sources=sources,
+        asked=tuple(str(registry.load("metric", name).name) for name in metrics),
         split=split,
         fingerprint="" if matched.references is None else matched.references.digest,
     )

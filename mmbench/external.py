@@ -300,7 +300,8 @@ def _provenance(found: Evaluation) -> dict[str, Any]:
     for key in ("device", "threads", "cpu", "cores"):
         here.pop(key)
     files = {side: source._asdict() for side, source in found.sources.items()}
-    return here | {"external": {"files": files, "missing": list(found.missing)}}
+    told = {"files": files, "missing": list(found.missing), "unscored": dict(found.reasons)}
+    return here | {"external": told}
 
 
 def _plugins(found: Evaluation) -> dict[str, str]:

@@ -8,6 +8,7 @@ below it and never ranked. The same records give the same bytes.
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -145,7 +146,7 @@ def _board(
     groups = _groups(_as_now(ranked, main, split, problems), split, problems)
     if not groups and all(s.record.status == "finished" and s.record.ranked for s in members):
         return None  # none was scored with this metric on this split
-    also = tuple(name for name in task.metrics.names if name != main)
+    also = tuple(name for name in task.metric_names if name != main)
     level = task.levels.get(main)
     rows = [_row(group, main, also, split, level) for group in groups]
     places = _places(groups, main)
@@ -346,9 +347,12 @@ def _placed(row: Row, place: tuple[int, int]) -> Row:
 
 
 def _places(groups: Sequence[_Group], metric: str) -> list[tuple[int, int]]:
-    """Return first and last possible place of each model (`mmbench.stats.ranks`)."""
-    if len(groups) < 2:
-        return [(1, 1)] * len(groups)
+    """Return first and last possible place of each model (`mmbench.stats.ranks`).
+
+    A single item, or a single cluster, leaves every place open.
+    """
+    if len(groups) < 2 or _score(groups[0], metric).reason:
+        return [(1, len(groups))] * len(groups)
     stats = [[_rows(items, metric) for items in group.items] for group in groups]
     found = ranks(metric, stats, groups[0].items[0].clusters)
     return list(zip(found.low, found.high, strict=True))
@@ -374,7 +378,10 @@ def _scope(rows: Sequence[Row], groups: Sequence[_Group]) -> str:
     if not groups:
         return ""
     seeds = sorted({row.seeds for row in rows if row.seeds})
-    items = next(row.main.n for row in rows if row.main is not None)
+    main = next(row.main for row in rows if row.main is not None)
+    items = main.n
+    if main.reason:
+        return f"no intervals and no order: {main.reason}"
     if seeds == [1]:
         return f"95 % intervals over {items:,} items, for these weights: one seed"
     span = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
@@ -397,5 +404,13 @@ def task_of(record: store.Record) -> TaskSpec:
 
 
 def to_json(made: Sequence[Board]) -> str:
-    """Write boards as JSON."""
-    return json.dumps([asdict(board) for board in made], indent=1, sort_keys=True)
+    """Write boards as JSON; a number that is none is null."""
+    return json.dumps([_plain(asdict(board)) for board in made], indent=1, sort_keys=True)
+
+
+def _plain(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {key: _plain(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_plain(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content

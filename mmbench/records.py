@@ -12,7 +12,7 @@ import msgspec
 
 from mmbench import catalog, registry, store
 from mmbench.data import _load
-from mmbench.scoring import Scored
+from mmbench.scoring import Score, Scored
 from mmbench.spec import LevelSpec
 from mmbench.train import Trained
 from mmbench.types import Dataset
@@ -128,13 +128,14 @@ def scores_of(scored: Mapping[str, Scored]) -> dict[str, dict[str, store.StoredS
     }
 
 
-def _stored(got: Any) -> store.StoredScore:
+def _stored(got: Score) -> store.StoredScore:
     low, high = got.bounds
+    alone = bool(got.reason)  # one item has no interval
     return store.StoredScore(
         value=got.value,
-        low=got.low,
-        high=got.high,
-        se=got.se,
+        low=None if alone else got.low,
+        high=None if alone else got.high,
+        se=None if alone else got.se,
         n=got.n,
         signature=got.signature,
         higher_is_better=got.higher_is_better,
@@ -180,13 +181,13 @@ def leaks(
     found = []
     for metric, level in levels.items():
         got = scores.get(metric)
-        if got is None or got.value is None:
-            continue
+        if got is None or got.value is None or got.se is None:
+            continue  # without a standard error nothing is beyond anything
         for names, bound in level.bound.items():
             if not set(heard) <= set(names.split("+")):
                 continue
             beyond = got.value - bound if got.higher_is_better else bound - got.value
-            if beyond > LEAK_SE * (got.se or 0.0) + 1e-9:
+            if beyond > LEAK_SE * got.se + 1e-9:
                 found.append(
                     f"{metric} {got.value:.4f} is beyond the proven bound {bound:.4f} for {names}"
                 )

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from mmbench import registry
-from mmbench.errors import IncompatibleError, NotComparableError, UsageError
+from mmbench.errors import IncompatibleError, NotComparableError, UnknownNameError, UsageError
 from mmbench.metrics import prepare, pseudo_values
 from mmbench.metrics._coded import Coded
 from mmbench.metrics._influence import estimate
@@ -53,7 +53,8 @@ class Score:
     Attributes:
         metric: The metric's name.
         value: The score; over several seeds, their mean.
-        low: Lower end of the 95 % interval, cut off where the metric's bound is.
+        low: Lower end of the 95 % interval, cut off where the metric's bound is; NaN where there
+            is no interval, as are `high`, `se` and `df`.
         high: Upper end.
         se: Standard error.
         df: Degrees of freedom of the interval.
@@ -63,6 +64,7 @@ class Score:
         signature: Scores with different signatures are never ranked together.
         higher_is_better: The metric's direction.
         bounds: The metric's proven bounds, None where it has none.
+        reason: Why there is no interval; empty where there is one.
     """
 
     metric: str
@@ -77,6 +79,7 @@ class Score:
     signature: str
     higher_is_better: bool
     bounds: tuple[float | None, float | None]
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,10 +90,12 @@ class Scored:
         scores: Metric -> score, in the order asked for.
         statistics: Family of metrics -> the statistics of each item, in the order of the
             references.
+        reasons: Metric -> why these items cannot be scored with it; only where that was allowed.
     """
 
     scores: Mapping[str, Score]
     statistics: Mapping[str, ItemStats]
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
 
 def score(
@@ -101,48 +106,75 @@ def score(
     clusters: Sequence[Any] | None = None,
     ids: Sequence[str] | None = None,
     allow_missing: bool = False,
+    partly: bool = False,
 ) -> Scored:
     """Score predictions of one output with several metrics.
 
     Args:
         predictions: Of N items.
         references: Output -> what to compare with, N items.
-        output: The output to score.
+        output: The output to score, but for metrics that name another: ``intensity.mae``.
         metrics: Names of metrics, of the output's kind.
         clusters: [N] the unit that each item belongs to, in the order of the references.
         ids: [N] the id of each item, in the order of the references; predictions may then come
             in any order. None: they are in the order of the references.
         allow_missing: Items without a prediction (their id is missing, or the value is None) count
             as failures, each metric's worst answer; else they are refused.
+        partly: A metric that cannot be computed from these items has a reason in place of a
+            score, as long as another one can.
 
     Raises:
-        UsageError: An id is missing, unknown or there twice; the numbers differ; a metric cannot
-            be computed from these items.
+        UsageError: An id is missing, unknown or there twice; the numbers differ; a metric, or with
+            `partly` every metric, cannot be computed from these items.
         IncompatibleError: A metric is for another kind of output.
         UnknownNameError: No metric has that name.
     """
     loaded = [_load(name) for name in metrics]
-    said, truth = _match(predictions, references, output, ids, allow_missing)
-    for metric in loaded:
-        if metric.kind != truth.kind:
-            raise IncompatibleError(
-                f"metric {metric.name!r} scores outputs of the kind {metric.kind!r}, "
-                f"but {output!r} is of the kind {truth.kind!r}"
-            )
-    items = prepare(said, truth)
+    items = {}
+    for name in {metric.output or output: None for metric in loaded}:
+        said, truth = _match(predictions, references, name, ids, allow_missing)
+        for metric in loaded:
+            if (metric.output or output) == name and metric.kind != truth.kind:
+                raise IncompatibleError(
+                    f"metric {metric.name!r} scores outputs of the kind {metric.kind!r}, "
+                    f"but {name!r} is of the kind {truth.kind!r}"
+                )
+        items[name] = prepare(said, truth)
     statistics: dict[str, ItemStats] = {}
     scores: dict[str, Score] = {}
+    refused: dict[str, UsageError] = {}
     for metric in loaded:
-        metric.require(items)
-        if metric.family not in statistics:
-            statistics[metric.family] = ItemStats(metric.columns, metric.measure(items))
-        elif statistics[metric.family].columns != metric.columns:
-            raise UsageError(
-                f"metric {metric.name!r}: a family of metrics is called {metric.family!r} already: "
-                f"rename yours"
-            )
-        scores[metric.name] = _score(metric, [statistics[metric.family].rows], clusters)
-    return Scored(scores, statistics)
+        try:
+            rows = _rows(metric, items[metric.output or output], statistics)
+            scores[metric.name] = _score(metric, [rows], clusters)
+        except UsageError as error:
+            if not partly or isinstance(error, UnknownNameError):
+                raise  # a slip in an option is no property of the items
+            refused[metric.name] = error
+    if refused and not scores:
+        first, *others = refused.items()
+        more = f"; nor can {', '.join(name for name, _ in others)} be scored" if others else ""
+        raise UsageError(f"{first[1]}{more}") from None
+    # What nobody scored leaves nothing in the record.
+    kept = {metric.family for metric in loaded if metric.name in scores}
+    return Scored(
+        scores,
+        {family: stats for family, stats in statistics.items() if family in kept},
+        {name: str(error).removeprefix(f"metric {name!r}: ") for name, error in refused.items()},
+    )
+
+
+def _rows(metric: Metric, items: Any, statistics: dict[str, ItemStats]) -> Floats:
+    """Return the rows of a metric's family; what is measured is kept in `statistics`."""
+    metric.require(items)
+    if metric.family not in statistics:
+        statistics[metric.family] = ItemStats(metric.columns, metric.measure(items))
+    elif statistics[metric.family].columns != metric.columns:
+        raise UsageError(
+            f"metric {metric.name!r}: a family of metrics is called {metric.family!r} already: "
+            f"rename yours"
+        )
+    return statistics[metric.family].rows
 
 
 def combine(
@@ -219,13 +251,23 @@ def _load(name: str) -> Metric:
 
 
 def _score(metric: Metric, stats_of_seeds: Sequence[Rows], clusters: Sequence[Any] | None) -> Score:
-    found, value = _interval(metric, stats_of_seeds, clusters)
-    low, high = metric.bounds
+    metric.require_count(len(stats_of_seeds[0]))
+    reason = _alone(len(stats_of_seeds[0]), clusters)
+    if reason:
+        found, value = _without_interval(metric, stats_of_seeds)
+        ends = found.low, found.high
+    else:
+        found, value = _interval(metric, stats_of_seeds, clusters)
+        low, high = metric.bounds
+        ends = (
+            min(value, found.low if low is None else max(found.low, low)),
+            max(value, found.high if high is None else min(found.high, high)),
+        )
     return Score(
         metric=metric.name,
         value=value,
-        low=min(value, found.low if low is None else max(found.low, low)),
-        high=max(value, found.high if high is None else min(found.high, high)),
+        low=ends[0],
+        high=ends[1],
         se=found.se,
         df=found.df,
         n=len(stats_of_seeds[0]),
@@ -234,7 +276,32 @@ def _score(metric: Metric, stats_of_seeds: Sequence[Rows], clusters: Sequence[An
         signature=metric.signature,
         higher_is_better=metric.higher_is_better,
         bounds=metric.bounds,
+        reason=reason,
     )
+
+
+def _alone(items: int, clusters: Sequence[Any] | None) -> str:
+    """Say why so many items have no interval, or return an empty string."""
+    if clusters is not None and len(clusters) != items:
+        return ""  # refused where they are used
+    if items == 1:
+        return "one item does not tell how far others would differ"
+    if clusters is not None and len(set(clusters)) == 1:
+        return "one cluster does not tell how far others would differ"
+    return ""
+
+
+def _without_interval(
+    metric: Metric, stats_of_seeds: Sequence[Rows]
+) -> tuple[crossed.Interval, float]:
+    """Return what is known of the value of a single item or cluster: the value."""
+    seeds, nan = len(stats_of_seeds), float("nan")
+    with np.errstate(all="ignore"):
+        value = float(np.mean([metric.of(rows) for rows in stats_of_seeds]))
+    if not np.isfinite(value):
+        raise UsageError(f"metric {metric.name!r}: its value of these items is not finite")
+    scope = crossed.THESE_WEIGHTS if seeds == 1 else crossed.SEEDS_AND_ITEMS
+    return crossed.Interval(value, nan, nan, nan, nan, (seeds,), 1, scope, 0.95), value
 
 
 def _interval(

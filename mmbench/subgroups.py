@@ -26,7 +26,7 @@ class Subgroup:
         name: What they have in common.
         items: How many.
         scores: Metric -> score. Of a single item, or a single cluster, there is a value and no
-            interval: both ends, ``se`` and ``df`` are NaN.
+            interval, see `Score`.
         reasons: Metric -> why these items cannot be scored with it.
     """
 
@@ -73,7 +73,7 @@ def subgroups(
                 loaded: Metric = registry.load("metric", metric)
                 if loaded.local:
                     rows = scored.statistics[loaded.family].rows[np.asarray(index)]
-                    scores[metric] = _of_rows(loaded, scored.scores[metric], rows, own)
+                    scores[metric] = combine(metric, [rows], own)
                 else:
                     part = _part(predictions, index)
                     truth = {output: references.take(index)}
@@ -82,19 +82,6 @@ def subgroups(
                 reasons[metric] = str(error)
         found.append(Subgroup(name, len(index), scores, reasons))
     return found
-
-
-def _of_rows(metric: Metric, whole: Score, rows: Any, clusters: Sequence[Any] | None) -> Score:
-    if len(rows if clusters is None else set(clusters)) > 1:
-        return combine(metric.name, [rows], clusters)
-    nan = float("nan")
-    return Score(
-        **vars(whole) | {"value": metric.of(rows), "n": len(rows)} | dict.fromkeys(_INTERVAL, nan)
-    )
-
-
-#: What a score of a single unit does not have.
-_INTERVAL = ("low", "high", "se", "df")
 
 
 def _part(predictions: Predictions, index: Sequence[int]) -> Predictions:

@@ -241,8 +241,10 @@ def _scores(stored: Stored, metrics: Sequence[str]) -> str:
 
 
 def _score(name: str, got: StoredScore | Score) -> str:
-    if got.value is None or got.low is None or got.high is None:
+    if got.value is None:
         return f"{name} unknown"
+    if got.low is None or got.high is None or got.low != got.low:
+        return f"{name} {got.value:.3f}"
     return f"{name} {got.value:.3f} [{got.low:.3f}, {got.high:.3f}]"
 
 

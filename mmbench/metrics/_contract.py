@@ -84,8 +84,11 @@ class Metric:
             parameter ``counts`` (None: one each) it is given the rows of a `Coded` once each.
         local: Whether an item's row depends on that item alone, so that a subgroup's rows are
             those of the subgroup. (The document frequencies of CIDEr count as given.)
+        fewest: Of how many items, at least, there is a value; a correlation of one is none.
         options: What can be asked for in parentheses after the name, with the defaults; `stats`,
             and `value`, `whole` or `check` where they name them, get them as keyword arguments.
+        output: The output that it scores, where it is asked for as ``OUTPUT.METRIC``; empty: the
+            main one.
     """
 
     name: str
@@ -105,7 +108,9 @@ class Metric:
     check: Callable[..., str] = field(default=_nothing, repr=False)
     whole: Whole | None = field(default=None, repr=False)
     local: bool = True
+    fewest: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)
+    output: str = ""
 
     def __post_init__(self) -> None:
         if (self.value is None) == (self.whole is None):
@@ -150,11 +155,25 @@ class Metric:
             options={**self.options, **changed},
         )
 
+    def of_output(self, output: str) -> Metric:
+        """Return the metric as one of a named output: ``mae`` becomes ``intensity.mae``."""
+        name, family = f"{output}.{self.name}", f"{output}.{self.family}"
+        return replace(self, name=name, family=family, output=output)
+
     def require(self, items: Any) -> None:
         """Raise UsageError where the items cannot be scored with this metric."""
+        self.require_count(len(items))
         reason = self.check(items, **_named(self.check, self.options))
         if reason:
             raise UsageError(f"metric {self.name!r}: {reason}")
+
+    def require_count(self, items: int) -> None:
+        """Raise UsageError where so many items are too few for a value."""
+        if items < self.fewest:
+            raise UsageError(
+                f"metric {self.name!r}: says nothing of {items} item{'s' * (items != 1)}: score at "
+                f"least {self.fewest}"
+            )
 
     def measure(self, items: Any) -> Floats:
         """Return the statistics [N, S] of the items, checked.

@@ -87,7 +87,7 @@ def _squared_ece(rows: Floats, bins: int) -> tuple[float, Floats]:
     return float(n @ unbiased) / len(gap), 2 * placement - unbiased[of]
 
 
-def _make(name: str, whole: Whole, low: float | None, settings: str) -> Metric:
+def _make(name: str, whole: Whole, low: float | None, fewest: int, settings: str) -> Metric:
     return Metric(
         name=name,
         family="calibration",
@@ -102,9 +102,12 @@ def _make(name: str, whole: Whole, low: float | None, settings: str) -> Metric:
         bounds=(low, 1.0),
         settings=settings,
         check=_lacks,
+        fewest=fewest,
         options={"bins": BINS},
     )
 
 
-ece = _make("ece", _ece, 0.0, "norm:l1|bins:equal width|bias:upward")
-squared_ece = _make("squared_ece", _squared_ece, None, "norm:l2 squared|bins:equal width|bias:none")
+ece = _make("ece", _ece, 0.0, 1, "norm:l1|bins:equal width|bias:upward")
+squared_ece = _make(
+    "squared_ece", _squared_ece, None, 2, "norm:l2 squared|bins:equal width|bias:none"
+)

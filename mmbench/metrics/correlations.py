@@ -23,6 +23,7 @@ _FIELDS: dict[str, Any] = {
     "check": lacks_answers,
     "bounds": (-1.0, 1.0),
     "settings": "missing:refused",
+    "fewest": 2,
 }
 
 # --- of the numbers ------------------------------------------------------------------------------

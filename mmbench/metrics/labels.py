@@ -125,7 +125,7 @@ def weighted_f1(of: Margins) -> Slopes:
     return Slopes(value, share * by_hits, np.append(share * fall, 0.0), true)
 
 
-@_confusion.metric(bounds=(-1.0, 1.0), settings="missing:a class of its own")
+@_confusion.metric(bounds=(-1.0, 1.0), fewest=2, settings="missing:a class of its own")
 def mcc(of: Margins) -> Slopes:
     """Matthews correlation: that of right and said classes (R_K of several classes).
 
@@ -146,7 +146,7 @@ def mcc(of: Margins) -> Slopes:
     return Slopes(value, np.full(len(of.true), n / root), said, true)
 
 
-@_confusion.metric(bounds=(-1.0, 1.0), settings="weights:none|missing:a class of its own")
+@_confusion.metric(bounds=(-1.0, 1.0), fewest=2, settings="weights:none|missing:a class of its own")
 def cohen_kappa(of: Margins) -> Slopes:
     """Cohen's kappa: agreement beyond that of answers given at random with the same frequencies.
 

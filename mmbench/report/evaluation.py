@@ -6,10 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mmbench import registry
 from mmbench.report.tables import bar, number, span
 
 if TYPE_CHECKING:
     from mmbench.evaluation import Evaluation
+    from mmbench.metrics import Metric
     from mmbench.scoring import Score
     from mmbench.spec import LevelSpec
     from mmbench.subgroups import Subgroup
@@ -20,7 +22,7 @@ SCHEMA = 1
 
 def lines(found: Evaluation) -> list[str]:
     """Lay an evaluation out for a terminal."""
-    shown = [_title(found), *_scores(found)]
+    shown = [_title(found), *_scores(found), *_reasons(found)]
     if found.missing:
         few = ", ".join(found.missing[:3]) + (", ..." if len(found.missing) > 3 else "")
         shown.append(
@@ -56,9 +58,7 @@ def to_dict(found: Evaluation) -> dict[str, Any]:
         "missing": list(found.missing),
         "warnings": list(found.warnings),
         "sources": {side: source._asdict() for side, source in found.sources.items()},
-        "metrics": {
-            name: _plain(got) | _levels(found, name, got) for name, got in found.scores.items()
-        },
+        "metrics": {name: _of_metric(found, name) for name in found.asked},
         "by": {
             column: [
                 {
@@ -83,7 +83,7 @@ def rows(found: Evaluation) -> list[dict[str, Any]]:
     Rows of all items have empty texts as ``by`` and ``group``.
     """
     alone: list[dict[str, Any]] = [
-        {"by": "", "group": "", "metric": name, **_plain(got)} for name, got in found.scores.items()
+        {"by": "", "group": "", "metric": name, **_score_of(found, name)} for name in found.asked
     ]
     for column, groups in found.by.items():
         for group in groups:
@@ -99,6 +99,27 @@ def level_of(found: Evaluation, metric: str) -> LevelSpec | None:
     return found.task.levels.get(metric) if found.task and found.split == "test" else None
 
 
+def _of_metric(found: Evaluation, name: str) -> dict[str, Any]:
+    return _score_of(found, name) | _levels(found, name, found.scores.get(name))
+
+
+def _score_of(found: Evaluation, name: str) -> dict[str, Any]:
+    """Return a score; of a metric that has none, the same keys with the reason."""
+    if name in found.scores:
+        return _plain(found.scores[name])
+    metric: Metric = registry.load("metric", name)
+    nothing = dict.fromkeys(("value", "low", "high", "se", "df"))
+    return {
+        **nothing,
+        "n": len(found),
+        "scope": None,
+        "higher_is_better": metric.higher_is_better,
+        "bounds": list(metric.bounds),
+        "signature": metric.signature,
+        "reason": found.reasons[name],
+    }
+
+
 def _plain(got: Score) -> dict[str, Any]:
     """Return a score without what is the same everywhere; a number that is none becomes None."""
     keys = ("value", "low", "high", "se", "df")
@@ -110,10 +131,11 @@ def _plain(got: Score) -> dict[str, Any]:
         "higher_is_better": got.higher_is_better,
         "bounds": list(got.bounds),
         "signature": got.signature,
+        "reason": got.reason or None,
     }
 
 
-def _levels(found: Evaluation, metric: str, got: Score) -> dict[str, Any]:
+def _levels(found: Evaluation, metric: str, got: Score | None) -> dict[str, Any]:
     level = level_of(found, metric)
     return {
         "floor": level.floor if level else None,
@@ -123,8 +145,8 @@ def _levels(found: Evaluation, metric: str, got: Score) -> dict[str, Any]:
     }
 
 
-def _headroom(got: Score, level: LevelSpec | None) -> float | None:
-    if level is None or level.ceiling == level.floor:
+def _headroom(got: Score | None, level: LevelSpec | None) -> float | None:
+    if got is None or level is None or level.ceiling == level.floor:
         return None
     return (got.value - level.floor) / (level.ceiling - level.floor)
 
@@ -132,35 +154,54 @@ def _headroom(got: Score, level: LevelSpec | None) -> float | None:
 def _title(found: Evaluation) -> str:
     task = [] if found.task is None else [f"{found.task.name}@{found.task.version}"]
     split = [found.split] if found.split else []
-    items = f"{len(found):,} items"
-    over = "items"
+    items, over = _counted(len(found), "item"), "items"
     if found.clusters is not None:
-        items += f" in {len(set(found.clusters)):,} clusters"
+        items += f" in {_counted(len(set(found.clusters)), 'cluster')}"
         over = "clusters"
-    return ", ".join([*task, *split, items, f"95% intervals over {over} for these weights:"])
+    there = any(not got.reason for got in found.scores.values())
+    told = f"95% intervals over {over}" if there else "no intervals"
+    return ", ".join([*task, *split, items, f"{told} for these weights:"])
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def _scores(found: Evaluation) -> list[str]:
     header = ["", "metric", "value", "95% interval", "n", "bounds", "floor", "ceiling", "headroom"]
     table = [header]
     main = found.task.metrics.main if found.task is not None else ""
-    for name, got in found.scores.items():
+    for name in found.asked:
+        got = found.scores.get(name)
         level = level_of(found, name)
         share = _headroom(got, level)
+        of: Score | Metric = got or registry.load("metric", name)
         table.append(
             [
                 "*" if name == main else "",
-                name if got.higher_is_better else f"{name} (lower is better)",
-                number(got.value),
-                _span(got),
-                f"{got.n:,}",
-                _bounds(got),
+                name if of.higher_is_better else f"{name} (lower is better)",
+                number(got.value) if got else "-",
+                span(got) if got else "",
+                f"{len(found):,}",
+                _bounds(of),
                 number(level.floor) if level else "",
                 number(level.ceiling) if level else "",
                 f"{bar(share)} {share:.0%}" if share is not None else "",
             ]
         )
     return aligned(table)
+
+
+def _reasons(found: Evaluation) -> list[str]:
+    """Say why metrics have no value, or no interval."""
+    without: dict[str, list[str]] = {}
+    for name, got in found.scores.items():
+        if got.reason:
+            without.setdefault(got.reason, []).append(name)
+    return [
+        *(f"- {name}: no value: {why}" for name, why in found.reasons.items()),
+        *(f"- {', '.join(names)}: no interval: {why}" for why, names in without.items()),
+    ]
 
 
 def _by(found: Evaluation, groups: Sequence[Subgroup]) -> list[str]:
@@ -175,14 +216,10 @@ def _by(found: Evaluation, groups: Sequence[Subgroup]) -> list[str]:
 
 
 def _cell(got: Score | None) -> str:
-    return "-" if got is None else f"{number(got.value)} {_span(got)}".rstrip()
+    return "-" if got is None else f"{number(got.value)} {span(got)}".rstrip()
 
 
-def _span(got: Score) -> str:
-    return span(got) if math.isfinite(got.low) else ""
-
-
-def _bounds(got: Score) -> str:
+def _bounds(got: Score | Metric) -> str:
     """Write bounds as an interval that is open where there is none; empty where both are open.
 
     >>> _bounds(type("Score", (), {"bounds": (0.0, None)}))

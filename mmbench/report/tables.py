@@ -66,8 +66,8 @@ def number(value: float) -> str:
 
 
 def span(got: Score) -> str:
-    """Write an interval: ``[0.1, 0.2]``."""
-    return f"[{number(got.low)}, {number(got.high)}]"
+    """Write an interval: ``[0.1, 0.2]``; nothing where there is none."""
+    return "" if got.reason else f"[{number(got.low)}, {number(got.high)}]"
 
 
 def rank(row: Row) -> str:
@@ -89,9 +89,17 @@ def _csv_row(board: Board, row: Row, name: str, got: Score | float) -> list[obje
     ]
     head: list[object] = [board.task, board.budget, board.split, row.model, *places, name]
     if isinstance(got, Score):
-        numbers: list[object] = [f"{x:.6g}" for x in (got.value, got.low, got.high, got.se)]
+        numbers: list[object] = [f"{got.value:.6g}"]
+        interval = (got.low, got.high, got.se)
+        numbers += ["" if got.reason else f"{x:.6g}" for x in interval]
         return [*head, *numbers, got.seeds, got.n, *tail, got.signature, row.external]
     return [*head, f"{got:.6g}", "", "", "", "", "", *tail, "", row.external]
+
+
+def _footer(board: Board) -> str:
+    """Say what intervals and ranks are about."""
+    ranks = "; ranks: all pairs tested, Holm-corrected at 5 %"
+    return board.scope + ranks * any(row.main and not row.main.reason for row in board.rows)
 
 
 def _title(board: Board) -> str:
@@ -129,7 +137,7 @@ def _text(board: Board) -> str:
     lines += ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in table]
     lines += [f"- {row.model}: {row.external}" for row in board.rows if row.external]
     if board.scope:
-        lines.append(board.scope + "; ranks: all pairs tested, Holm-corrected at 5 %")
+        lines.append(_footer(board))
     lines += [f"not ranked: {line}" for line in board.listed]
     return "\n".join(lines)
 
@@ -143,7 +151,7 @@ def _markdown(board: Board) -> str:
     lines.append("| " + " | ".join(header) + " |")
     lines.append("|" + "---|" * len(header))
     for row in board.rows:
-        first = f"**{number(row.value)}**" + (f" {span(row.main)}" if row.main is not None else "")
+        first = f"**{number(row.value)}** {span(row.main) if row.main is not None else ''}".rstrip()
         cells = [rank(row), _escape(row.model), first]
         cells += [_cell(row.also.get(name)) for name in board.also]
         cells += [
@@ -155,7 +163,7 @@ def _markdown(board: Board) -> str:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     if board.scope:
-        lines += ["", board.scope + "; ranks: all pairs tested, Holm-corrected at 5 %."]
+        lines += ["", f"{_footer(board)}."]
     lines += [
         f"\n{_escape(row.model)}: {_escape(row.external)}" for row in board.rows if row.external
     ]

@@ -145,6 +145,7 @@ SCORE = {
     "higher_is_better",
     "bounds",
     "signature",
+    "reason",
 }
 LEVELS = {"floor", "ceiling", "alone", "headroom"}
 
@@ -202,6 +203,104 @@ def test_missing_predictions_count_as_failures_and_it_says_so(cli: Cli, files: P
     fewer = stored.record.scores["test"]["cider_d"].value
     assert fewer is not None
     assert fewer < whole["value"]
+
+
+def test_what_has_no_worst_answer_has_a_reason_and_the_others_are_scored(
+    cli: Cli, files: Path
+) -> None:
+    write("numbers.csv", "id,prediction", "a,1", "b,2.5")
+    write("right.csv", "id,value", "a,1.5", "b,2", "c,-1")
+    asked = ("score", "numbers.csv", "--references", "right.csv", "--metrics", "mae,acc7,pearson")
+    done = cli(*asked, "--allow-missing", "--save")
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    assert [line.split()[0] for line in lines[2:5]] == ["mae", "acc7", "pearson"]
+    assert lines[2].split() == ["mae", "(lower", "is", "better)", "-", "3", "[0,", "inf)"]
+    assert lines[5].startswith("- mae: no value: 1 of 3 items have no answer, and no number stands")
+    assert lines[6].startswith("- pearson: no value: 1 of 3 items have no answer")
+    got = json.loads(cli(*asked, "--allow-missing", "--json").out)["metrics"]
+    assert list(got) == ["mae", "acc7", "pearson"]
+    assert set(got["mae"]) == set(got["acc7"]) == SCORE | LEVELS
+    empty = {key: got["mae"][key] for key in ("value", "low", "high", "se", "df", "scope")}
+    assert set(empty.values()) == {None}
+    assert got["mae"]["reason"].startswith("1 of 3 items have no answer")
+    assert (got["mae"]["higher_is_better"], got["mae"]["bounds"]) == (False, [0.0, None])
+    assert got["acc7"]["reason"] is None
+    stored = store.resolve(Path("results"), "right/numbers")
+    assert list(stored.record.scores["test"]) == ["acc7"]
+    assert stored.record.provenance["external"]["unscored"] == {
+        name: got[name]["reason"] for name in ("mae", "pearson")
+    }
+    assert list(store.read_items(stored)["test"].families) == ["acc7"]
+    refused = cli(*asked[:-1], "mae,pearson", "--allow-missing")
+    assert refused.code == 2
+    assert "metric 'mae': 1 of 3 items have no answer" in refused.error
+    assert refused.error.endswith("; nor can pearson be scored")
+
+
+@pytest.mark.parametrize("items", [ITEMS, ITEMS - 2, 1])
+def test_a_slip_in_an_option_is_refused_whatever_is_missing(
+    cli: Cli, files: Path, items: int
+) -> None:
+    write("fewer.jsonl", *Path("said.jsonl").read_text().splitlines()[:items])
+    asked = ("--metrics", "bleu4,wer(normalizer=englsh)", "--allow-missing")
+    refused = cli("score", "fewer.jsonl", *TEXTS[:2], *asked)
+    assert refused.code == 2
+    assert "unknown normaliser 'englsh': did you mean 'english'?" in refused.error
+
+
+def test_a_metric_that_refuses_complete_predictions_refuses_them_all(cli: Cli, files: Path) -> None:
+    refused = cli(
+        *("score", "truth.csv", "--references", "truth.csv", "--allow-missing"),
+        *("--column", "prediction=label", "--metrics", "accuracy,nll"),
+    )
+    assert refused.code == 2
+    assert "metric 'nll'" in refused.error
+
+
+def test_a_single_item_has_values_without_an_interval(cli: Cli, files: Path) -> None:
+    write("one.jsonl", '{"id": "v0", "prediction": "a dog runs"}')
+    write("is.jsonl", '{"id": "v0", "references": ["a dog runs fast"]}')
+    asked = ("score", "one.jsonl", "--references", "is.jsonl", "--metrics", "wer,cider_d,bleu1")
+    done = cli(*asked, "--save")
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    assert lines[0] == "1 item, no intervals for these weights:"
+    assert [line.split()[:1] + line.split()[-4:-3] for line in (lines[2], lines[3])] == [
+        ["wer", "0.250"],
+        ["cider_d", "-"],
+    ]
+    assert lines[5].startswith("- cider_d: no value: one item is no corpus: an n-gram is weighted")
+    assert lines[6] == (
+        "- wer, bleu1: no interval: one item does not tell how far others would differ"
+    )
+    got = json.loads(cli(*asked, "--json").out)["metrics"]
+    assert (got["wer"]["value"], got["wer"]["low"], got["wer"]["se"]) == (0.25, None, None)
+    assert got["wer"]["reason"] == "one item does not tell how far others would differ"
+    assert got["cider_d"]["value"] is None
+    assert cli(*asked[:-1], "cider_d").code == 2
+    shown = cli("show", "is/one", "--no-figures")
+    assert shown.code == 0, shown.err
+    assert "wer (lower is better)  0.250" in shown.out
+    board = cli("leaderboard", "-t", "is")
+    assert board.code == 0, board.err
+    assert "0.250" in board.out
+    assert "nan" not in board.out + cli("leaderboard", "--format", "csv").out
+    cli(*asked, "--save", "--name", "again")
+    (one, other) = json.loads(cli("leaderboard", "--json").out)[0]["rows"]
+    assert one["main"]["low"] is None
+    assert one["rank"] == other["rank"] == [1, 2]
+    assert "no intervals and no order: one item does not tell" in cli("leaderboard").out
+    assert cli("leaderboard", "--figure", "board.png").code == 0
+
+
+@pytest.mark.parametrize("metric", ["pearson", "spearman", "ccc"])
+def test_a_correlation_of_one_item_is_none(cli: Cli, files: Path, metric: str) -> None:
+    write("numbers.csv", "id,prediction", "a,1")
+    write("right.csv", "id,value", "a,1.5")
+    done = cli("score", "numbers.csv", "--references", "right.csv", "--metrics", f"mae,{metric}")
+    assert f"- {metric}: no value: says nothing of 1 item: score at least 2" in done.out
+    assert "0.500" in done.out
 
 
 # --- tasks ---------------------------------------------------------------------------------------
