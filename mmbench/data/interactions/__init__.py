@@ -1,0 +1,197 @@
+"""The interaction suite: sequences of three modalities whose interaction is planted, and known.
+
+One label, three unaligned sequences (text, vision, audio), and eight ways in which the label
+depends on them: redundant, unique, synergistic, and what is between (see `structures`). Because
+the data are drawn from a law that is written down, everything that can be known of the label from
+any part of the modalities is known exactly: what each modality says alone, what all say together,
+and how much of it no late fusion can reach. What goes wrong with real data can be planted too:
+noise, wrong labels, misaligned and missing modalities, contradictions, a spurious attribute (see
+`params`).
+
+The parts: `structures` (laws of label and latents), `law` (of a split, with all that goes wrong in
+it), `latents` and `sequences` (draw and render), `evidence` and `posterior` (exact inference),
+`oracle` (best answers), `information` (bits of every set of modalities), `late` (what late fusion
+cannot pass), `broja` (redundant, unique and synergistic bits of two sources).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from mmbench import rng
+from mmbench.data._cache import Entry, Made, cached
+from mmbench.data._cache import source_digest as file_digest
+from mmbench.data._contract import Request
+from mmbench.data.interactions import latents, noise, sequences
+from mmbench.data.interactions.law import Law, latents_of, law
+from mmbench.data.interactions.oracle import oracle
+from mmbench.data.interactions.params import Params, check, each
+from mmbench.data.interactions.posterior import posterior
+from mmbench.data.interactions.references import INTENSITIES, PlantedLabels
+from mmbench.data.interactions.structures import MODALITIES, Structure, structure
+from mmbench.errors import SpecError
+from mmbench.references import References, ScalarReferences
+from mmbench.spec import check_params
+from mmbench.types import Dataset, Modality, Output, Signature, Split
+
+__all__ = ["VERSION", "Params", "build", "oracle", "posterior", "source_digest"]
+
+#: Raised whenever the data change.
+VERSION = 1
+
+
+def source_digest(request: Request) -> str:
+    """Return the digest of what lies on the user's disk: nothing does."""
+    del request
+    return ""
+
+
+def build(request: Request) -> Dataset:
+    """Return the dataset, from the cache if it has been made before.
+
+    The first n items of a split are the same whatever its size.
+
+    Raises:
+        SpecError: Another version is asked for, or a parameter is wrong.
+    """
+    where = f"task {request.task!r}: dataset"
+    if request.version != VERSION:
+        raise SpecError(
+            f"{where}.version = {request.version}: this mmbench makes interactions {VERSION}; "
+            f"write version = {VERSION}"
+        )
+    params = check_params(request.params, Params, f"{where}.params")
+    check(params, tuple(request.splits), f"{where}.params")
+    key = {
+        "name": "interactions",
+        "version": VERSION,
+        "seed": request.seed,
+        "params": msgspec.to_builtins(params),
+        "splits": dict(request.splits),
+        "source": file_digest(*sorted(Path(__file__).parent.glob("*.py"))),
+    }
+    entry = cached(request.cache, key, lambda: _make(request.seed, params, request.splits))
+    splits = {name: _split(entry, name, params) for name in request.splits}
+    return Dataset(signature(params), splits, entry.fingerprint, oracle)
+
+
+def signature(params: Params) -> Signature:
+    """Return what models need to know."""
+    planted = structure(params.structure)
+    outputs = {"label": Output("label", len(planted.classes), planted.classes)}
+    if params.structure == "sentiment":
+        outputs["intensity"] = Output("scalar", 1, main=False)
+    shapes = sequences.SHAPES.items()
+    return Signature({name: Modality("sequence", shape) for name, shape in shapes}, outputs)
+
+
+def _make(seed: int, params: Params, splits: Mapping[str, int]) -> Made:
+    arrays: dict[str, Any] = {}
+    for split, items in splits.items():
+        made = _items(seed, params, split, items)
+        arrays.update({f"{split}.{field}": array for field, array in made.items()})
+    return arrays, {}
+
+
+def _items(seed: int, params: Params, split: str, items: int) -> dict[str, Any]:
+    """Return the arrays of one split."""
+    changes, rules = params.of(split), law(params, split)
+    used = math.ceil(items * changes.label_fraction)
+    source = changes.like or split
+    drawn = latents.draw(seed, source, split, used, rules)
+    found: dict[str, Any] = {
+        "labels": drawn.labels,
+        "truth": drawn.truth,
+        "group": drawn.group,
+        "misaligned": drawn.misaligned,
+        "conflict": drawn.conflict,
+    }
+    for modality, name in enumerate(MODALITIES):
+        x = _sequences(seed, source, split, params, rules, drawn, modality)
+        there = np.ones(used, dtype=bool)
+        if rules.missing[modality]:
+            chance = rng.uniform(seed, "interactions", split, "missing", name, count=used)
+            there = chance >= rules.missing[modality]
+            found[f"present {name}"] = there
+        found[name] = noise.quantised(x * there[:, None, None])
+    # Item i is item floor(i f) of those that are used: even shares, whatever the size.
+    rows = np.minimum((np.arange(items) * changes.label_fraction).astype(np.int64), used - 1)
+    return {field: array[rows] for field, array in found.items()}
+
+
+def _sequences(
+    seed: int,
+    source: str,
+    split: str,
+    params: Params,
+    rules: Law,
+    drawn: latents.Drawn,
+    modality: int,
+) -> Any:
+    """Return one modality of a split, [N, T, d] float64."""
+    name = MODALITIES[modality]
+    states, group = latents_of(drawn.states[modality], rules, modality)
+    values = rules.structure.values if modality == 1 else None
+    x = rules.amplitudes[modality] * sequences.signal(
+        seed, "interactions", source, name, "times", modality=modality, states=states, values=values
+    )
+    if group is not None:
+        height = rules.group_amplitude * (2.0 * group - 1.0)
+        x += height[:, None, None] * sequences.group_direction(modality)
+    own, more = each(params.noise)[modality], each(params.of(split).feature_noise)[modality]
+    for deviation, stream in ((own, (source, name, "noise")), (more, (split, name, "more noise"))):
+        if deviation:
+            x += deviation * sequences.static(
+                seed, "interactions", *stream, modality=modality, items=len(states)
+            )
+    return x
+
+
+def _split(entry: Entry, name: str, params: Params) -> Split:
+    prefix = f"{name}."
+    arrays = {
+        key.removeprefix(prefix): array
+        for key, array in entry.arrays.items()
+        if key.startswith(prefix)
+    }
+    labels = np.asarray(arrays["labels"])
+    planted = structure(params.structure)
+    targets: dict[str, Any] = {"label": labels}
+    references: dict[str, References] = {
+        "label": PlantedLabels(labels, planted.classes, law=law(params, name))
+    }
+    if params.structure == "sentiment":
+        numbers = np.asarray(INTENSITIES)[labels]
+        targets["intensity"] = numbers.astype(np.float32)
+        references["intensity"] = ScalarReferences(numbers)
+    return Split(
+        ids=[f"{name}-{i:04d}" for i in range(len(labels))],
+        inputs={modality: arrays[modality] for modality in MODALITIES},
+        targets=targets,
+        references=references,
+        present={m: arrays[key] for m in MODALITIES if (key := f"present {m}") in arrays},
+        groups=_groups(arrays, params, name, planted),
+    )
+
+
+def _groups(
+    arrays: Mapping[str, Any], params: Params, split: str, planted: Structure
+) -> dict[str, Any]:
+    """Return the columns that subgroups can be reported by: those of what is planted here."""
+    changes = params.of(split)
+    columns = {"label": np.array(planted.classes)[arrays["labels"]]}
+    if params.group is not None:
+        columns["group"] = arrays["group"]
+    if changes.label_noise:
+        columns["flipped"] = arrays["labels"] != arrays["truth"]
+    if changes.misaligned:
+        columns["misaligned"] = arrays["misaligned"]
+    if changes.conflict:
+        columns["conflict"] = arrays["conflict"]
+    return columns
