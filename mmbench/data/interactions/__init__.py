@@ -10,8 +10,9 @@ noise, wrong labels, misaligned and missing modalities, contradictions, a spurio
 
 The parts: `structures` (laws of label and latents), `law` (of a split, with all that goes wrong in
 it), `latents` and `sequences` (draw and render), `evidence` and `posterior` (exact inference),
-`oracle` (best answers), `information` (bits of every set of modalities), `late` (what late fusion
-cannot pass), `broja` (redundant, unique and synergistic bits of two sources).
+`oracle` (best answers), `information` (bits of every set of modalities), `late` (the best late
+fusion), `proven` (bounds from both), `broja` (redundant, unique and synergistic bits of two
+sources).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from mmbench.data.interactions.law import Law, latents_of, law
 from mmbench.data.interactions.oracle import oracle
 from mmbench.data.interactions.params import Params, check, each
 from mmbench.data.interactions.posterior import posterior
+from mmbench.data.interactions.proven import bounds, late_bounds, late_references
 from mmbench.data.interactions.references import INTENSITIES, PlantedLabels
 from mmbench.data.interactions.structures import MODALITIES, Structure, structure
 from mmbench.errors import SpecError
@@ -40,7 +42,17 @@ from mmbench.references import References, ScalarReferences
 from mmbench.spec import check_params
 from mmbench.types import Dataset, Modality, Output, Signature, Split
 
-__all__ = ["VERSION", "Params", "build", "oracle", "posterior", "source_digest"]
+__all__ = [
+    "VERSION",
+    "Params",
+    "bounds",
+    "build",
+    "late_bounds",
+    "late_references",
+    "oracle",
+    "posterior",
+    "source_digest",
+]
 
 #: Raised whenever the data change.
 VERSION = 1
