@@ -82,6 +82,7 @@ def test_sentiment_has_a_number_beside_its_class(make: Make) -> None:
     dataset = make("sentiment")
     output = dataset.signature.outputs["intensity"]
     assert (output.kind, output.size, output.main) == ("scalar", 1, False)
+    assert (output.offset, output.scale) == (0.0, pytest.approx(2.5**0.5))
     split = dataset.splits["test"]
     numbers = split.references["intensity"]
     assert isinstance(numbers, ScalarReferences)
@@ -277,15 +278,19 @@ def test_label_noise_flips_labels_of_its_split_only(make: Make) -> None:
     assert "flipped" not in dirty["test"].groups
 
 
-def test_a_label_fraction_repeats_the_items_that_are_used(make: Make) -> None:
-    sizes = {"train": 100, "test": 2}
+def test_a_label_fraction_leaves_labels_out_and_keeps_the_items(make: Make) -> None:
+    sizes = {"train": 1000, "test": 2}
     whole = make("unique", sizes).splits["train"]
-    tenth = make("unique", sizes, splits={"train": {"label_fraction": 0.1}}).splits["train"]
-    assert len(tenth) == len(set(tenth.ids)) == 100
-    rows = np.repeat(np.arange(10), 10)
-    x = np.asarray(whole.inputs["text"])
-    np.testing.assert_array_equal(tenth.inputs["text"], x[rows])  # type: ignore[arg-type]
-    np.testing.assert_array_equal(labels(tenth), labels(whole)[rows])
+    told = {}
+    for fraction in (0.1, 0.3):
+        part = make("unique", sizes, splits={"train": {"label_fraction": fraction}}).splits["train"]
+        told[fraction] = np.asarray(part.groups["told"])
+        assert told[fraction].mean() == pytest.approx(fraction, abs=0.05)
+        expected = np.where(told[fraction], labels(whole), interactions.UNKNOWN)
+        np.testing.assert_array_equal(labels(part), expected)
+        np.testing.assert_array_equal(part.references["label"].labels, labels(whole))  # type: ignore[attr-defined]
+        np.testing.assert_array_equal(part.inputs["text"], whole.inputs["text"])  # type: ignore[arg-type]
+    assert (told[0.3] | ~told[0.1]).all()
 
 
 def test_misaligned_items_have_one_modality_of_another(make: Make) -> None:
@@ -357,6 +362,7 @@ def test_missing_modalities_are_marked_and_leave_nothing_behind(make: Make) -> N
         ({"structure": "synergy", "splits": {"test": {"label_noise": 1.5}}}, "label_noise"),
         ({"structure": "synergy", "splits": {"test": {"like": "tset"}}}, "like = 'tset'"),
         ({"structure": "synergy", "splits": {"test": {"like": "test"}}}, "its own items"),
+        ({"structure": "sentiment", "splits": {"train": {"label_fraction": 0.5}}}, "left out"),
         (
             {"structure": "synergy", "splits": {"train": {"group_correlation": 0.5}}},
             "there is no group: write",

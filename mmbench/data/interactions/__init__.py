@@ -17,7 +17,6 @@ sources).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,6 +55,8 @@ __all__ = [
 
 #: Raised whenever the data change.
 VERSION = 1
+#: The target of an item whose label is not told.
+UNKNOWN = -1
 
 
 def source_digest(request: Request) -> str:
@@ -98,7 +99,8 @@ def signature(params: Params) -> Signature:
     planted = structure(params.structure)
     outputs = {"label": Output("label", len(planted.classes), planted.classes)}
     if params.structure == "sentiment":
-        outputs["intensity"] = Output("scalar", 1, main=False)
+        spread = float(np.std(INTENSITIES))  # classes are even, so their mean is 0
+        outputs["intensity"] = Output("scalar", 1, main=False, offset=0.0, scale=spread)
     shapes = sequences.SHAPES.items()
     return Signature({name: Modality("sequence", shape) for name, shape in shapes}, outputs)
 
@@ -114,27 +116,25 @@ def _make(seed: int, params: Params, splits: Mapping[str, int]) -> Made:
 def _items(seed: int, params: Params, split: str, items: int) -> dict[str, Any]:
     """Return the arrays of one split."""
     changes, rules = params.of(split), law(params, split)
-    used = math.ceil(items * changes.label_fraction)
     source = changes.like or split
-    drawn = latents.draw(seed, source, split, used, rules)
+    drawn = latents.draw(seed, source, split, items, rules, changes.label_fraction)
     found: dict[str, Any] = {
         "labels": drawn.labels,
         "truth": drawn.truth,
+        "told": drawn.told,
         "group": drawn.group,
         "misaligned": drawn.misaligned,
         "conflict": drawn.conflict,
     }
     for modality, name in enumerate(MODALITIES):
         x = _sequences(seed, source, split, params, rules, drawn, modality)
-        there = np.ones(used, dtype=bool)
+        there = np.ones(items, dtype=bool)
         if rules.missing[modality]:
-            chance = rng.uniform(seed, "interactions", split, "missing", name, count=used)
+            chance = rng.uniform(seed, "interactions", split, "missing", name, count=items)
             there = chance >= rules.missing[modality]
             found[f"present {name}"] = there
         found[name] = noise.quantised(x * there[:, None, None])
-    # Item i is item floor(i f) of those that are used: even shares, whatever the size.
-    rows = np.minimum((np.arange(items) * changes.label_fraction).astype(np.int64), used - 1)
-    return {field: array[rows] for field, array in found.items()}
+    return found
 
 
 def _sequences(
@@ -174,7 +174,7 @@ def _split(entry: Entry, name: str, params: Params) -> Split:
     }
     labels = np.asarray(arrays["labels"])
     planted = structure(params.structure)
-    targets: dict[str, Any] = {"label": labels}
+    targets: dict[str, Any] = {"label": np.where(arrays["told"], labels, UNKNOWN)}
     references: dict[str, References] = {
         "label": PlantedLabels(labels, planted.classes, law=law(params, name))
     }
@@ -200,6 +200,8 @@ def _groups(
     columns = {"label": np.array(planted.classes)[arrays["labels"]]}
     if params.group is not None:
         columns["group"] = arrays["group"]
+    if changes.label_fraction < 1.0:
+        columns["told"] = arrays["told"]
     if changes.label_noise:
         columns["flipped"] = arrays["labels"] != arrays["truth"]
     if changes.misaligned:

@@ -25,8 +25,9 @@ class Drawn:
     """N items before anything is rendered.
 
     Attributes:
-        labels: [N] the label that a model is told.
+        labels: [N] the label.
         truth: [N] the label before label noise.
+        told: [N] whether a model is told the label.
         states: For each modality, [N] what it shows.
         group: [N] the group attribute of the item; zeros where there is none.
         misaligned: [N] the modality that is another item's, or ``none``.
@@ -35,13 +36,14 @@ class Drawn:
 
     labels: Ints
     truth: Ints
+    told: np.ndarray[tuple[int], np.dtype[np.bool_]]
     states: tuple[Ints, ...]
     group: Ints
     misaligned: np.ndarray[tuple[int], np.dtype[np.str_]]
     conflict: np.ndarray[tuple[int], np.dtype[np.str_]]
 
 
-def draw(seed: int, source: str, split: str, items: int, law: Law) -> Drawn:
+def draw(seed: int, source: str, split: str, items: int, law: Law, fraction: float) -> Drawn:
     """Draw items.
 
     Args:
@@ -50,6 +52,7 @@ def draw(seed: int, source: str, split: str, items: int, law: Law) -> Drawn:
         split: The split that they are in.
         items: N. The first n items do not depend on it.
         law: That of the split.
+        fraction: Share of the items whose label is told.
     """
     stream = _Stream(seed, split, items)
     truth, *latents = _cells(law.structure.table, _Stream(seed, source, items).uniform("item"))
@@ -71,7 +74,15 @@ def draw(seed: int, source: str, split: str, items: int, law: Law) -> Drawn:
     wrong = stream.uniform("flipped") < law.label_noise
     shift = 1 + rng.integers(seed, "interactions", split, "label", count=items, below=SIZE - 1)
     labels = np.where(wrong, (truth + shift) % SIZE, truth)
-    return Drawn(labels, truth, tuple(latents), group, _NAMES[misaligned], _NAMES[conflict])
+    return Drawn(
+        labels=labels,
+        truth=truth,
+        told=stream.uniform("told") < fraction,
+        states=tuple(latents),
+        group=group,
+        misaligned=_NAMES[misaligned],
+        conflict=_NAMES[conflict],
+    )
 
 
 @dataclass(frozen=True)

@@ -71,9 +71,9 @@ class Changes(_Strict, frozen=True):
         like: Another split whose items these are, before anything is changed: the same labels,
             latents and noise. Empty: items of its own.
         label_noise: Probability that a label is another one, drawn evenly.
-        label_fraction: Share of the items that are used. The others' places are taken by those
-            that are, each standing ``1 / label_fraction`` times, so that a split keeps its size;
-            the items that a smaller share uses are among those of a larger one.
+        label_fraction: Share of the items whose label a model is told, above 0; the target of the
+            others is -1. What a smaller share tells, a larger one does too. Not in `sentiment`:
+            a number cannot be left out.
         feature_noise: Further noise on a modality.
         misaligned: Probability that one modality, drawn evenly, is that of another item.
         conflict: Probability that one modality, drawn evenly from those that say something, is
@@ -124,7 +124,8 @@ def check(params: Params, splits: tuple[str, ...], where: str) -> None:
     """Refuse parameters that do not go together.
 
     Raises:
-        SpecError: A split is unknown, or a correlation is asked for of no group.
+        SpecError: A split is unknown, a correlation is asked for of no group, or labels shall be
+            left out where they cannot be.
     """
     for name, changes in params.splits.items():
         key = f"{where}.splits.{name}"
@@ -133,6 +134,11 @@ def check(params: Params, splits: tuple[str, ...], where: str) -> None:
             _known(changes.like, splits, f"{key}.like = {changes.like!r}")
             if params.of(changes.like).like or changes.like == name:
                 raise SpecError(f"{key}.like = {changes.like!r}: name a split with its own items")
+        if changes.label_fraction < 1.0 and params.structure == "sentiment":
+            raise SpecError(
+                f"{key}.label_fraction = {changes.label_fraction}: the intensity of sentiment "
+                f"cannot be left out: write 1.0, or take another structure"
+            )
         if changes.group_correlation and params.group is None:
             raise SpecError(
                 f"{key}.group_correlation = {changes.group_correlation}: there is no group: "
