@@ -83,7 +83,7 @@ def task_path(name: str) -> Path:
     return _path(name, "task", "tasks")
 
 
-def model(name: str, settings: Sequence[str] = ()) -> ModelSpec:
+def model(name: str, settings: Sequence[str] = (), task: TaskSpec | None = None) -> ModelSpec:
     """Return a model by name, or by the path of its TOML or of a fusion file.
 
     A fusion file (``./myfusion.py``) without a TOML beside it stands on the shared recipe.
@@ -91,17 +91,37 @@ def model(name: str, settings: Sequence[str] = ()) -> ModelSpec:
     Args:
         name: A model's name (``hybrid``, ``image_only``) or a path.
         settings: ``key.path=value`` overrides.
+        task: Return the model as it is on this task: with what its table ``on`` says of the kind
+            of the main output or of the task by name, and without parts for other kinds.
 
     Raises:
         UnknownNameError: No model has that name.
         SpecError: Its file is wrong.
     """
     content, where = _model_content(name)
+    if task is not None:
+        content = _on(content, task, where)
     for setting in settings:
         content = override(content, setting)
+        if setting.partition("=")[0].strip() == "width":
+            content["matched"] = False  # the user's own width wins
     if settings:
         where = f"{where} with --set"
-    return parse_model(content, where)
+    found = parse_model(content, where)
+    return found if task is None else found.of(task)
+
+
+def _on(content: dict[str, Any], task: TaskSpec, where: str) -> dict[str, Any]:
+    """Lay on a model what its table ``on`` says of the task's kind, then of the task itself."""
+    table = content.get("on", {})
+    if not isinstance(table, Mapping):
+        raise SpecError(f"{where}: on: expected tables like [on.label], got {table!r}")
+    for key in (task.outputs[task.main_output].kind, task.name):
+        over = table.get(key, {})
+        if not isinstance(over, Mapping):
+            raise SpecError(f"{where}: on.{key}: expected a table, got {over!r}")
+        content = merge(content, over)
+    return content
 
 
 def model_summaries() -> list[tuple[str, str, str]]:

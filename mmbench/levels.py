@@ -43,7 +43,7 @@ def levels(task: TaskSpec, dataset: Dataset) -> dict[str, LevelSpec]:
     for size in range(len(names) + 1):
         for heard in itertools.combinations(names, size):
             said = dataset.oracle(split, frozenset(heard))
-            scored = score(said, split.references, output, task.metrics.names, ids=split.ids)
+            scored = score(said, split.references, output, task.metric_names, ids=split.ids)
             found[frozenset(heard)] = {name: s.value for name, s in scored.scores.items()}
     proven = _load.bounds(task, dataset)
     return {
@@ -53,7 +53,7 @@ def levels(task: TaskSpec, dataset: Dataset) -> dict[str, LevelSpec]:
             alone={name: round(found[frozenset([name])][metric], DIGITS) for name in names},
             bound={k: round(v, DIGITS) for k, v in sorted(proven.get(metric, {}).items())},
         )
-        for metric in task.metrics.names
+        for metric in task.metric_names
     }
 
 
@@ -61,12 +61,25 @@ def toml(found: dict[str, LevelSpec]) -> str:
     """Write levels as TOML."""
     lines: list[str] = []
     for metric, level in found.items():
-        lines += ["", f"[levels.{metric}]", f"floor = {level.floor}", f"ceiling = {level.ceiling}"]
+        lines += ["", f"[levels.{_key(metric)}]"]
+        lines += [f"floor = {level.floor}", f"ceiling = {level.ceiling}"]
         for key, table in (("alone", level.alone), ("bound", level.bound)):
             if table:
                 inner = ", ".join(f'"{name}" = {value}' for name, value in table.items())
                 lines.append(f"{key} = {{ {inner} }}")
     return "\n".join(lines) + "\n"
+
+
+def _key(metric: str) -> str:
+    """Return a metric's name as a key; options in parentheses make quotes necessary.
+
+    >>> _key("wer"), _key("wer(normalizer=english)")
+    ('wer', '"wer(normalizer=english)"')
+    """
+    if re.fullmatch(r"[A-Za-z0-9_-]+", metric):
+        return metric
+    escaped = metric.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def write(path: Path, found: dict[str, LevelSpec]) -> None:

@@ -51,12 +51,16 @@ def load(kind: str, name: str) -> Any:
 
     A metric may be asked for with options, ``wer(normalizer=english)``, and one of another
     library by its prefix, ``torchmetrics:MatthewsCorrCoef(task=multiclass, num_classes=3)``.
+    One of an output that is not the task's main one has its name in front, ``intensity.mae``.
 
     Raises:
         UnknownNameError: No component has that name.
         UsageError: Two places claim the name, or its file does not hold what it should.
     """
     if kind == "metric":
+        output, dot, rest = name.partition(".")
+        if dot and output.isidentifier():
+            return load(kind, rest).of_output(output)
         library, colon, call = name.partition(":")
         if colon and library.isidentifier() and "(" not in library:
             return _foreign(library, call)

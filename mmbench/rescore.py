@@ -67,4 +67,5 @@ def rescore(run: Run, stored: store.Stored, watcher: Watcher) -> store.Stored:
 def _told(stored: store.Stored, split: str, dataset: Dataset) -> Predictions:
     columns = store.read_predictions(stored, split)
     outputs = {name: columns[name] for name in dataset.signature.outputs}
-    return Predictions(columns["id"], outputs)
+    more = {name: c for name, c in columns.items() if name != "id" and name not in outputs}
+    return Predictions(columns["id"], outputs, more)

@@ -88,7 +88,7 @@ class Run:
         """Component -> digest, of those that are not mmbench's own."""
         model = self.model
         used = [("dataset", self.task.dataset.name), ("fusion", model.fusion.name)]
-        used += [("combiner", model.combiner.name)]
+        used += [("combiner", c.name) for c in (model.combiner, *model.combiners.values())]
         used += [("encoder", c.name) for c in model.encoders.values()]
         used += [("head", c.name) for c in model.heads.values()]
         used += [("objective", o.name) for s in model.recipe.stages for o in s.objectives]
@@ -115,7 +115,7 @@ class Run:
     @property
     def metrics(self) -> tuple[str, ...]:
         """All metrics to score with, the task's own first."""
-        return tuple(dict.fromkeys((*self.task.metrics.names, *self.settings.metrics)))
+        return tuple(dict.fromkeys((*self.task.metric_names, *self.settings.metrics)))
 
     @property
     def heard(self) -> tuple[str, ...]:
@@ -160,10 +160,26 @@ def _promised(task: TaskSpec) -> Signature:
             for name, m in task.modalities.items()
         },
         outputs={
-            name: Output(o.kind, 2, words, o.main or len(task.outputs) == 1)
+            name: Output(
+                o.kind,
+                len(o.classes) or 2,
+                words if o.kind == "text" else o.classes,
+                name == task.main_output,
+            )
             for name, o in task.outputs.items()
         },
     )
+
+
+def sized(model: ModelSpec, task: TaskSpec) -> ModelSpec:
+    """Give a matched model the width with which it has as many parameters as the task wants."""
+    if not (model.matched and task.parameters):
+        return model
+    import_torch()
+    from mmbench.models.sizes import matched_width
+
+    width = matched_width(model, _promised(task), task.parameters)
+    return msgspec.structs.replace(model, width=width)
 
 
 def execute(run: Run, watcher: Watcher) -> store.Stored:
@@ -304,14 +320,14 @@ def _try_metrics(run: Run, dataset: Dataset) -> None:
     Raises:
         UsageError: A metric cannot be computed on such items.
     """
-    output = dataset.signature.main
     split = dataset.splits["val"]
     few = range(min(8, len(split)))
-    references = split.references[output].take(few)
-    right = perfect(references)
-    columns = {f"{output}.{name}": values for name, values in right.columns.items()}
-    said = Predictions([split.ids[i] for i in few], {output: right.values}, columns)
-    score(said, {output: references}, output, run.metrics)
+    references = {name: refs.take(few) for name, refs in split.references.items()}
+    right = {name: perfect(refs) for name, refs in references.items()}
+    columns = {f"{o}.{name}": v for o, said in right.items() for name, v in said.columns.items()}
+    ids = [split.ids[i] for i in few]
+    said = Predictions(ids, {name: given.values for name, given in right.items()}, columns)
+    score(said, references, dataset.signature.main, run.metrics)
 
 
 def score_tests(run: Run, dataset: Dataset, told: Mapping[str, Predictions]) -> dict[str, Scored]:
@@ -321,7 +337,7 @@ def score_tests(run: Run, dataset: Dataset, told: Mapping[str, Predictions]) -> 
     for name, said in told.items():
         split = dataset.splits[name]
         count = len(said.ids)
-        references = {output: split.references[output].take(range(count))}
+        references = {name: refs.take(range(count)) for name, refs in split.references.items()}
         clusters = _clusters(split, count)
         scored[name] = score(said, references, output, run.metrics, clusters, split.ids[:count])
     return scored

@@ -23,7 +23,8 @@ SCHEMA = 1
 
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_]*\Z")]
 #: A metric, perhaps of another library, perhaps with options: ``wer(normalizer=english)``.
-MetricName = Annotated[str, Meta(pattern=r"^[a-z0-9]\w*(:\w+)?(\(.*\))?\Z")]
+#: One that scores another output than the main one has its name in front: ``intensity.mae``.
+MetricName = Annotated[str, Meta(pattern=r"^([a-z0-9]\w*\.)?[a-z0-9]\w*(:\w+)?(\(.*\))?\Z")]
 Positive = Annotated[int, Meta(ge=1)]
 Decay = Annotated[float, Meta(ge=0.0, lt=1.0)]
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -50,10 +51,20 @@ class ModalitySpec(_Strict, frozen=True):
 
 
 class OutputSpec(_Strict, frozen=True):
-    """One thing to predict. A task with one output needs no ``main``."""
+    """One thing to predict. A task with one output needs no ``main``.
+
+    Attributes:
+        kind: ``text``, ``label``, ``multilabel`` or ``scalar``.
+        main: Whether the task's metrics, in ``[metrics]``, are of this output.
+        classes: For ``label`` and ``multilabel``, the names of the classes, in the data's order.
+        metrics: Of an output that is not the main one, what it is scored with; the scores are
+            called ``OUTPUT.METRIC``.
+    """
 
     kind: Name
     main: bool = False
+    classes: tuple[str, ...] = ()
+    metrics: tuple[MetricName, ...] = ()
 
 
 class MetricsSpec(_Strict, frozen=True):
@@ -95,12 +106,18 @@ class LevelSpec(_Strict, frozen=True):
         alone: Modality -> the oracle that sees only that one.
         bound: Modalities joined by ``+`` -> a PROVEN bound for every predictor that sees only
             those. A score beyond it by more than four standard errors is a leak.
+        late: A PROVEN bound for decision-level fusion (information in bits has one); a late model
+            beyond it by more than four standard errors is a leak.
+        late_reference: What the late fusion with the least cross-entropy scores here, where that
+            is no bound.
     """
 
     floor: float
     ceiling: float
     alone: dict[str, float] = field(default_factory=dict)
     bound: dict[str, float] = field(default_factory=dict)
+    late: float | None = None
+    late_reference: float | None = None
 
 
 class PublishedSpec(_Strict, frozen=True):
@@ -122,7 +139,12 @@ class SourceSpec(_Strict, frozen=True):
 
 
 class TaskSpec(_Strict, frozen=True):
-    """A task: a dataset with metrics."""
+    """A task: a dataset with metrics.
+
+    Attributes:
+        parameters: How many parameters a model that is ``matched`` has here, within 20 %; its
+            width follows from it. 0: models have the width that they name.
+    """
 
     schema: int
     name: Name
@@ -135,11 +157,28 @@ class TaskSpec(_Strict, frozen=True):
     metrics: MetricsSpec
     budgets: dict[str, BudgetSpec]
     default_budget: str = "small"
+    parameters: Annotated[int, Meta(ge=0)] = 0
     levels: dict[str, LevelSpec] = field(default_factory=dict)
     source: SourceSpec = field(default_factory=SourceSpec)
 
+    @property
+    def main_output(self) -> str:
+        """The name of the output that the task's metrics score."""
+        return next((n for n, o in self.outputs.items() if o.main), next(iter(self.outputs)))
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """All metrics: of the main output, the one that ranks first, then ``OUTPUT.METRIC``."""
+        others = [f"{name}.{m}" for name, output in self.outputs.items() for m in output.metrics]
+        return (*self.metrics.names, *others)
+
     def digest(self, budget: str) -> str:
-        """Return the SHA-256 over what affects scores: not summary, levels, metrics or source."""
+        """Return the SHA-256 over what affects scores.
+
+        Not summary, levels, metrics or source; nor the size of matched models, which shows in
+        their width.
+        """
+        outputs = {n: msgspec.structs.replace(o, metrics=()) for n, o in self.outputs.items()}
         return digest(
             {
                 "schema": self.schema,
@@ -147,7 +186,7 @@ class TaskSpec(_Strict, frozen=True):
                 "version": self.version,
                 "dataset": self.dataset,
                 "modalities": self.modalities,
-                "outputs": self.outputs,
+                "outputs": outputs,
                 "splits": self.splits,
                 "budget": self.budgets[budget],
             }
@@ -228,12 +267,15 @@ class RecipeSpec(_Strict, frozen=True, kw_only=True):
     Attributes:
         batch_size: Items a step.
         patience: Validations without a better score after which training stops; 0 never stops.
+        modality_dropout: Probability with which each modality of a training item is taken away,
+            one at least being left (Neverova et al. 2015, arXiv:1501.00102).
         stages: In order; their shares add up to at most 1.
         decoding: How texts are read out.
     """
 
     batch_size: Positive = 64
     patience: Annotated[int, Meta(ge=0)] = 0
+    modality_dropout: Decay = 0.0
     stages: tuple[StageSpec, ...]
     decoding: DecodingSpec = field(default_factory=DecodingSpec)
 
@@ -245,7 +287,12 @@ class ModelSpec(_Strict, frozen=True, kw_only=True):
         modalities: Those that it looks at; ``None``: all that the task has.
         encoders: Kind of modality -> encoder.
         heads: Kind of output -> head.
-        combiner: What merges the branches' predictions.
+        combiner: What merges the branches' predictions, where `combiners` names nothing else.
+        combiners: Kind of output -> what merges the branches' predictions.
+        matched: On a task that names a number of parameters, the width is chosen so that the
+            model has so many, within 20 %.
+        departs: Why a model that stands on the matched recipe is of another size.
+        on: Kind of the task's main output, or name of a task -> what is different there.
     """
 
     schema: int
@@ -258,13 +305,41 @@ class ModelSpec(_Strict, frozen=True, kw_only=True):
     encoders: dict[str, ComponentSpec]
     fusion: ComponentSpec
     combiner: ComponentSpec
+    combiners: dict[str, ComponentSpec] = field(default_factory=dict)
     heads: dict[str, ComponentSpec]
     recipe: RecipeSpec
+    matched: bool = False
+    departs: str = ""
+    on: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def of(self, task: TaskSpec) -> ModelSpec:
+        """Return what of the model plays a part on a task: that alone is its identity there.
+
+        A part for another kind of modality or output may come or change, and no record of this
+        task is orphaned.
+        """
+        heard = task.modalities if self.modalities is None else self.modalities
+        ins = {task.modalities[name].kind for name in heard if name in task.modalities}
+        outs = {output.kind for output in task.outputs.values()}
+        return msgspec.structs.replace(
+            self,
+            encoders={kind: part for kind, part in self.encoders.items() if kind in ins},
+            heads={kind: part for kind, part in self.heads.items() if kind in outs},
+            combiners={kind: part for kind, part in self.combiners.items() if kind in outs},
+            on={},
+        )
+
+    def combiner_of(self, kind: str) -> ComponentSpec:
+        """Return what merges predictions of a kind of output."""
+        return self.combiners.get(kind, self.combiner)
 
     def digest(self) -> str:
-        """Return the SHA-256 over what affects scores: not name, summary, family or paper."""
+        """Return the SHA-256 over what affects scores.
+
+        Not name, summary, family or paper; nor how the width was chosen, which shows in it.
+        """
         content = essential(self)
-        for key in ("name", "summary", "family", "paper"):
+        for key in ("name", "summary", "family", "paper", "matched", "departs", "on"):
             content.pop(key, None)
         return digest(content)
 
@@ -372,6 +447,14 @@ def parse_task(content: Mapping[str, Any], where: str) -> TaskSpec:
     mains = [name for name, output in task.outputs.items() if output.main]
     if len(task.outputs) > 1 and len(mains) != 1:
         raise SpecError(f"{where}: outputs: exactly one needs main = true, found {len(mains)}")
+    for name, output in task.outputs.items():
+        if output.metrics and name == task.main_output:
+            raise SpecError(
+                f"{where}: outputs.{name}.metrics: it is the main output, whose metrics stand in "
+                f"[metrics]: move them there"
+            )
+        if output.kind in ("label", "multilabel") and not output.classes:
+            raise SpecError(f"{where}: outputs.{name}.classes is missing: name the classes")
     if not task.outputs or not task.modalities:
         raise SpecError(f"{where}: a task needs at least one modality and one output")
     if task.default_budget not in task.budgets:

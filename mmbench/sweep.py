@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mmbench import catalog, registry
 from mmbench.errors import IncompatibleError, MmbenchError, StoreError, UsageError, nearest
 from mmbench.rescore import outdated, rescore
-from mmbench.run import Run, Settings, Watcher, check, execute
+from mmbench.run import Run, Settings, Watcher, check, execute, sized
 from mmbench.spec import TaskSpec
 from mmbench.store import Stored
 
@@ -65,10 +65,10 @@ def plan(
             offer = f"did you mean {near!r}? " if near else ""
             known = ", ".join(task.budgets)
             raise UsageError(f"--budget {chosen}: {offer}the task {task.name!r} has {known}")
-        for metric in task.metrics.names:
+        for metric in task.metric_names:
             registry.load("metric", metric)
         for name in _unfolded(_models(name, task) for name in models):
-            model = catalog.model(name, overrides)
+            model = sized(catalog.model(name, overrides, task), task)
             for modality in model.modalities or ():
                 if modality not in task.modalities:
                     raise IncompatibleError(
@@ -136,14 +136,15 @@ def _models(name: str, task: TaskSpec) -> list[str]:
 
 def _fits(name: str, task: TaskSpec) -> bool:
     """Whether a shipped model makes sense on the task; what does not is not part of ``all``."""
-    model = catalog.model(name)
+    model = catalog.model(name, (), task)
     heard = task.modalities if model.modalities is None else model.modalities
     fusion = registry.load("fusion", model.fusion.name)
     kinds = {output.kind for output in task.outputs.values()}
     enough = max(1, len(heard)) >= fusion.at_least
     # On a single modality every multimodal fusion is that modality's own model.
     redundant = model.modalities is None and len(task.modalities) < 2
-    return enough and not redundant and not (kinds & set(fusion.refuses))
+    served = kinds <= set(model.heads)
+    return enough and served and not redundant and not (kinds & set(fusion.refuses))
 
 
 def _unique(runs: Sequence[Run]) -> list[Run]:

@@ -27,7 +27,8 @@ class Modality:
     """One input: what an encoder has to know.
 
     Attributes:
-        kind: ``image`` [C, H, W] uint8, ``spectrogram`` [C, T, F] uint8, ``text`` [L] token ids.
+        kind: ``image`` [C, H, W] uint8, ``spectrogram`` [C, T, F] uint8, ``text`` [L] token ids,
+            ``sequence`` [T, d] and ``vector`` [d] floats of about unit variance.
         shape: Shape of ONE item.
         vocabulary: For text, the word of each token id; empty otherwise.
     """
@@ -42,16 +43,22 @@ class Output:
     """One thing to predict: what a head has to know.
 
     Attributes:
-        kind: ``text`` (a caption), later ``label``, ``scalar`` and others.
-        size: For text, the most tokens a target has, the end mark included.
-        vocabulary: For text, the word of each token id.
+        kind: ``text`` (a caption), ``label`` (one class), ``multilabel`` (any number of classes),
+            ``scalar`` (a number).
+        size: For text, the most tokens a target has, the end mark included; for classes, how many
+            there are; 1 for a number.
+        vocabulary: For text, the word of each token id; for classes, their names.
         main: Whether the task's main metric is on this output.
+        offset: For a number, the mean of the training targets.
+        scale: For a number, their standard deviation.
     """
 
     kind: str
     size: int
     vocabulary: tuple[str, ...] = ()
     main: bool = True
+    offset: float = 0.0
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,8 @@ class Split:
         ids: N unique names.
         inputs: Modality -> [N, ...] array, or `Ragged`.
         targets: Output -> what a model is trained on. Text: token ids [N, R, L] int, R texts an
-            item, 0 where there is none (token 0 is padding); an item has at least one.
+            item, 0 where there is none (token 0 is padding); an item has at least one. Label: [N]
+            int, -1 where it is not known. Multilabel: [N, C] of 0 and 1. Scalar: [N] float.
         references: Output -> what a metric compares with.
         present: Modality -> [N] bool, False where an item lacks it; absent key: always there.
         groups: Column -> [N] values to report subgroups by.
@@ -172,7 +180,8 @@ class Batch:
         inputs: Modality -> [B, ...].
         lengths: Modality -> [B] valid lengths of ragged inputs.
         present: Modality -> [B] bool.
-        targets: Output -> training targets (text: token ids [B, L]); empty when predicting.
+        targets: Output -> training targets (text: token ids [B, L]; else as in `Split`); empty
+            when predicting.
     """
 
     size: int

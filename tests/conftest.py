@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+
+# Before anything loads torch or numpy: tests run on all cores side by side, and threads of several
+# processes that wait for one another make small models many times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple

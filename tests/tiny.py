@@ -1,9 +1,13 @@
-"""A world of a few items for tests of models and training: picture, sound, words -> a caption."""
+"""Two worlds of a few items for tests of models and training.
+
+Picture, sound and words -> a caption; and `ANSWERS`: two sequences and a vector -> a class, a set
+of classes and a number.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -14,7 +18,12 @@ from mmbench import catalog
 from mmbench.models.build import build
 from mmbench.models.feed import Feed
 from mmbench.models.model import Model
-from mmbench.references import TextReferences
+from mmbench.references import (
+    LabelReferences,
+    MultilabelReferences,
+    ScalarReferences,
+    TextReferences,
+)
 from mmbench.spec import ModelSpec, TaskSpec, parse_task
 from mmbench.text import EOS, SPECIALS
 from mmbench.types import Batch, Modality, Output, Ragged, Signature, Split
@@ -92,6 +101,112 @@ def _text(row: Sequence[int]) -> str:
     return " ".join(WORDS[token] for token in row if token >= len(SPECIALS))
 
 
+@dataclass(frozen=True, eq=False)
+class World:
+    """A signature, a task that promises it, and items of it."""
+
+    signature: Signature
+    task: TaskSpec
+    draw: Callable[[int, int, bool], Split]
+
+    @property
+    def main(self) -> str:
+        return self.signature.main
+
+    def split(self, items: int, seed: int = 0, whole: bool = False) -> Split:
+        return self.draw(items, seed, whole)
+
+    def spec(self, name: str, **changes: Any) -> ModelSpec:
+        """Return a shipped model as it is here, made small; `changes` replace whole parts."""
+        found = catalog.model(name, (), self.task)
+        return msgspec.structs.replace(found, **{"width": WIDTH, **changes})
+
+    def make(self, model: ModelSpec, seed: int = 0) -> Model:
+        return make(model, seed, self.signature)
+
+
+CLASSES = ("cat", "dog", "owl", "eel")
+TAGS = ("wet", "loud", "small")
+ANSWERS_SIGNATURE = Signature(
+    modalities={
+        "steps": Modality("sequence", (7, 3)),
+        "frames": Modality("sequence", (4, 2)),
+        "numbers": Modality("vector", (5,)),
+    },
+    outputs={
+        "animal": Output("label", len(CLASSES), CLASSES),
+        "traits": Output("multilabel", len(TAGS), TAGS, main=False),
+        "weight": Output("scalar", 1, (), False, offset=2.0, scale=3.0),
+    },
+)
+
+
+def answers(items: int, seed: int = 0, whole: bool = False) -> Split:
+    """Draw items of `ANSWERS`; unless `whole`, items 1 to 4 lack something."""
+    draw = np.random.default_rng(seed)
+    lengths = draw.integers(1, 8, items)
+    content = {
+        name: draw.normal(size=(items, *m.shape)).astype(np.float32)
+        for name, m in ANSWERS_SIGNATURE.modalities.items()
+    }
+    content["steps"][np.arange(7) >= lengths[:, None]] = 0
+    present = {name: np.ones(items, dtype=bool) for name in content}
+    if not whole:
+        present["frames"][[NO_IMAGE, NOTHING]] = False
+        present["numbers"][[NO_AUDIO, NOTHING]] = False
+        lengths[NO_TAGS] = 0
+        present["steps"][NOTHING] = False
+    animal = draw.integers(0, len(CLASSES), items)
+    traits = draw.integers(0, 2, (items, len(TAGS)))
+    weight = draw.normal(2.0, 3.0, items).astype(np.float32)
+    return Split(
+        ids=[f"item{item}" for item in range(items)],
+        inputs={**content, "steps": Ragged(content["steps"], lengths)},
+        targets={"animal": animal, "traits": traits.astype(np.float32), "weight": weight},
+        references={
+            "animal": LabelReferences(animal, CLASSES),
+            "traits": MultilabelReferences(traits.astype(bool), TAGS),
+            "weight": ScalarReferences(weight.astype(np.float64)),
+        },
+        present=present,
+    )
+
+
+CAPTIONS = World(SIGNATURE, TASK, split)
+ANSWERS = World(
+    ANSWERS_SIGNATURE,
+    parse_task(
+        {
+            "schema": 1,
+            "name": "tiny_answers",
+            "version": 1,
+            "summary": "for tests",
+            "dataset": {"name": "scenecap", "version": 1},
+            "modalities": {
+                name: {"kind": m.kind, "shape": list(m.shape)}
+                for name, m in ANSWERS_SIGNATURE.modalities.items()
+            },
+            "outputs": {
+                "animal": {"kind": "label", "classes": list(CLASSES), "main": True},
+                "traits": {"kind": "multilabel", "classes": list(TAGS), "metrics": ["micro_f1"]},
+                "weight": {"kind": "scalar", "metrics": ["mae"]},
+            },
+            "splits": {"train": 8, "val": 4, "test": 4},
+            "metrics": {"main": "accuracy"},
+            "budgets": {"small": {"items": 8, "steps": 4}},
+        },
+        "tiny_answers",
+    ),
+    answers,
+)
+WORLDS = {"captions": CAPTIONS, "answers": ANSWERS}
+
+
+def world_of(model: Model) -> World:
+    """Return the world that a model was built for."""
+    return CAPTIONS if "caption" in model.signature.outputs else ANSWERS
+
+
 def batch(items: Split, model: Model, index: Sequence[int] | None = None) -> Batch:
     """Return items as the model wants them, with targets."""
     feed = Feed(items, torch.device("cpu"), list(model.encoders), targets=True)
@@ -111,10 +226,12 @@ def make(model: ModelSpec, seed: int = 0, signature: Signature = SIGNATURE) -> M
 
 
 def log_probs(model: Model, items: Batch) -> torch.Tensor:
-    """Return what the model says of the caption's words, [B, L, V]."""
-    return model.verdict(
-        "caption", model.fuse(items).branches, items.targets["caption"]
-    ).combined.log_probs
+    """Return what the model says: of the caption's words [B, L, V]; of all answers [B, 1, C]."""
+    branches = model.fuse(items).branches
+    said = {o: model.verdict(o, branches, items.targets[o]).combined.answer for o in model.heads}
+    if "caption" in said:
+        return said["caption"]
+    return torch.cat([answer.flatten(1) for answer in said.values()], dim=1)[:, None]
 
 
 def as_floats(items: Batch) -> Batch:

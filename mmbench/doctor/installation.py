@@ -104,7 +104,7 @@ def readable_tasks() -> list[TaskSpec]:
 
 def _check_task(task: TaskSpec) -> None:
     _demand("dataset", task.dataset.name, task.name)
-    for metric in task.metrics.names:
+    for metric in task.metric_names:
         _demand("metric", metric, task.name)
 
 

@@ -87,6 +87,10 @@ class Metric:
         fewest: Of how many items, at least, there is a value; a correlation of one is none.
         options: What can be asked for in parentheses after the name, with the defaults; `stats`,
             and `value`, `whole` or `check` where they name them, get them as keyword arguments.
+        shown: Options that the signature shows at their defaults too, because people report them
+            (a normaliser, a number of bins). It shows others only where they differ, so that an
+            option that a metric gets later changes no signature.
+        changed: Options that `configure` set to something else than the default.
         output: The output that it scores, where it is asked for as ``OUTPUT.METRIC``; empty: the
             main one.
     """
@@ -110,6 +114,8 @@ class Metric:
     local: bool = True
     fewest: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)
+    shown: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
     output: str = ""
 
     def __post_init__(self) -> None:
@@ -124,7 +130,8 @@ class Metric:
     @property
     def signature(self) -> str:
         """What pins down its values: scores with different signatures are never ranked together."""
-        given = [f"{key}:{value}" for key, value in self.options.items()]
+        told = {*self.shown, *self.changed}
+        given = [f"{key}:{value}" for key, value in self.options.items() if key in told]
         parts = (self.name.partition("(")[0], f"v{self.version}", self.settings, *given)
         return "|".join(part for part in parts if part)
 
@@ -153,6 +160,7 @@ class Metric:
             name=f"{self.name}({inside})",
             family=f"{self.family}({inside})",
             options={**self.options, **changed},
+            changed=tuple(changed),
         )
 
     def of_output(self, output: str) -> Metric:

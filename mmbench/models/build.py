@@ -39,9 +39,7 @@ def build(spec: ModelSpec, signature: Signature) -> Model:
         heads[name] = [
             construct("head", what, where, output=output, width=spec.width) for _ in range(count)
         ]
-        combiners[name] = construct(
-            "combiner", spec.combiner, f"{spec.name}: combiner", branches=branches, width=spec.width
-        )
+        combiners[name] = _combiner(spec, name, output.kind, branches)
     clocks = {head.clock for group in heads.values() for head in group}
     if len(clocks) > 1:
         raise IncompatibleError(
@@ -153,6 +151,18 @@ def _fusion(spec: ModelSpec, signature: Signature, modalities: list[str]) -> Fus
     if "inputs" in inspect.signature(fusion).parameters:  # one that reconstructs what was read
         given["inputs"] = {n: signature.modalities[n] for n in modalities}
     return construct("fusion", spec.fusion, where, **given)  # type: ignore[no-any-return]
+
+
+def _combiner(spec: ModelSpec, name: str, kind: str, branches: list[str]) -> Combiner:
+    what = spec.combiner_of(kind)
+    known: tuple[str, ...] = registry.load("combiner", what.name).kinds
+    if kind not in known:
+        raise IncompatibleError(
+            f"model {spec.name!r}: the combiner {what.name!r} merges {', '.join(known)}, but the "
+            f"output {name!r} is of the kind {kind!r}: name another in [combiners.{kind}]"
+        )
+    where = f"{spec.name}: combiner"
+    return construct("combiner", what, where, branches=branches, width=spec.width)  # type: ignore[no-any-return]
 
 
 def _for_kind(

@@ -63,6 +63,10 @@ class Fusion(nn.Module, ABC):
     refuses: Mapping[str, str] = {}
     #: The fewest modalities that it can work with.
     at_least: int = 1
+    #: Whether each branch hears one modality only, so that only decisions are merged.
+    decision_level: bool = False
+    #: Whether it draws random numbers while it trains (a latent variable, not dropout).
+    draws: bool = False
 
     @property
     @abstractmethod
@@ -86,18 +90,19 @@ class HeadOut:
 
     Attributes:
         states: [B, ..., D] the head's last hidden state, for gates.
-        log_probs: [B, ..., C] normalised log-probabilities.
+        answer: [B, ..., C] normalised log-probabilities of C symbols or classes; for a number,
+            [B, 2] its mean and the logarithm of its variance.
     """
 
     states: Tensor
-    log_probs: Tensor
+    answer: Tensor
 
 
 @dataclass
 class Combined:
-    """What a combiner makes of K branches: log-probabilities and the weights [B, ..., K]."""
+    """What a combiner makes of K branches: one answer, as in `HeadOut`, and weights [B, ..., K]."""
 
-    log_probs: Tensor
+    answer: Tensor
     weights: Tensor
 
 
@@ -110,6 +115,16 @@ class Combiner(nn.Module, ABC):
     """
 
     component = "combiner"
+    #: The kinds of output whose answers it can merge.
+    kinds: tuple[str, ...] = ()
+
+    @property
+    def sees(self) -> str:
+        """What its weights depend on: ``nothing``, each branch's ``own`` state, or ``joint``.
+
+        Only with weights that see nothing or their own modality is late fusion late.
+        """
+        return "nothing"
 
     @abstractmethod
     def forward(self, outs: Sequence[HeadOut], present: Tensor) -> Combined:
@@ -137,7 +152,7 @@ class Head(nn.Module, ABC):
         """Predict, knowing the `target` only where teacher forcing needs it."""
 
     @abstractmethod
-    def nll(self, log_probs: Tensor, target: Tensor) -> Tensor:
+    def nll(self, answer: Tensor, target: Tensor) -> Tensor:
         """Return the mean negative log-likelihood (nats) of the targets, a scalar."""
 
     @abstractmethod
@@ -188,5 +203,5 @@ def stack(branches: Sequence[Branch]) -> Branch:
 
 def split_out(out: HeadOut, count: int) -> list[HeadOut]:
     """Undo `stack` on what a head says: `count` times [B, ...]."""
-    pairs = zip(out.states.chunk(count), out.log_probs.chunk(count), strict=True)
-    return [HeadOut(states, log_probs) for states, log_probs in pairs]
+    pairs = zip(out.states.chunk(count), out.answer.chunk(count), strict=True)
+    return [HeadOut(states, answer) for states, answer in pairs]

@@ -74,7 +74,7 @@ def beam_search(
     heard: list[Tensor] = []  # weights [B k, K] of each position
     for at in range(limit):
         out, state = step(state, words, at)
-        scores = out.log_probs.view(items, beams, -1).clone()
+        scores = out.answer.view(items, beams, -1).clone()
         scores[..., list(forbidden)] = float("-inf")
         size = scores.shape[-1]
         # A finished hypothesis has one continuation: the end mark again, at no cost.

@@ -31,7 +31,7 @@ def headroom(value: float | None, level: LevelSpec | None) -> float | None:
 def scores_of(record: Record, task: TaskSpec) -> dict[str, dict[str, StoredScore]]:
     """Return the scores in the task's order: ``test`` first, the main metric first."""
     splits = sorted(record.scores, key=lambda split: (split != "test", split))
-    rank = {name: place for place, name in enumerate(task.metrics.names)}
+    rank = {name: place for place, name in enumerate(task.metric_names)}
     return {
         split: dict(sorted(record.scores[split].items(), key=lambda s: (rank.get(s[0], 999), s[0])))
         for split in splits

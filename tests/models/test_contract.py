@@ -9,11 +9,13 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import tiny
@@ -21,57 +23,101 @@ import torch
 from torch import Tensor, nn
 
 from mmbench import catalog, registry
+from mmbench.errors import IncompatibleError
+from mmbench.models.build import objective
+from mmbench.models.combiners.log_linear import LogLinear
+from mmbench.models.combiners.precision import Precision
 from mmbench.models.contract import HeadOut, present_of, stack
 from mmbench.models.model import Model
 from mmbench.models.objectives.supervised import Supervised
 from mmbench.predict import predict
+from mmbench.references import TextReferences
 from mmbench.run import Run, Settings, make_model
 from mmbench.spec import BudgetSpec, ComponentSpec, DecodingSpec, ModelSpec
-from mmbench.train import train
-from mmbench.types import Batch, Branch, Dataset, Modality, Output, Split
+from mmbench.train import _chosen, train
+from mmbench.types import Batch, Branch, Dataset, Modality, Split
 
 ITEMS = 7  # 0, 5 and 6 have everything
 COMPLETE = [0, 5, 6]
-BASELINES = catalog.model_names(tiny.TASK)
 
 #: Kind of modality -> one to try an encoder on. A new kind of encoder needs a line here.
-SAMPLES: Mapping[str, Modality] = {m.kind: m for m in tiny.SIGNATURE.modalities.values()}
+SAMPLES: Mapping[str, Modality] = {
+    m.kind: m for world in tiny.WORLDS.values() for m in world.signature.modalities.values()
+}
 #: Kind of modality -> the axis of [B, ...] that `lengths` counts; None: an item is always whole.
-TIME_AXIS = {"image": None, "spectrogram": 2, "text": 1}
+TIME_AXIS = {"image": None, "spectrogram": 2, "text": 1, "sequence": 1, "vector": None}
 
 
-def variants() -> dict[str, ModelSpec]:
+def baselines(world: tiny.World) -> list[str]:
+    """Return the shipped models that serve a world."""
+    names = catalog.model_names(world.task)
+    return [name for name in names if not set(kinds(world)) & set(refused(world.spec(name)))]
+
+
+def kinds(world: tiny.World) -> list[str]:
+    return [output.kind for output in world.signature.outputs.values()]
+
+
+def refused(model: ModelSpec) -> Mapping[str, str]:
+    found: Mapping[str, str] = registry.load("fusion", model.fusion.name).refuses
+    return found
+
+
+def variants(world: tiny.World) -> dict[str, ModelSpec]:
     """Every shipped model, and every component in a model that has it; none twice."""
-    found = {name: tiny.spec(name) for name in BASELINES}
+    found = {name: world.spec(name) for name in baselines(world)}
+    shipped = {model.fusion.name for model in found.values()}
     for name in registry.names("fusion"):
-        if "text" not in registry.load("fusion", name).refuses:
-            found[f"fusion {name}"] = tiny.spec("early", fusion=ComponentSpec(name))
-    base = tiny.spec("hybrid")
+        if name not in shipped and not set(kinds(world)) & set(
+            registry.load("fusion", name).refuses
+        ):
+            found[f"fusion {name}"] = world.spec("early", fusion=ComponentSpec(name))
+    base = world.spec("hybrid")
     for name in registry.names("encoder"):
         for kind in registry.load("encoder", name).kinds:
             encoders = {**base.encoders, kind: ComponentSpec(name)}
-            found[f"encoder {name} of {kind}"] = tiny.spec("hybrid", encoders=encoders)
+            found[f"encoder {name} of {kind}"] = world.spec("hybrid", encoders=encoders)
     for name in registry.names("head"):
         heads = {registry.load("head", name).kind: ComponentSpec(name)}
-        found[f"head {name}"] = tiny.spec("hybrid", heads={**base.heads, **heads})
+        found[f"head {name}"] = world.spec("hybrid", heads={**base.heads, **heads})
     for name in registry.names("combiner"):
-        found[f"combiner {name}"] = tiny.spec("hybrid", combiner=ComponentSpec(name))
-    first = {model.digest(): name for name, model in reversed(found.items())}
-    return {name: found[name] for name in found if name in first.values()}
+        for gate in ("static", "equal", "own", "joint"):
+            part = ComponentSpec(name, {"gate": gate})
+            served = registry.load("combiner", name).kinds
+            every = {kind: base.combiner_of(kind) for kind in kinds(world)}
+            chosen = {kind: part if kind in served else old for kind, old in every.items()}
+            found[f"combiner {name} {gate}"] = world.spec("hybrid", combiners=chosen)
+    made = {name: model.of(world.task) for name, model in found.items()}
+    first = {model.digest(): name for name, model in reversed(made.items())}
+    return {name: made[name] for name in made if name in first.values()}
 
 
-VARIANTS = variants()
+#: "world: what is tried" -> model.
+VARIANTS = {
+    f"{key}: {name}": model
+    for key, world in tiny.WORLDS.items()
+    for name, model in variants(world).items()
+}
+SHIPPED = [f"{key}: {name}" for key, world in tiny.WORLDS.items() for name in baselines(world)]
+
+
+def place(variant: str) -> tiny.World:
+    return tiny.WORLDS[variant.partition(":")[0]]
 
 
 @cache
 def built(variant: str, seed: int = 0) -> Model:
     """Tests change neither weights nor gradients of this one, only its mode."""
-    return tiny.make(VARIANTS[variant], seed)
+    return place(variant).make(VARIANTS[variant], seed)
+
+
+def items_for(model: Model, seed: int = 0) -> Split:
+    return _items(tiny.world_of(model), seed)
 
 
 @cache
-def world() -> Split:
-    return tiny.split(ITEMS)
+def _items(world: tiny.World, seed: int) -> Split:
+    return world.split(ITEMS, seed)
 
 
 @pytest.fixture(params=list(VARIANTS))
@@ -83,7 +129,25 @@ def model(request: pytest.FixtureRequest) -> Iterator[Model]:
 
 @pytest.fixture
 def batch(model: Model) -> Batch:
-    return tiny.batch(world(), model)
+    return tiny.batch(items_for(model), model)
+
+
+@contextmanager
+def same_draws() -> Iterator[None]:
+    """Let what samples while it trains draw the same numbers every time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+def said(model: Model, batch: Batch) -> Tensor:
+    with same_draws():
+        return tiny.log_probs(model, batch)
+
+
+def loss(model: Model, batch: Batch) -> Tensor:
+    with same_draws():
+        return Supervised().loss(model, batch)
 
 
 def garbled(batch: Batch) -> Batch:
@@ -100,8 +164,9 @@ def garbled(batch: Batch) -> Batch:
         inputs[name] = torch.where(absent, rubbish, x)
         if name in batch.lengths:
             beyond = torch.arange(x.shape[1]) >= batch.lengths[name][:, None]
+            beyond = beyond.view(*x.shape[:2], *[1] * (x.dim() - 2))
             inputs[name] = torch.where(beyond, rubbish, inputs[name])
-            lengths[name] = torch.where(absent[:, 0], 99, batch.lengths[name])
+            lengths[name] = torch.where(absent.flatten(1)[:, 0], 99, batch.lengths[name])
     return replace(batch, inputs=inputs, lengths=lengths)
 
 
@@ -132,11 +197,11 @@ def test_absent_content_and_padding_change_nothing(
     dirty = garbled(clean)
     if heard(model):
         assert any(not torch.equal(dirty.inputs[n], clean.inputs[n]) for n in heard(model))
-    expected = tiny.log_probs(model, clean)
+    expected = said(model, clean)
     assert torch.isfinite(expected).all()
-    assert torch.equal(tiny.log_probs(model, dirty), expected)
-    with_rubbish = own_gradients(model, Supervised().loss(model, dirty))
-    for name, gradient in own_gradients(model, Supervised().loss(model, clean)).items():
+    assert torch.equal(said(model, dirty), expected)
+    with_rubbish = own_gradients(model, loss(model, dirty))
+    for name, gradient in own_gradients(model, loss(model, clean)).items():
         other = with_rubbish[name]
         assert (gradient is None) == (other is None)
         if gradient is not None and other is not None:
@@ -164,8 +229,8 @@ def test_masked_tokens_have_no_say_in_any_branch(model: Model, batch: Batch) -> 
         )
         for name, s in streams.items()
     }
-    if "tags" in heard(model):
-        assert not torch.equal(masked["tags"].x, streams["tags"].x)
+    for ragged in {"tags", "steps"} & set(heard(model)):
+        assert not torch.equal(masked[ragged].x, streams[ragged].x)
     pairs = zip(model.fusion(streams).branches, model.fusion(masked).branches, strict=True)
     for before, after in pairs:
         assert torch.equal(before.mask, after.mask)
@@ -177,14 +242,16 @@ def test_masked_tokens_have_no_say_in_any_branch(model: Model, batch: Batch) -> 
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
 @torch.no_grad()
 def test_neighbours_in_the_batch_change_nothing(model: Model, batch: Batch, training: bool) -> None:
+    if training and model.fusion.draws:
+        pytest.skip("what samples while it trains draws other numbers in another batch")
     model.train(training)
-    together = tiny.log_probs(model, batch)
+    together = said(model, batch)
     for item in range(ITEMS):
-        alone = tiny.batch(world(), model, [item])
-        own = tiny.log_probs(model, alone)  # shorter where the others' captions are longer
+        alone = tiny.batch(items_for(model), model, [item])
+        own = said(model, alone)  # shorter where the others' captions are longer
         assert torch.allclose(own[0], together[item, : own.shape[1]], atol=1e-5)
     order = [3, 6, 1, 1, 4]
-    mixed = tiny.log_probs(model, tiny.batch(world(), model, order))
+    mixed = said(model, tiny.batch(items_for(model), model, order))
     assert torch.allclose(mixed, together[order, : mixed.shape[1]], atol=1e-5)
 
 
@@ -193,26 +260,30 @@ def test_neighbours_do_not_change_what_is_read_out(model: Model, batch: Batch, b
     options = {"beams": beams, "length_penalty": 0.7}
     together, columns = model.read_out(batch, options)
     for order in [[item] for item in range(ITEMS)] + [[6, 2, 2, 0]]:
-        said, more = model.read_out(tiny.batch(world(), model, order), options)
-        assert said["caption"] == [together["caption"][item] for item in order]
-        for own, item in zip(more["caption.gate"], order, strict=True):
-            expected = columns["caption.gate"][item]
-            assert np.allclose(own, expected, atol=1e-5)
-            assert len(own) in {len(together["caption"][item].split()) + n for n in (0, 1)}
+        found, more = model.read_out(tiny.batch(items_for(model), model, order), options)
+        for name, output in model.signature.outputs.items():
+            expected = [together[name][item] for item in order]
+            assert found[name] == (
+                pytest.approx(expected, abs=1e-5) if output.kind == "scalar" else expected
+            )
+            for own, item in zip(more[f"{name}.gate"], order, strict=True):
+                assert np.allclose(own, columns[f"{name}.gate"][item], atol=1e-5)
+                if output.kind == "text":
+                    assert len(own) in {len(together[name][item].split()) + n for n in (0, 1)}
 
 
 def test_the_batch_size_of_prediction_changes_nothing(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoding = DecodingSpec(beams=2)
-    whole = predict(model, world(), decoding)
+    whole = predict(model, items_for(model), decoding)
     monkeypatch.setattr("mmbench.predict.BATCH", 3)
-    parts = predict(model, world(), decoding)
-    assert whole.ids == parts.ids == world().ids
-    assert whole.outputs == parts.outputs
-    for one, other in zip(
-        whole.columns["caption.gate"], parts.columns["caption.gate"], strict=True
-    ):
+    parts = predict(model, items_for(model), decoding)
+    assert whole.ids == parts.ids == items_for(model).ids
+    main = model.signature.main
+    assert whole.outputs[main] == parts.outputs[main]
+    gates = (whole.columns[f"{main}.gate"], parts.columns[f"{main}.gate"])
+    for one, other in zip(*gates, strict=True):
         assert np.allclose(one, other, atol=1e-5)
     assert whole.columns["branches"] == [list(model.fusion.branches)] * ITEMS
 
@@ -220,21 +291,21 @@ def test_the_batch_size_of_prediction_changes_nothing(
 @torch.no_grad()
 def test_without_any_modality_it_still_speaks(model: Model, batch: Batch) -> None:
     nothing = replace(batch, present={n: torch.zeros_like(p) for n, p in batch.present.items()})
-    found = tiny.log_probs(model, garbled(tiny.as_floats(nothing)))
+    found = said(model, garbled(tiny.as_floats(nothing)))
     assert torch.isfinite(found).all()
     assert torch.allclose(found[:, 0], found[:1, 0].expand_as(found[:, 0]), atol=1e-6)
-    said, _ = model.read_out(nothing, {"beams": 2, "length_penalty": 0.7})
-    assert len(set(said["caption"])) == 1
+    spoken, _ = model.read_out(nothing, {"beams": 2, "length_penalty": 0.7})
+    assert len(set(spoken[model.signature.main])) == 1
 
 
 @torch.no_grad()
 def test_every_modality_that_it_looks_at_matters(model: Model, batch: Batch) -> None:
-    other = tiny.batch(tiny.split(ITEMS, seed=1), model)
-    before = tiny.log_probs(model, batch)
+    other = tiny.batch(items_for(model, 1), model)
+    before = said(model, batch)
     for name in heard(model):
         lengths = {n: (other if n == name else batch).lengths[n] for n in batch.lengths}
         inputs = {**batch.inputs, name: other.inputs[name]}
-        after = tiny.log_probs(model, replace(batch, inputs=inputs, lengths=lengths))
+        after = said(model, replace(batch, inputs=inputs, lengths=lengths))
         apart = (after - before).abs().amax(dim=(1, 2))
         assert (apart[COMPLETE] > 1e-4).all(), name
 
@@ -242,18 +313,26 @@ def test_every_modality_that_it_looks_at_matters(model: Model, batch: Batch) -> 
 # --- parameters ---------------------------------------------------------------------------------
 
 
-def test_every_parameter_learns(model: Model, batch: Batch) -> None:
-    gradients = own_gradients(model, Supervised().loss(model, batch))
+def test_every_parameter_learns(request: pytest.FixtureRequest, model: Model, batch: Batch) -> None:
+    model.train()  # where losses are that only training has
+    spec = VARIANTS[request.node.callspec.params["model"]]
+    gradients: dict[str, Tensor | None] = dict.fromkeys(dict(model.named_parameters()))
+    for stage in spec.recipe.stages:
+        for item in stage.objectives:
+            with same_draws():
+                got = own_gradients(model, objective(item, "").loss(model, batch))
+            gradients |= {n: got[n] for n in _chosen(model, item) if got[n] is not None}
     assert not [name for name, g in gradients.items() if g is None]
     assert not [name for name, g in gradients.items() if not torch.isfinite(g).all()]  # type: ignore[arg-type]
-    # Of a head that attends to a single token, the queries rightly have no say.
-    still = [n for n, g in gradients.items() if not n.startswith("heads.") and not g.any()]  # type: ignore[union-attr]
+    # Of what attends to a single token, the queries rightly have no say.
+    single = ("heads.", "fusion.towers.numbers.")
+    still = [n for n, g in gradients.items() if not n.startswith(single) and not g.any()]  # type: ignore[union-attr]
     assert not still
 
 
 def test_what_is_always_there_needs_no_null_token(model: Model) -> None:
-    complete = tiny.batch(tiny.split(4, whole=True), model)
-    gradients = own_gradients(model, Supervised().loss(model, complete))
+    complete = tiny.batch(tiny.world_of(model).split(4, whole=True), model)
+    gradients = own_gradients(model, loss(model, complete))
     for name, gradient in gradients.items():
         if name.startswith("null.") and heard(model):
             assert gradient is None or not gradient.any(), name
@@ -289,26 +368,31 @@ def test_weights_survive_the_disk_bit_by_bit(
     from mmbench.run import _save_weights
 
     variant = request.node.callspec.params["model"]
-    other = tiny.make(VARIANTS[variant], seed=1)
-    expected = tiny.log_probs(model, batch)
-    assert not torch.equal(tiny.log_probs(other, batch), expected)
+    other = place(variant).make(VARIANTS[variant], seed=1)
+    expected = said(model, batch)
+    assert not torch.equal(said(other, batch), expected)
     _save_weights(model, tmp_path / "weights.safetensors")
     other.load_state_dict(load_file(tmp_path / "weights.safetensors"))
     for name, value in model.state_dict().items():
         assert torch.equal(other.state_dict()[name], value), name
-    assert torch.equal(tiny.log_probs(other, batch), expected)
+    assert torch.equal(said(other, batch), expected)
 
 
-@pytest.mark.parametrize("name", BASELINES)
-def test_the_same_seed_builds_the_same_bits_and_draws_from_no_global_state(name: str) -> None:
-    dataset = Dataset(tiny.SIGNATURE, {"train": world()}, "")
+@pytest.mark.parametrize("variant", SHIPPED)
+def test_the_same_seed_builds_the_same_bits_and_draws_from_no_global_state(variant: str) -> None:
+    world, name = place(variant), variant.partition(": ")[2]
+    items = world.split(ITEMS)
+    dataset = Dataset(world.signature, {"train": items}, "")
     states = (torch.get_rng_state(), np.random.get_state(legacy=False), random.getstate())
     one, again, other = (
-        make_model(Run(tiny.TASK, tiny.spec(name), "small", seed, Settings(device="cpu")), dataset)
+        make_model(
+            Run(world.task, world.spec(name), "small", seed, Settings(device="cpu")), dataset
+        )
         for seed in (3, 3, 4)
     )
     torch.rand(5)  # whatever else happens in the process
-    late = make_model(Run(tiny.TASK, tiny.spec(name), "small", 3, Settings(device="cpu")), dataset)
+    run = Run(world.task, world.spec(name), "small", 3, Settings(device="cpu"))
+    late = make_model(run, dataset)
     torch.set_rng_state(states[0])
     for key, value in one.state_dict().items():
         assert torch.equal(value, again.state_dict()[key])
@@ -317,8 +401,8 @@ def test_the_same_seed_builds_the_same_bits_and_draws_from_no_global_state(name:
     assert drawn
     assert not [key for key in drawn if torch.equal(one.state_dict()[key], other.state_dict()[key])]
 
-    recipe = tiny.spec(name).recipe
-    train(one, {"train": world()}, recipe, BudgetSpec(8, 2, 1), 3, lambda _: 0.0, Silent())
+    recipe = world.spec(name).recipe
+    train(one, {"train": items}, recipe, BudgetSpec(8, 2, 1), 3, lambda _: 0.0, Silent())
     assert torch.equal(torch.get_rng_state(), states[0])
     assert str(np.random.get_state(legacy=False)) == str(states[1])
     assert random.getstate() == states[2]
@@ -353,7 +437,8 @@ def test_branches_have_the_names_and_shapes_that_they_promise(model: Model, batc
 
 def test_a_branch_named_after_a_modality_hears_no_other(model: Model, batch: Batch) -> None:
     branches = model.fuse(batch).branches
-    verdict = model.verdict("caption", branches, batch.targets["caption"])
+    main = model.signature.main
+    verdict = model.verdict(main, branches, batch.targets[main])
     for branch, out in zip(branches, verdict.outs, strict=True):
         gradients = own_gradients(model, probe(out))
         for name in heard(model):
@@ -373,14 +458,14 @@ def test_a_branch_named_after_a_modality_hears_no_other(model: Model, batch: Bat
 def probe(out: HeadOut) -> Tensor:
     """Sum up log-probabilities by fixed random weights: nothing cancels out."""
     generator = torch.Generator().manual_seed(0)
-    return (out.log_probs * torch.randn(out.log_probs.shape, generator=generator)).sum()
+    return (out.answer * torch.randn(out.answer.shape, generator=generator)).sum()
 
 
 @torch.no_grad()
 def test_other_modalities_do_not_change_a_bit_of_a_modalitys_branch(
     model: Model, batch: Batch
 ) -> None:
-    other = tiny.batch(tiny.split(ITEMS, seed=1), model)
+    other = tiny.batch(items_for(model, 1), model)
     named = [name for name in model.fusion.branches if name in heard(model)]
     before = verdicts(model, batch)
     for name in named:
@@ -397,14 +482,16 @@ def test_other_modalities_do_not_change_a_bit_of_a_modalitys_branch(
 
 def verdicts(model: Model, batch: Batch) -> dict[str, Tensor]:
     branches = model.fuse(batch).branches
-    outs = model.verdict("caption", branches, batch.targets["caption"]).outs
-    return {b.name: out.log_probs for b, out in zip(branches, outs, strict=True)}
+    main = model.signature.main
+    outs = model.verdict(main, branches, batch.targets[main]).outs
+    return {b.name: out.answer for b, out in zip(branches, outs, strict=True)}
 
 
 def test_late_fusion_has_a_branch_for_each_modality_and_no_other() -> None:
     found = [variant for variant in VARIANTS if VARIANTS[variant].family in ("late", "unimodal")]
-    assert len(found) >= 4
+    assert len(found) >= 8
     for variant in found:
+        assert built(variant).fusion.decision_level
         assert list(built(variant).fusion.branches) == heard(built(variant))
 
 
@@ -414,39 +501,97 @@ def test_late_fusion_has_a_branch_for_each_modality_and_no_other() -> None:
 @torch.no_grad()
 def test_weights_add_up_and_leave_out_what_heard_nothing(model: Model, batch: Batch) -> None:
     branches = model.fuse(batch).branches
-    merged = model.verdict("caption", branches, batch.targets["caption"]).combined
     present = present_of(branches)
-    assert merged.weights.shape == (*batch.targets["caption"].shape, len(branches))
-    assert torch.allclose(merged.weights.sum(dim=-1), torch.ones(()), atol=1e-6)
-    for item in range(ITEMS):
-        silent = ~present[item] if present[item].any() else torch.zeros_like(present[item])
-        assert (merged.weights[item][:, silent] == 0).all()
-        assert (merged.weights[item][:, ~silent] > 0).all()
+    for name in model.heads:
+        combiner = model.combiners[name]
+        merged = model.verdict(name, branches, batch.targets[name]).combined
+        weights = merged.weights.reshape(ITEMS, -1, len(branches))
+        if not isinstance(combiner, LogLinear):
+            assert torch.allclose(weights.sum(dim=-1), torch.ones(()), atol=1e-6)
+        for item in range(ITEMS):
+            silent = ~present[item] if present[item].any() else torch.zeros_like(present[item])
+            assert (weights[item][:, silent] == 0).all()
+            assert (weights[item][:, ~silent] > 0).all()
     if len(branches) > 1 and "joint" not in model.fusion.branches:
         assert not present[[tiny.NO_IMAGE, tiny.NO_AUDIO, tiny.NO_TAGS]].all(dim=1).any()
 
 
 @torch.no_grad()
-def test_the_mixture_is_a_distribution_and_equals_the_formula(model: Model, batch: Batch) -> None:
+def test_what_is_merged_equals_the_formula(model: Model, batch: Batch) -> None:
     branches = model.fuse(batch).branches
-    verdict = model.verdict("caption", branches, batch.targets["caption"])
-    found = verdict.combined.log_probs.double().numpy()
-    assert np.allclose(np.exp(found).sum(axis=-1), 1.0, atol=1e-5)
-    each = np.stack([out.log_probs.double().numpy() for out in verdict.outs], axis=-1)
-    weights = verdict.combined.weights.double().numpy()[..., None, :]
-    assert np.allclose(found, np.log((weights * np.exp(each)).sum(axis=-1)), atol=1e-5)
+    for name in model.heads:
+        verdict = model.verdict(name, branches, batch.targets[name])
+        found = verdict.combined.answer.double().numpy()
+        each = np.stack([out.answer.double().numpy() for out in verdict.outs], axis=-1)
+        weights = verdict.combined.weights.double().numpy()
+        combiner = model.combiners[name]
+        if isinstance(combiner, Precision):
+            mean = (weights * each[:, 0]).sum(axis=-1)
+            assert np.allclose(found[:, 0], mean, atol=1e-5)
+            if len(branches) > 1 and combiner.gate.kind == "static":
+                usable = present_of(branches).numpy()
+                usable |= ~usable.any(axis=1, keepdims=True)
+                precision = (np.exp(-each[:, 1]) * usable).sum(axis=-1)
+                assert np.allclose(found[:, 1], -np.log(precision), atol=1e-5)
+            continue
+        assert np.allclose(np.exp(found).sum(axis=-1), 1.0, atol=1e-5)
+        weights = weights.reshape(*weights.shape[:-1], *[1] * (each.ndim - weights.ndim), -1)
+        if isinstance(combiner, LogLinear):
+            pool = np.exp((weights * each).sum(axis=-1))
+            expected = np.log(pool / pool.sum(axis=-1, keepdims=True))
+        else:
+            expected = np.log((weights * np.exp(each)).sum(axis=-1))
+        assert np.allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("gate", ["static", "equal", "own", "joint"])
+@pytest.mark.parametrize("name", registry.names("combiner"))
+@torch.no_grad()
+def test_a_gate_sees_what_it_says(name: str, gate: str) -> None:
+    combiner = registry.load("combiner", name)(["joint", "a", "b"], tiny.WIDTH, gate=gate)
+    assert combiner.sees == {"static": "nothing", "equal": "nothing"}.get(gate, gate)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in combiner.parameters():  # at birth no gate looks at anything
+        parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    answer = torch.randn(4, 2, generator=generator).log_softmax(dim=-1)
+    present = torch.ones(4, 3, dtype=torch.bool)
+
+    def weights(states: Sequence[Tensor]) -> Tensor:
+        found: Tensor = combiner([HeadOut(s, answer) for s in states], present).weights
+        return found
+
+    states = [torch.randn(4, tiny.WIDTH, generator=generator) for _ in range(3)]
+    before = weights(states)
+    for changed in range(3):
+        moved = [s + 1.0 if k == changed else s for k, s in enumerate(states)]
+        after = weights(moved)
+        # Of two branches neither of which is the one that changed, the ratio tells.
+        others = [k for k in range(3) if k != changed]
+        ratio = [w[:, others[0]] / w[:, others[1]] for w in (before, after)]
+        assert torch.allclose(*ratio, rtol=1e-4) is (gate != "joint" or changed != 0)
+        own = [w[:, changed] / w[:, others[0]] for w in (before, after)]
+        sees = gate == "own" or (gate == "joint" and changed == 0)
+        assert torch.allclose(*own, rtol=1e-4) is not sees
+
+
+def test_what_is_called_late_merges_by_weights_that_see_one_modality() -> None:
+    late = [v for v in VARIANTS if VARIANTS[v].family == "late"]
+    assert late
+    for variant in late:
+        for combiner in built(variant).combiners.values():
+            assert combiner.sees in ("nothing", "own"), variant
 
 
 @torch.no_grad()
 def test_static_weights_see_no_input_and_a_joint_gate_does() -> None:
-    for name, sees in (("late", False), ("hybrid", True)):
+    for name, sees in (("captions: late", False), ("captions: hybrid", True)):
         model = built(name)
-        before = copy.deepcopy(model.combiners["caption"].state_dict())
         combiner = model.combiners["caption"]
+        before = copy.deepcopy(combiner.state_dict())
         if sees:  # at birth it does not yet
-            nn.init.normal_(combiner.score.weight, generator=torch.Generator().manual_seed(0))
+            nn.init.normal_(combiner.gate.score.weight, generator=torch.Generator().manual_seed(0))
         else:
-            combiner.logits.copy_(torch.tensor([0.3, -1.0, 0.5]))
+            combiner.gate.logits.copy_(torch.tensor([0.3, -1.0, 0.5]))
         weights = []
         for seed in (0, 1):
             items = tiny.batch(tiny.split(4, seed, whole=True), model)
@@ -483,6 +628,9 @@ def test_an_encoder_masks_what_lies_beyond_the_length(name: str, kind: str) -> N
     high = len(modality.vocabulary) or 256
     dtype = torch.int64 if modality.vocabulary else torch.uint8
     x = torch.randint(0, high, (4, *modality.shape), generator=generator, dtype=dtype)
+    floats = kind in ("sequence", "vector")
+    if floats:
+        x = torch.randn(4, *modality.shape, generator=generator)
     tokens, mask = encoder(x, None)
     assert tokens.shape == (4, mask.shape[1], tiny.WIDTH)
     assert mask.all()
@@ -493,7 +641,7 @@ def test_an_encoder_masks_what_lies_beyond_the_length(name: str, kind: str) -> N
     lengths = torch.tensor([full, full - 1, 2, 1])
     beyond = torch.arange(full) >= lengths[:, None]
     beyond = beyond.view(4, *[full if a == axis else 1 for a in range(1, x.dim())])
-    for clean in [x] if modality.vocabulary else [x, x.float()]:
+    for clean in [x] if modality.vocabulary or floats else [x, x.float()]:
         rubbish = float("nan") if clean.is_floating_point() else 10**6 if high < 256 else 7
         dirty = torch.where(beyond, torch.full_like(clean, rubbish), clean)
         tokens, mask = encoder(clean, lengths)
@@ -546,7 +694,7 @@ def test_a_head_says_word_by_word_what_it_says_when_taught(name: str) -> None:
             for x in (branch.seq, branch.mask, branch.pooled, branch.present)
         ),
     )
-    taught = head(each, texts).log_probs
+    taught = head(each, texts).answer
     state = head.begin(branch, beams=2)
     words = torch.full((6,), 1)
     for at in range(tiny.LONGEST):
@@ -580,7 +728,7 @@ def test_hypotheses_may_change_places_between_words(name: str) -> None:
             for x in (branch.seq, branch.mask, branch.pooled, branch.present)
         ),
     )
-    taught = head(each, mixed).log_probs
+    taught = head(each, mixed).answer
     for at in range(2, 4):
         hidden, state = head.advance(state, mixed[:, at - 1], at)
         assert torch.allclose(head.log_probs(hidden), taught[:, at], atol=1e-5)
@@ -598,7 +746,7 @@ def test_stacked_branches_say_what_each_says_by_itself(name: str) -> None:
     for place, branch in enumerate(branches):
         own = head(branch, texts)
         rows = slice(3 * place, 3 * place + 3)
-        assert torch.allclose(outs.log_probs[rows], own.log_probs, atol=1e-5)
+        assert torch.allclose(outs.answer[rows], own.answer, atol=1e-5)
         assert torch.allclose(outs.states[rows], own.states, atol=1e-5)
 
 
@@ -608,11 +756,11 @@ def test_a_word_depends_on_no_later_word(name: str) -> None:
     head = head_of(name)
     branch = memory("joint", 1, 5, 1)
     text = torch.tensor([[4, 5, 6, 7, 8, 2]])
-    before = head(branch, text).log_probs
+    before = head(branch, text).answer
     for at in range(tiny.LONGEST):
         changed = text.clone()
         changed[0, at] = 9
-        after = head(branch, changed).log_probs
+        after = head(branch, changed).answer
         assert torch.equal(after[:, : at + 1], before[:, : at + 1])
         if at + 1 < tiny.LONGEST:
             assert not torch.equal(after[:, at + 1], before[:, at + 1])
@@ -633,22 +781,30 @@ def test_the_loss_is_nats_per_word_without_padding(name: str) -> None:
 # --- learning -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [name for name in BASELINES if name != "constant"])
-def test_a_shipped_model_learns_a_few_items_by_heart(name: str) -> None:
-    items = tiny.split(16, seed=5, whole=True)
-    model = tiny.make(tiny.spec(name, width=32))
-    recipe = tiny.spec(name).recipe
-    budget = BudgetSpec(16, 150, 1)
-    train(model, {"train": one_text(items)}, recipe, budget, 0, lambda _: 0.0, Silent())
-    said = predict(model, items, DecodingSpec(beams=1)).outputs["caption"]
-    wrong = [s for s, r in zip(said, items.references["caption"].texts, strict=True) if s != r[0]]
-    assert not wrong
+@pytest.mark.parametrize("variant", [v for v in SHIPPED if not v.endswith(": constant")])
+def test_a_shipped_model_learns_a_few_items_by_heart(variant: str) -> None:
+    world, name = place(variant), variant.partition(": ")[2]
+    items = world.split(16, seed=5, whole=True)
+    model = world.make(world.spec(name, width=32))
+    recipe = msgspec.structs.replace(world.spec(name).recipe, modality_dropout=0.0)
+    if "caption" in items.targets:
+        items = one_text(items)
+    train(model, {"train": items}, recipe, BudgetSpec(16, 150, 1), 0, lambda _: 0.0, Silent())
+    spoken = predict(model, items, DecodingSpec(beams=1)).outputs[world.main]
+    truth = items.references[world.main]
+    right = (
+        [texts[0] for texts in truth.texts]
+        if isinstance(truth, TextReferences)
+        else [truth.classes[label] for label in truth.labels]  # type: ignore[attr-defined]
+    )
+    assert not [s for s, r in zip(spoken, right, strict=True) if s != r]
 
 
-def test_a_model_that_looks_at_nothing_learns_no_item() -> None:
-    items = tiny.split(16, seed=5, whole=True)
-    said = predict(built("constant"), items, DecodingSpec(beams=1)).outputs["caption"]
-    assert len(set(said)) == 1
+@pytest.mark.parametrize("variant", [v for v in SHIPPED if v.endswith(": constant")])
+def test_a_model_that_looks_at_nothing_learns_no_item(variant: str) -> None:
+    items = place(variant).split(16, seed=5, whole=True)
+    spoken = predict(built(variant), items, DecodingSpec(beams=1)).outputs[place(variant).main]
+    assert len(set(spoken)) == 1
 
 
 def one_text(items: Split) -> Split:
@@ -663,40 +819,51 @@ def one_text(items: Split) -> Split:
 TOMLS: Sequence[Path] = sorted(catalog._folder("baselines").glob("[!_]*.toml"))
 
 
+@pytest.mark.parametrize("key", list(tiny.WORLDS))
 @pytest.mark.parametrize("path", TOMLS, ids=lambda path: path.stem)
-def test_a_shipped_definition_names_what_exists_and_builds(path: Path) -> None:
+def test_a_shipped_definition_names_what_exists_and_builds(path: Path, key: str) -> None:
+    world = tiny.WORLDS[key]
     pattern = catalog._raw_model(path).get("expand")
     names = [path.stem]
     if pattern is not None:
-        names = [pattern.replace("{modality}", name) for name in tiny.SIGNATURE.modalities]
+        names = [pattern.replace("{modality}", name) for name in world.signature.modalities]
     for name in names:
-        model = catalog.model(name)
+        model = catalog.model(name, (), world.task)
         assert model.name == name
         assert model.summary
         assert "{" not in f"{model.summary}{model.modalities}"
         parts = [("fusion", model.fusion), ("combiner", model.combiner)]
+        parts += [("combiner", c) for c in model.combiners.values()]
         parts += [("encoder", c) for c in model.encoders.values()]
         parts += [("head", c) for c in model.heads.values()]
         parts += [("objective", o) for s in model.recipe.stages for o in s.objectives]  # type: ignore[misc]
         for kind, part in parts:
             assert part.name in registry.names(kind)
-        built_model = tiny.make(model)
-        expected = list(tiny.SIGNATURE.modalities)
+        if set(kinds(world)) & set(refused(model)):
+            with pytest.raises(IncompatibleError):
+                world.make(model)
+            continue
+        expected = list(world.signature.modalities)
         if model.modalities is not None:
             expected = list(model.modalities)
-        assert heard(built_model) == expected
+        assert heard(world.make(model)) == expected
 
 
-def test_every_shipped_definition_is_one_of_the_baselines() -> None:
-    assert {path.stem for path in TOMLS} - {"unimodal"} == set(BASELINES) - {
-        f"{name}_only" for name in tiny.SIGNATURE.modalities
-    }
+@pytest.mark.parametrize("key", list(tiny.WORLDS))
+def test_every_shipped_definition_is_tried(key: str) -> None:
+    world = tiny.WORLDS[key]
+    expanded = {f"{name}_only" for name in world.signature.modalities}
+    names = {p.stem for p in TOMLS} - {"unimodal"} | expanded
+    assert names == set(catalog.model_names(world.task))
+    left_out = names - set(baselines(world))
+    assert all(set(kinds(world)) & set(refused(world.spec(name))) for name in left_out)
 
 
 def test_every_kind_of_encoder_and_head_has_a_sample() -> None:
-    kinds = {k for n in registry.names("encoder") for k in registry.load("encoder", n).kinds}
-    assert kinds <= set(SAMPLES) == set(TIME_AXIS)
-    outputs: set[Output] = set(tiny.SIGNATURE.outputs.values())
-    assert {registry.load("head", n).kind for n in registry.names("head")} <= {
-        o.kind for o in outputs
+    read = {k for n in registry.names("encoder") for k in registry.load("encoder", n).kinds}
+    assert read <= set(SAMPLES) == set(TIME_AXIS)
+    served = {kind for world in tiny.WORLDS.values() for kind in kinds(world)}
+    assert {registry.load("head", n).kind for n in registry.names("head")} <= served
+    assert served <= {
+        k for n in registry.names("combiner") for k in registry.load("combiner", n).kinds
     }

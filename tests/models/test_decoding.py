@@ -223,7 +223,7 @@ def taught(model: Model, batch: Any, every: list[list[int]]) -> tuple[Tensor, Te
     for words in every:
         padded = torch.tensor(words + [PAD] * (SHORT - len(words))).expand(batch.size, -1)
         merged = model.verdict("caption", branches, padded).combined
-        each = merged.log_probs.gather(2, padded[..., None])[..., 0]
+        each = merged.answer.gather(2, padded[..., None])[..., 0]
         scores.append(each[:, : len(words)].double().sum(dim=1) / len(words) ** 0.7)
         weights.append(merged.weights)
     return torch.stack(scores, dim=1), torch.stack(weights, dim=1)

@@ -219,4 +219,4 @@ def test_stacked_branches_keep_their_order_and_pad_unheard() -> None:
     assert torch.equal(both.pooled, torch.cat([one.pooled, two.pooled]))
     first, second = split_out(HeadOut(both.pooled, both.seq), 2)
     assert torch.equal(first.states, one.pooled)
-    assert torch.equal(second.log_probs, both.seq[2:])
+    assert torch.equal(second.answer, both.seq[2:])

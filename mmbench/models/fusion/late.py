@@ -24,6 +24,8 @@ class Late(Fusion):
         dropout: Probability on residual branches.
     """
 
+    decision_level = True
+
     def __init__(
         self, modalities: Sequence[str], width: int, depth: int = 1, dropout: float = 0.0
     ) -> None:

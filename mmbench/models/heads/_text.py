@@ -79,9 +79,9 @@ class TextHead(Head):
         logits = F.linear(states, self.embed.weight, self.bias)
         return logits.float().log_softmax(dim=-1)
 
-    def nll(self, log_probs: Tensor, target: Tensor) -> Tensor:
+    def nll(self, answer: Tensor, target: Tensor) -> Tensor:
         """Return nats per word, padding left out."""
-        return F.nll_loss(log_probs.flatten(0, 1), target.flatten().long(), ignore_index=PAD)
+        return F.nll_loss(answer.flatten(0, 1), target.flatten().long(), ignore_index=PAD)
 
     def read_out(
         self,

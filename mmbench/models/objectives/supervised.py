@@ -32,9 +32,9 @@ class Supervised(Objective):
         for name, target in batch.targets.items():
             verdict = model.verdict(name, fused.branches, target)
             head = model.head_of(name, 0)
-            total = total + head.nll(verdict.combined.log_probs, target)
+            total = total + head.nll(verdict.combined.answer, target)
             if len(verdict.outs) > 1 and self.branch_weight:
-                own = torch.stack([head.nll(out.log_probs, target) for out in verdict.outs])
+                own = torch.stack([head.nll(out.answer, target) for out in verdict.outs])
                 total = total + self.branch_weight * own.mean()
         for value in fused.losses.values():
             total = total + self.auxiliary_weight * value

@@ -1,0 +1,43 @@
+"""The width with which a model has as many parameters as a task wants."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import msgspec
+import torch
+
+from mmbench.models.build import build
+from mmbench.spec import ModelSpec
+from mmbench.types import Signature
+
+#: Widths are multiples of this, so that every number of attention heads in use divides them.
+STEP = 4
+#: The widest model that is looked for.
+WIDEST = 1024
+
+
+def matched_width(model: ModelSpec, signature: Signature, parameters: int) -> int:
+    """Return the width whose number of parameters is nearest to `parameters`.
+
+    Models of one strategy grow with their width, so the search halves the widths that are left.
+    On a tie, and where even the narrowest is too large, the narrower one is taken.
+    """
+
+    @cache
+    def count(steps: int) -> int:
+        wide = msgspec.structs.replace(model, width=steps * STEP)
+        # On the meta device nothing is drawn and nothing takes memory.
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):
+            built = build(wide, signature)
+        return sum(p.numel() for p in built.parameters() if p.requires_grad)
+
+    low, high = 1, WIDEST // STEP
+    while low < high:
+        middle = (low + high) // 2
+        if count(middle) < parameters:
+            low = middle + 1
+        else:
+            high = middle
+    nearest = min((s for s in (low - 1, low) if s), key=lambda s: abs(count(s) - parameters))
+    return nearest * STEP
