@@ -22,6 +22,22 @@ class UsageError(MmbenchError):
     exit_code = 2
 
 
+class ItemError(UsageError):
+    """What was predicted for one item, or what is right for it, is not what its kind expects."""
+
+    def __init__(self, message: str, item: str, right: bool = False) -> None:
+        """Build the error.
+
+        Args:
+            message: The line, which names the item.
+            item: The item's id; whoever knows where its row stands can say so.
+            right: Whether what is right is wrong, and not the prediction.
+        """
+        super().__init__(message)
+        self.item = item
+        self.right = right
+
+
 class SpecError(UsageError):
     """A definition (TOML) is wrong: unknown key, wrong type, impossible value."""
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmbench import registry, scoring
 from mmbench.collapse import collapse
-from mmbench.errors import DataError, IncompatibleError, UsageError, nearest
+from mmbench.errors import DataError, IncompatibleError, ItemError, UsageError, nearest
 from mmbench.metrics._names import metric_names
+from mmbench.references import TextReferences
 from mmbench.report import evaluation as report
 from mmbench.subgroups import Subgroup, subgroups
 from mmbench.tables import Table, groups, kinds, of_split, pairs
@@ -290,16 +291,14 @@ def _evaluate(
     predictions = Predictions(matched.ids, {output: answers.values}, further)
     units = clusters_of(matched, clusters)
     truth = {output: matched.truth}
-    scored = scoring.score(
-        predictions,
-        truth,
-        output,
-        metrics,
-        units,
-        allow_missing=allow_missing,
-        # Metrics differ in what they make of a missing answer, and of one item: each on its own.
-        partly=bool(missing) or len(matched.ids) == 1,
-    )
+    # Metrics differ in what they make of a missing answer, and of one item: each on its own.
+    partly = bool(missing) or len(matched.ids) == 1
+    try:
+        scored = scoring.score(
+            predictions, truth, output, metrics, units, allow_missing=allow_missing, partly=partly
+        )
+    except ItemError as error:
+        raise DataError(f"{_place(matched, error)}: {error}") from None
     found = {
         column: subgroups(
             scored, predictions, matched.truth, output, labels, groups.in_order(labels), units
@@ -316,7 +315,7 @@ def _evaluate(
         predictions=predictions,
         references=matched.truth,
         missing=missing,
-        warnings=tuple(filter(None, [collapse(answers.values, answers.columns, matched.truth)])),
+        warnings=_warnings(matched, answers),
         clusters=units,
         by=found,
         groupable=matched.groupable(),
@@ -325,6 +324,21 @@ def _evaluate(
         split=split,
         fingerprint="" if matched.references is None else matched.references.digest,
     )
+
+
+def _warnings(matched: Matched, answers: kinds.Answers) -> tuple[str, ...]:
+    """Return what should be known before anyone believes the scores."""
+    found = [collapse(answers.values, answers.columns, matched.truth)]
+    if isinstance(matched.truth, TextReferences):
+        empty = [k for k, texts in enumerate(matched.truth.texts) if not any(map(str.strip, texts))]
+        if empty:
+            error = ItemError("", matched.ids[empty[0]], right=True)
+            more = f" (as have {len(empty) - 1:,} others)" if len(empty) > 1 else ""
+            found.append(
+                f"{_place(matched, error)}: {error.item!r} has an empty reference{more}: whatever "
+                f"is said of it is wrong; leave it out unless it is silence"
+            )
+    return tuple(filter(None, found))
 
 
 def _missing(matched: Matched, answers: kinds.Answers, allow: bool) -> tuple[str, ...]:
@@ -351,6 +365,20 @@ def _missing(matched: Matched, answers: kinds.Answers, allow: bool) -> tuple[str
             f"counts it as a failure"
         )
     return tuple(matched.ids[place] for place in places)
+
+
+def _place(matched: Matched, error: ItemError) -> str:
+    """Return where the row of an item that cannot be scored stands."""
+    table = matched.predictions
+    if error.item not in matched.ids:  # an entry of the gallery
+        return table.source
+    item = matched.ids.index(error.item)
+    row = matched.rows[item]
+    if error.right:
+        if matched.references is None or not matched.own:
+            return "references"
+        table, row = matched.references, matched.own[item][0]
+    return table.source if row is None else table.where(row)
 
 
 def _source(table: Table) -> Source:

@@ -733,6 +733,13 @@ REFUSED: dict[str, tuple[int, str]] = {
     "number.jsonl TEXTS": (4, "number.jsonl:24: prediction is 5: expected a text"),
     "noid.jsonl TEXTS": (4, "noid.jsonl:25: has no id in the column 'id': expected a text or an i"),
     "cut.jsonl TEXTS": (4, "cut.jsonl:25: the JSON ends too early: was it cut off?"),
+    "cut.json TEXTS": (4, "cut.json:1: the JSON ends too early: was it cut off?"),
+    "labels.csv --references truth.csv --metrics nll": (0, ""),
+    "sum.csv --references truth.csv --metrics nll": (4, "sum.csv:2: the scores of 'v0' add up"),
+    "unknown.csv --references truth.csv --metrics accuracy": (4, "unknown.csv:2: prediction is 'd"),
+    "one.jsonl --references one.jsonl --metrics cider_d --column reference=prediction": (
+        *(2, "metric 'cider_d': one item is no corpus: an n-gram is weighted by the log of"),
+    ),
     "nan.jsonl TEXTS": (4, "nan.jsonl:25: holds NaN, which is no number: leave it out"),
     "latin.jsonl TEXTS": (4, "latin.jsonl:25: is not UTF-8 text (byte 0xe9): save the file as UTF"),
     "long.jsonl TEXTS": (4, "long.jsonl:24: prediction has 10,000,000 characters: expected one te"),
@@ -756,6 +763,11 @@ def broken(files: Path) -> None:
     write("more.jsonl", *lines, '{"id": "v99", "prediction": "a"}')
     write("noid.jsonl", *lines, '{"prediction": "a"}')
     write("cut.jsonl", *lines, lines[3][:20])
+    Path("cut.json").write_text(f"[{lines[0]}, {lines[3][:12]}\n")
+    labels, truth = (Path(name).read_text().splitlines() for name in ("labels.csv", "truth.csv"))
+    write("sum.csv", labels[0], "v0,cat,0.7,0.9", *labels[2:])
+    write("unknown.csv", truth[0].replace("label", "prediction"), "v0,dgo", *truth[2:])
+    write("one.jsonl", lines[0])
     write("nan.jsonl", *lines, '{"id": "v99", "prediction": NaN}')
     write("long.jsonl", *lines[:-1], json.dumps({"id": "v23", "prediction": "a " * 5_000_000}))
     write("number.jsonl", *lines[:-1], '{"id": "v23", "prediction": 5}')
@@ -778,6 +790,14 @@ def test_what_is_wrong_is_one_line_and_an_exit_code(cli: Cli, mini: str, line: s
         assert len(done.err) < 500
         assert not done.out
     assert not Path("results").exists()
+
+
+def test_where_a_reference_is_empty_it_says_so(cli: Cli, files: Path) -> None:
+    lines = Path("true.jsonl").read_text().splitlines()
+    write("silent.jsonl", *lines[:-1], '{"id": "v23", "references": [" ", ""]}')
+    done = cli("score", "said.jsonl", "--references", "silent.jsonl", "--metrics", "bleu4,wer")
+    assert done.code == 0, done.err
+    assert "warning: silent.jsonl:24: 'v23' has an empty reference: whatever is said" in done.out
 
 
 def test_a_process_imports_nothing_heavy(files: Path) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmbench.errors import UsageError
+from mmbench.errors import ItemError, UsageError
 
 if TYPE_CHECKING:
     from mmbench.metrics._ranking import Bools
@@ -42,17 +42,20 @@ def probabilities(said: Said, classes: tuple[str, ...], exclusive: bool) -> Floa
     given = found if there.all() else found[there]
     if not (given.min() >= 0 and given.max() <= 1 + _TOLERANCE):  # or one is NaN
         place, number = np.argwhere(~((given >= 0) & (given <= 1 + _TOLERANCE)))[0].tolist()
-        raise UsageError(
-            f"the scores of {_name(said, there, place)!r} hold {given[place, number]}: expected "
-            f"probabilities, 0 to 1"
+        name = _name(said, there, place)
+        raise ItemError(
+            f"the scores of {name!r} hold {given[place, number]}: expected probabilities, 0 to 1",
+            name,
         )
     if exclusive:
         sums = given @ np.ones(len(classes))
         wrong = np.flatnonzero(np.abs(sums - 1) > _TOLERANCE)
         if len(wrong):
-            raise UsageError(
-                f"the scores of {_name(said, there, wrong[0])!r} add up to {sums[wrong[0]]:.6g}: "
-                f"expected probabilities that add up to 1 (of logits, take the softmax)"
+            name = _name(said, there, wrong[0])
+            raise ItemError(
+                f"the scores of {name!r} add up to {sums[wrong[0]]:.6g}: expected probabilities "
+                f"that add up to 1 (of logits, take the softmax)",
+                name,
             )
     return found
 
@@ -86,9 +89,10 @@ def _row(row: Any, name: str, classes: tuple[str, ...]) -> Floats:
         numbers = np.empty(0)
     if numbers.shape != (len(classes),):
         named = ", ".join(classes[:6]) + (", ..." if len(classes) > 6 else "")
-        raise UsageError(
+        raise ItemError(
             f"the scores of {name!r} are {_short(row)}: expected {len(classes)} numbers, one for "
-            f"each class ({named})"
+            f"each class ({named})",
+            name,
         )
     return numbers
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmbench.errors import UsageError
+from mmbench.errors import ItemError, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,7 +58,7 @@ def vectors(
         if wrong.any():
             at = start + int(np.argmax(wrong.any(axis=1)))
             expected = "numbers (not NaN)" if infinite else f"finite numbers up to {limit:.0e}"
-            raise UsageError(f"the column {name!r} of {ids[at]!r}: expected {expected}")
+            raise ItemError(f"the column {name!r} of {ids[at]!r}: expected {expected}", ids[at])
     return rows, present
 
 
@@ -66,9 +66,10 @@ def _stack(column: Any, present: Bools, name: str, ids: Sequence[str]) -> Array:
     found = [np.asarray(row) for row in column if row is not None]
     for at, vector in zip(np.flatnonzero(present).tolist(), found, strict=True):
         if vector.shape != found[0].shape or vector.ndim != 1:
-            raise UsageError(
+            raise ItemError(
                 f"the column {name!r} of {ids[at]!r} has the shape {vector.shape}, expected "
-                f"{found[0].shape[:1] or 'a list of numbers'} as for the others"
+                f"{found[0].shape[:1] or 'a list of numbers'} as for the others",
+                ids[at],
             )
     stacked = np.stack(found) if found else np.zeros((0, 0))
     if present.all():

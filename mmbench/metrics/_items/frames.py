@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmbench.errors import UsageError, nearest
+from mmbench.errors import ItemError, nearest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -111,7 +111,7 @@ def prepare(said: Said, references: FrameReferences) -> FrameItems:
         references: Of the same N recordings.
 
     Raises:
-        UsageError: A prediction is not of the recording's length, or holds no classes; a key
+        ItemError: A prediction is not of the recording's length, or holds no classes; a key
             frame lies outside the recording; the references are wrong.
     """
     true = [
@@ -146,31 +146,42 @@ def _frames(value: Any, length: int, name: str, classes: tuple[str, ...], what: 
     """Return the classes of one recording's frames as numbers."""
     frames = np.asarray(value)
     if frames.shape != (length,):
-        raise UsageError(
+        raise ItemError(
             f"{what} of {name!r} has the shape {frames.shape}: expected one class for each of its "
-            f"{length} frames"
+            f"{length} frames",
+            name,
+            right=_is_right(what),
         )
     if frames.dtype.kind in "US":
         frames = _numbers(frames, name, classes)
     if length and frames.dtype.kind not in "iu":
-        raise UsageError(
-            f"{what} of {name!r} holds {frames.dtype}: expected numbers of classes, or their names"
+        raise ItemError(
+            f"{what} of {name!r} holds {frames.dtype}: expected numbers of classes, or their names",
+            name,
+            right=_is_right(what),
         )
     if length and not 0 <= frames.min() <= frames.max() < len(classes):
         wrong = frames.min() if frames.min() < 0 else frames.max()
-        raise UsageError(
-            f"{what} of {name!r} holds the class {wrong}: expected 0 to {len(classes) - 1}"
+        raise ItemError(
+            f"{what} of {name!r} holds the class {wrong}: expected 0 to {len(classes) - 1}",
+            name,
+            right=_is_right(what),
         )
     return frames.astype(np.int64)
+
+
+def _is_right(what: str) -> bool:
+    return what.removeprefix("the ").startswith("right")
 
 
 def _numbers(names: Any, recording: str, classes: tuple[str, ...]) -> Ints:
     place = {name: number for number, name in enumerate(classes)}
     for unknown in [name for name in names.tolist() if name not in place][:1]:
         near = nearest(str(unknown), classes)
-        raise UsageError(
+        raise ItemError(
             f"the prediction of {recording!r} holds the class {unknown!r}: "
-            f"{f'did you mean {near!r}? ' if near else ''}known: {', '.join(classes)}"
+            f"{f'did you mean {near!r}? ' if near else ''}known: {', '.join(classes)}",
+            recording,
         )
     return np.array([place[name] for name in names.tolist()], dtype=np.int64)
 
@@ -181,10 +192,14 @@ def _keys(column: Sequence[Any], lengths: Ints, ids: Sequence[str], what: str) -
     for name, value, length in zip(ids, column, lengths.tolist(), strict=True):
         keys = np.asarray([] if value is None else value)
         if keys.ndim != 1 or (len(keys) and keys.dtype.kind not in "iu"):
-            raise UsageError(f"the {what} of {name!r} are no list of frame numbers")
+            raise ItemError(
+                f"the {what} of {name!r} are no list of frame numbers", name, right=_is_right(what)
+            )
         if len(keys) and not 0 <= keys.min() <= keys.max() < length:
-            raise UsageError(
-                f"the {what} of {name!r} lie outside its frames, which are 0 to {length - 1}"
+            raise ItemError(
+                f"the {what} of {name!r} lie outside its frames, which are 0 to {length - 1}",
+                name,
+                right=_is_right(what),
             )
         found.append(np.sort(keys.astype(np.int64)))
     return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmbench.errors import UsageError
+from mmbench.errors import ItemError, UsageError
 from mmbench.metrics._items._vectors import vectors
 
 if TYPE_CHECKING:
@@ -107,9 +107,10 @@ def _attribute(said: Said, name: str) -> Ints | None:
         if value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
-            raise UsageError(
+            raise ItemError(
                 f"the attribute {name!r} of {said.ids[place]!r} is {value!r}: expected a whole "
-                f"number from 0, or None"
+                f"number from 0, or None",
+                said.ids[place],
             )
         found[place] = value
     return found

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmbench.errors import UsageError, nearest
+from mmbench.errors import ItemError, nearest
 from mmbench.metrics._coded import Coded
 from mmbench.metrics._items._columns import probabilities
 
@@ -89,9 +89,11 @@ def prepare(said: Said, references: LabelReferences) -> LabelItems:
     truth = np.asarray(references.labels, dtype=np.int64)
     if truth.min() < 0 or truth.max() >= len(classes):
         place = int(np.flatnonzero((truth < 0) | (truth >= len(classes)))[0])
-        raise UsageError(
+        raise ItemError(
             f"the right class of {said.ids[place]!r} is number {truth[place]}: expected 0 to "
-            f"{len(classes) - 1}, for the {len(classes)} classes are {_listed(classes)}"
+            f"{len(classes) - 1}, for the {len(classes)} classes are {_listed(classes)}",
+            said.ids[place],
+            right=True,
         )
     scores = probabilities(said, classes, exclusive=True)
     numbers = _numbers(said, classes)
@@ -152,9 +154,10 @@ def _number(value: Any, name: str, classes: tuple[str, ...]) -> int:
         return classes.index(str(value))
     near = nearest(value, classes) if isinstance(value, str) else None
     offer = f"did you mean {near!r}? " if near else ""
-    raise UsageError(
+    raise ItemError(
         f"the prediction of {name!r} is {value!r}: {offer}expected one of the {len(classes)} "
-        f"classes ({_listed(classes)}) or its number, 0 to {len(classes) - 1}"
+        f"classes ({_listed(classes)}) or its number, 0 to {len(classes) - 1}",
+        name,
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmbench.errors import UsageError
+from mmbench.errors import ItemError, UsageError
 from mmbench.metrics._items._vectors import vectors
 from mmbench.metrics._places import Places, every_place, first_places
 from mmbench.metrics._similarity import Embedded, Given
@@ -285,18 +285,24 @@ def _pairs(ids: Sequence[str], references: MatchReferences) -> tuple[Ints, Ints]
     counts = np.array([len(right) for right in references.relevant], dtype=np.int64)
     for name, count in zip(ids, counts, strict=True):
         if not count:
-            raise UsageError(f"query {name!r} has no right answer: it needs at least one")
+            raise ItemError(
+                f"query {name!r} has no right answer: it needs at least one", name, right=True
+            )
     query = np.repeat(np.arange(len(counts)), counts)
     entry = np.array([e for right in references.relevant for e in right], dtype=np.int64)
     for place in np.flatnonzero((entry < 0) | (entry >= size))[:1]:
-        raise UsageError(
-            f"query {ids[int(query[place])]!r}: its right answer {entry[place]} is no gallery "
-            f"entry: they are 0 to {size - 1}"
+        name = ids[int(query[place])]
+        raise ItemError(
+            f"query {name!r}: its right answer {entry[place]} is no gallery entry: they are 0 to "
+            f"{size - 1}",
+            name,
+            right=True,
         )
     key = np.sort(query * size + entry)
     for twice in key[1:][key[1:] == key[:-1]][:1]:
-        raise UsageError(
-            f"query {ids[int(twice) // size]!r} has its right answer {twice % size} twice"
+        name = ids[int(twice) // size]
+        raise ItemError(
+            f"query {name!r} has its right answer {twice % size} twice", name, right=True
         )
     return key // size, key % size
 
@@ -311,14 +317,17 @@ def _rankings(said: Said, gallery: int) -> tuple[list[Ints], Array]:
     for name, value in zip(said.ids, said.values, strict=True):
         ranking = nothing if value is None else np.asarray(value)
         if ranking.ndim != 1 or (len(ranking) and ranking.dtype.kind not in "iu"):
-            raise UsageError(f"the prediction of {name!r} is no list of gallery numbers: {_HOW}")
+            raise ItemError(
+                f"the prediction of {name!r} is no list of gallery numbers: {_HOW}", name
+            )
         if len(ranking) and not 0 <= ranking.min() <= ranking.max() < gallery:
-            raise UsageError(
+            raise ItemError(
                 f"the ranking of {name!r} holds numbers outside the gallery: they are 0 to "
-                f"{gallery - 1}"
+                f"{gallery - 1}",
+                name,
             )
         if len(np.unique(ranking)) < len(ranking):
-            raise UsageError(f"the ranking of {name!r} holds a gallery number more than once")
+            raise ItemError(f"the ranking of {name!r} holds a gallery number more than once", name)
         rankings.append(ranking.astype(np.int64))
     return rankings, present
 

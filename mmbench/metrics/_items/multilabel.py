@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmbench.errors import UsageError, nearest
+from mmbench.errors import ItemError, UsageError, nearest
 from mmbench.metrics._items._columns import probabilities
 
 if TYPE_CHECKING:
@@ -116,18 +116,20 @@ def _places(value: Any, name: str, places: dict[str, int]) -> list[int]:
         if marks and all(part in (0, 1) for part in value):
             return [place for place, part in enumerate(value) if part]
     text = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
-    raise UsageError(
+    raise ItemError(
         f"the prediction of {name!r} is {text}: expected a list of class names "
-        f"({_listed(places)}), or {len(places)} times 0 or 1"
+        f"({_listed(places)}), or {len(places)} times 0 or 1",
+        name,
     )
 
 
 def _refuse(part: str, name: str, places: dict[str, int]) -> None:
     near = nearest(part, places)
     offer = f"did you mean {near!r}? " if near else ""
-    raise UsageError(
+    raise ItemError(
         f"the prediction of {name!r} names {part!r}: {offer}expected some of the {len(places)} "
-        f"classes ({_listed(places)})"
+        f"classes ({_listed(places)})",
+        name,
     )
 
 

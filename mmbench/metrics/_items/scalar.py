@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmbench.errors import UsageError
+from mmbench.errors import ItemError
 
 if TYPE_CHECKING:
     from mmbench.metrics._ranking import Bools
@@ -53,7 +53,10 @@ def prepare(said: Said, references: ScalarReferences) -> ScalarItems:
     truth = np.asarray(references.values, dtype=np.float64)
     if not np.isfinite(truth).all():
         place = int(np.flatnonzero(~np.isfinite(truth))[0])
-        raise UsageError(f"the right number of {said.ids[place]!r} is {truth[place]}: not finite")
+        name = said.ids[place]
+        raise ItemError(
+            f"the right number of {name!r} is {truth[place]}: not finite", name, right=True
+        )
     values: Any = said.values
     if not (isinstance(values, np.ndarray) and values.dtype.kind in "fiu" and values.ndim == 1):
         values = [np.nan if value is None else value for value in values]
@@ -78,6 +81,7 @@ def _refuse(said: Said) -> None:
     """Raise UsageError that names the first item whose prediction is neither number nor None."""
     for name, value in zip(said.ids, said.values, strict=True):
         if value is not None and not (_is_number(type(value)) and np.isfinite(value)):
-            raise UsageError(
-                f"the prediction of {name!r} is {value!r}: expected a finite number, such as 0.5"
+            raise ItemError(
+                f"the prediction of {name!r} is {value!r}: expected a finite number, such as 0.5",
+                name,
             )

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mmbench import text
-from mmbench.errors import UsageError
+from mmbench.errors import ItemError, UsageError
 from mmbench.metrics._captions import Captions
 from mmbench.metrics._ngrams import NGrams, count
 
@@ -88,13 +88,16 @@ def prepare(said: Said, references: TextReferences) -> TextItems:
     """
     for name, prediction in zip(said.ids, said.values, strict=True):
         if prediction is not None and not isinstance(prediction, str):
-            raise UsageError(
+            raise ItemError(
                 f"the prediction of {name!r} is {prediction!r}, expected text; "
-                f"write an empty text where the model said nothing"
+                f"write an empty text where the model said nothing",
+                name,
             )
     for name, texts in zip(said.ids, references.texts, strict=True):
         if not texts:
-            raise UsageError(f"{name!r} has no reference: a text metric needs at least one")
+            raise ItemError(
+                f"{name!r} has no reference: a text metric needs at least one", name, right=True
+            )
     predictions = [prediction or "" for prediction in said.values]
     return TextItems(predictions, references.texts, references.slots, references.parse)
 

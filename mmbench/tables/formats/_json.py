@@ -45,12 +45,21 @@ def _explain(content: bytes, error: Exception) -> tuple[int, str]:
     if found and _is_json_but_for_numbers(content):
         name = found[1].decode()
         return line_of(content, found.start()), f"holds {name}, which is no number: leave it out"
-    if "truncated" in str(error):
+    if "truncated" in str(error) or _is_cut_off(content.rstrip()):
         return line_of(content, len(content.rstrip())), "the JSON ends too early: was it cut off?"
     byte = re.search(r"\(byte (\d+)\)", str(error))
     at = line_of(content, int(byte[1])) if byte else 1
     reason = str(error).partition(" (byte")[0].removeprefix("JSON is malformed: ")
     return at, f"is not valid JSON: {reason}"
+
+
+def _is_cut_off(content: bytes) -> bool:
+    """Whether nothing is wrong but the end; a line break within a text would hide it."""
+    try:
+        _decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return "truncated" in str(error)
+    return False
 
 
 def _is_json_but_for_numbers(content: bytes) -> bool:
