@@ -104,6 +104,7 @@ def _make(name: str, whole: Whole, low: float | None, fewest: int, settings: str
         check=_lacks,
         fewest=fewest,
         options={"bins": BINS},
+        shown=("bins",),
     )
 
 

@@ -62,6 +62,7 @@ def _f_score(total: Floats) -> Floats:
     bounds=(0.0, 100.0),
     settings="characters:6|beta:2|space:no|references:best",
     options={"word_order": 0, "lowercase": False},
+    shown=("word_order", "lowercase"),
     check=_refusal,
 )
 def chrf(items: TextItems, word_order: int = 0, lowercase: bool = False) -> Floats:

@@ -56,13 +56,6 @@ def _refusal(items: TextItems, idf: str = "fixed") -> str:
 class _Cider(Metric):
     """A metric whose rows depend on the other items if the frequencies are recomputed."""
 
-    @property
-    def signature(self) -> str:
-        """What pins down its values; the default's is what records have always held."""
-        how = "" if self.local else ", recomputed for the interval"
-        kept = replace(self, settings=f"{self.settings}|{_FREQUENCIES}{how}", options={})
-        return super(_Cider, kept).signature
-
     def configure(self, given: Mapping[str, Any]) -> Metric:
         """Return the metric with other options."""
         found = super().configure(given)
@@ -70,7 +63,12 @@ class _Cider(Metric):
 
 
 def _metric(settings: str) -> Callable[[Callable[..., Floats]], Metric]:
-    made = metric(bounds=(0.0, _SCALE), settings=settings, check=_refusal, options={"idf": "fixed"})
+    made = metric(
+        bounds=(0.0, _SCALE),
+        settings=f"{settings}|{_FREQUENCIES}",
+        check=_refusal,
+        options={"idf": "fixed"},
+    )
     return lambda function: _Cider(**vars(made(function)))
 
 

@@ -82,6 +82,7 @@ def _vocabulary(rows: Floats) -> tuple[float, Floats]:
     bounds=(0.0, 1.0),
     settings=_SETTINGS,
     options={"n": 1},
+    shown=("n",),
     check=_refusal,
 )
 def distinct(items: TextItems, n: int = 1) -> Floats:

@@ -134,6 +134,7 @@ def _by_class(items: FrameItems, classes: Ints) -> Floats:
     bounds=(0.0, 1.0),
     settings="matching:one to one|missing:nothing said",
     options={"iou": 0.5},
+    shown=("iou",),
 )
 def event_f1(items: FrameItems, iou: float) -> Floats:
     """Event F1: ``2 tp / (said + true)`` of events, right where they overlap enough.
@@ -209,6 +210,7 @@ def _lacks_keys(items: FrameItems) -> str:
     bounds=(0.0, 1.0),
     settings="matching:one to one|missing:none",
     options={"tolerance": 1},
+    shown=("tolerance",),
     check=_lacks_keys,
 )
 def key_frame_f1(items: FrameItems, tolerance: int) -> Floats:

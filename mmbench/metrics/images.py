@@ -183,7 +183,7 @@ _NEIGHBOURS: dict[str, Any] = {
 }
 
 
-@metric(**_NEIGHBOURS, bounds=(0.0, 1.0), settings="balls:closed", options={"k": 3})
+@metric(**_NEIGHBOURS, bounds=(0.0, 1.0), settings="balls:closed", options={"k": 3}, shown=("k",))
 def image_precision(items: ImageItems, k: int) -> Floats:
     """Precision: share of generated images that look real.
 
@@ -197,7 +197,7 @@ def image_precision(items: ImageItems, k: int) -> Floats:
     return _neighbour_rows(items, k, _neighbours.covered_points, closed=True)
 
 
-@metric(**_NEIGHBOURS, bounds=(0.0, 1.0), settings="balls:closed", options={"k": 3})
+@metric(**_NEIGHBOURS, bounds=(0.0, 1.0), settings="balls:closed", options={"k": 3}, shown=("k",))
 def image_recall(items: ImageItems, k: int) -> Floats:
     """Recall: share of real images that the generator could have made.
 
@@ -210,7 +210,7 @@ def image_recall(items: ImageItems, k: int) -> Floats:
     return _neighbour_rows(items, k, _neighbours.covered_points, closed=True, around_real=False)
 
 
-@metric(**_NEIGHBOURS, bounds=(0.0, None), settings="balls:open", options={"k": 5})
+@metric(**_NEIGHBOURS, bounds=(0.0, None), settings="balls:open", options={"k": 5}, shown=("k",))
 def image_density(items: ImageItems, k: int) -> Floats:
     """Density: how many real neighbourhoods a generated image lies in, over k.
 
@@ -225,7 +225,7 @@ def image_density(items: ImageItems, k: int) -> Floats:
     return _neighbour_rows(items, k, _neighbours.mean_balls, closed=False)
 
 
-@metric(**_NEIGHBOURS, bounds=(0.0, 1.0), settings="balls:open", options={"k": 5})
+@metric(**_NEIGHBOURS, bounds=(0.0, 1.0), settings="balls:open", options={"k": 5}, shown=("k",))
 def image_coverage(items: ImageItems, k: int) -> Floats:
     """Coverage: share of real images with a generated one in their neighbourhood.
 

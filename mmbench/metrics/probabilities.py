@@ -56,6 +56,7 @@ def _too_many(items: LabelItems, k: int = 5) -> str:
     bounds=(0.0, 1.0),
     oracle="bound",
     options={"k": 5},
+    shown=("k",),
     settings="ties:against",
     check=_too_many,
 )

@@ -118,6 +118,7 @@ def _make(
             local=not back,
             settings=_TIES,
             options={"similarity": "cosine", **(options or {})},
+            shown=("k",),
             **fields,
         )(rows)
 

@@ -177,6 +177,7 @@ def _of_words(name: str, summary: str, value: Value, gradient: Gradient, **field
         settings=f"words:split at white space|{_SETTINGS}",
         check=partial(_silent, "word"),
         options={"normalizer": "none"},
+        shown=("normalizer",),
         **{"higher_is_better": False, "bounds": (0.0, 1.0), **fields},
     )[0]
 
@@ -241,4 +242,5 @@ cer = family(
     settings=f"characters:code points|{_SETTINGS}",
     check=partial(_silent, "character"),
     options={"normalizer": "none"},
+    shown=("normalizer",),
 )[0]

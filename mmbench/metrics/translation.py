@@ -61,6 +61,7 @@ def _bleu(total: Floats) -> Floats:
     bounds=(0.0, 100.0),
     settings="n:4|smoothing:exp|reference_length:closest",
     options={"tokenize": "13a", "lowercase": False},
+    shown=("tokenize", "lowercase"),
     check=_refusal,
 )
 def sacrebleu(items: TextItems, tokenize: str = "13a", lowercase: bool = False) -> Floats:

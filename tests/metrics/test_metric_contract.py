@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmbench import registry
+from mmbench import registry, store
 from mmbench.errors import UsageError
 from mmbench.metrics import Metric, TextItems, family, influence, metric, prepare, pseudo_values
 from mmbench.references import TextReferences
@@ -133,6 +133,31 @@ def test_a_metric_in_a_file_of_the_users_scores_with_the_others(tmp_path: Path) 
     assert found.scores["mean_length"].value == pytest.approx(7 / 3)
     assert found.scores["mean_length"].bounds == (0.0, None)
     assert set(found.statistics) == {"mean_length", "bleu"}
+
+
+def test_a_signature_shows_what_differs_and_what_a_metric_always_tells() -> None:
+    def rows(items: TextItems, bins: int = 3, side: str = "left") -> list[float]:
+        return [float(bins)] * len(items)
+
+    def made(**fields: Any) -> Metric:
+        rows.__name__ = "own"
+        return metric(**fields)(rows)
+
+    before = made(options={"bins": 3}, shown=("bins",))
+    later = made(options={"bins": 3, "side": "left"}, shown=("bins",))
+    assert before.signature == later.signature == "own|v1|bins:3", "its records stay on the board"
+    assert later.configure({"side": "left"}).signature == before.signature
+    assert later.configure({"side": "right"}).signature == "own|v1|bins:3|side:right"
+    assert later.configure({"bins": 5}).signature == "own|v1|bins:5"
+
+
+def test_committed_records_are_scored_as_the_metrics_score_now() -> None:
+    paths = sorted(Path(__file__).parents[2].glob("results/reference/**/record.json"))
+    assert paths
+    for path in paths:
+        for scores in store.read(path.parent).record.scores.values():
+            for name, got in scores.items():
+                assert got.signature == registry.load("metric", name).signature, path
 
 
 def test_every_metric_of_ours_says_what_it_is() -> None:
