@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -109,6 +110,42 @@ def test_written_levels_are_read_as_the_same_and_nothing_else_changes(task: Writ
         assert after.pop("source") == {"licence": "mine"}
         assert after == {key: value for key, value in before.items() if key != "levels"}
         assert "# a remark" in path.read_text()
+
+
+def test_levels_of_a_metric_with_options_are_written_read_and_shown(
+    cli: Callable[..., Any], task: Write
+) -> None:
+    named = 'metrics]\nmain = "wer(normalizer=english)"\nalso = ["cider_d(idf=recomputed)", "cer"]'
+    path = task("mini", ('metrics]\nmain = "rouge_l"\nalso = ["cider_d", "slot_f1"]', named))
+    Path(path).write_text(Path(path).read_text().partition("[levels.rouge_l]")[0])
+    levels.main([path])
+    text = Path(path).read_text()
+    assert '[levels."wer(normalizer=english)"]' in text
+    assert '[levels."cider_d(idf=recomputed)"]' in text
+    assert "[levels.cer]" in text
+    levels.main([path])
+    assert Path(path).read_text() == text, "written over, not written twice"
+    spec = catalog.task(path)
+    assert list(spec.levels) == ["wer(normalizer=english)", "cider_d(idf=recomputed)", "cer"]
+    level = spec.levels["wer(normalizer=english)"]
+    assert level.ceiling < level.floor
+    part = _load.load(spec).splits["test"]
+    rows = (json.dumps({"id": name, "caption": "a red circle"}) for name in part.ids)
+    Path("said.jsonl").write_text("\n".join(rows))
+    done = cli("score", "-t", path, "said.jsonl", "--save", "--budget", "brief")
+    assert done.code == 0, done.err
+    numbers = [f"{x:.3f}" for x in (level.floor, level.ceiling)]
+    for shown in (done, cli("show", "mini/said", "--no-figures")):
+        assert shown.code == 0, shown.err
+        (line,) = (line for line in shown.out.splitlines() if "wer(normalizer=english) (" in line)
+        assert all(number in line.split() for number in numbers), line
+    (board,) = json.loads(cli("leaderboard", "--json", "--include", path).out)
+    assert (board["metric"], board["floor"], board["ceiling"]) == (
+        "wer(normalizer=english)",
+        *(level.floor, level.ceiling),
+    )
+    other = cli("leaderboard", "--metric", "cider_d(idf=recomputed)", "--json")
+    assert json.loads(other.out)[0]["ceiling"] == spec.levels["cider_d(idf=recomputed)"].ceiling
 
 
 def test_a_dataset_without_an_oracle_has_no_levels(task: Write) -> None:
