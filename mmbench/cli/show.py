@@ -84,7 +84,9 @@ def command(
     if not as_json:
         lines = [*about.header(stored, seeds), f"cost    {about.cost_line(found)}"]
         lines += [f"again   {found.reproduce}"]
-        lines += [line for name in scores for line in ("", *about.score_table(scores, task, name))]
+        clusters = about.clusters_of(stored)
+        for name in scores:
+            lines += ["", *about.score_table(scores, task, name, clusters.get(name))]
         click.echo("\n".join(lines))
     if answers is not None and not as_json:
         _print([[], *transcript.transcript(answers, chosen, _columns())])

@@ -110,10 +110,30 @@ def header(stored: Stored, seeds: Sequence[int]) -> list[str]:
     return [line for line in lines if line]
 
 
+def clusters_of(stored: Stored) -> dict[str, int]:
+    """Return split -> the number of clusters, where items are not each their own."""
+    try:
+        items = store.read_items(stored)
+    except MmbenchError:
+        return {}  # whatever needs them says what is wrong
+    counts = {split: (len(set(of.clusters)), len(of.ids)) for split, of in items.items()}
+    return {split: clusters for split, (clusters, count) in counts.items() if clusters < count}
+
+
 def score_table(
-    scored: Mapping[str, Mapping[str, StoredScore]], task: TaskSpec, split: str
+    scored: Mapping[str, Mapping[str, StoredScore]],
+    task: TaskSpec,
+    split: str,
+    clusters: int | None = None,
 ) -> list[str]:
-    """Lay out one split's scores with their intervals and what is possible."""
+    """Lay out one split's scores with their intervals and what is possible.
+
+    Args:
+        scored: Split -> metric -> score.
+        task: What it was measured on.
+        split: One of the splits.
+        clusters: Of how many units the intervals are; None: of the items.
+    """
     scores = scored[split]
     items = next(iter(scores.values())).n if scores else 0
     rows = [["", "metric", "value", "95% interval", "floor", "ceiling", "headroom"]]
@@ -133,7 +153,13 @@ def score_table(
         )
     keep = [k for k in range(len(rows[0])) if any(row[k] for row in rows[1:])]
     widths = {k: max(len(row[k]) for row in rows) for k in keep}
-    lines = [f"{split}, {items:,} items, 95% intervals over items for these weights:"]
+    counted, over = f"{items:,} item{'s' * (items != 1)}", "items"
+    if clusters is not None:
+        counted += f" in {clusters:,} cluster{'s' * (clusters != 1)}"
+        over = "clusters"
+    there = any(got.low is not None for got in scores.values())
+    told = f"95% intervals over {over}" if there else "no intervals"
+    lines = [f"{split}, {counted}, {told} for these weights:"]
     return lines + ["  ".join(row[k].ljust(widths[k]) for k in keep).rstrip() for row in rows]
 
 
@@ -211,6 +237,7 @@ def to_dict(
         "folder": str(stored.folder),
         "main": task.metrics.main,
         "seeds": list(seeds),
+        "clusters": clusters_of(stored),
         "branches": list(answers.branches) if answers is not None else [],
         "samples": [_sample(answers, sample) for sample in chosen] if answers is not None else [],
     }

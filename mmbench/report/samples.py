@@ -39,6 +39,7 @@ class Answers:
         data: The items themselves, or None.
         row: Id -> row of `data`.
         modalities: What `data` holds.
+        right: For each prediction what would have been right, where the record itself knows it.
     """
 
     task: str
@@ -54,6 +55,7 @@ class Answers:
     data: Split | None = None
     row: Mapping[str, int] = field(default_factory=dict)
     modalities: Mapping[str, Modality] = field(default_factory=dict)
+    right: Sequence[Sequence[str]] | None = None
 
     @property
     def references(self) -> TextReferences | None:
@@ -125,7 +127,8 @@ def collect(
     warnings: list[str] = []
     weights = columns.get(f"{output}.gate")
     scores, better = _scores(stored, task, split, columns["id"], warnings)
-    data, modalities = _data(record, task, split, root, warnings)
+    right = columns.get(f"{output}.references")
+    data, modalities = _data(record, task, split, root, warnings, told=right is not None)
     answers = Answers(
         task=record.task,
         split=split,
@@ -140,6 +143,7 @@ def collect(
         data=data,
         row={} if data is None else {name: i for i, name in enumerate(data.ids)},
         modalities=modalities,
+        right=right,
     )
     return answers, warnings
 
@@ -187,10 +191,18 @@ def _sample(answers: Answers, item: int, why: str) -> Sample:
         said=answers.texts[item],
         score=None if answers.scores is None else answers.scores[item],
         weights=None if answers.weights is None else answers.weights[item],
-        references=() if truth is None or row is None else tuple(truth.texts[row]),
+        references=_right(answers, item, truth, row),
         truth=None if truth is None or truth.slots is None or row is None else truth.slots[row],
         row=row,
     )
+
+
+def _right(
+    answers: Answers, item: int, truth: TextReferences | None, row: int | None
+) -> tuple[str, ...]:
+    if truth is not None and row is not None:
+        return tuple(truth.texts[row])
+    return () if answers.right is None else tuple(answers.right[item])
 
 
 def _scores(
@@ -212,13 +224,19 @@ def _scores(
 
 
 def _data(
-    record: store.Record, task: TaskSpec, split: str, root: Path | None, warnings: list[str]
+    record: store.Record,
+    task: TaskSpec,
+    split: str,
+    root: Path | None,
+    warnings: list[str],
+    told: bool = False,
 ) -> tuple[Split | None, Mapping[str, Modality]]:
     """Return the split's items, if the data are to be had and are those of the record."""
     from mmbench.data import _load
 
     if not task.modalities:  # it stands for a file of references, see `mmbench.external`
-        warnings.append("no references: they are in a file, of which a record keeps the digest")
+        if not told:
+            warnings.append("no references: they are in a file, of which a record keeps the digest")
         return None, {}
     lacking = "no references and no contact sheet"
     try:
@@ -226,11 +244,11 @@ def _data(
     except MmbenchError as error:
         warnings.append(f"{lacking}: {error}")
         return None, {}
-    told = record.data.get("fingerprint", "")
-    if dataset.fingerprint != told:
+    own = record.data.get("fingerprint", "")
+    if dataset.fingerprint != own:
         warnings.append(
             f"{lacking}: the data here are not those of the record (fingerprint "
-            f"{dataset.fingerprint[:8]}, the record has {told[:8] or 'none'})"
+            f"{dataset.fingerprint[:8]}, the record has {own[:8] or 'none'})"
         )
         return None, {}
     return dataset.splits[split], dataset.signature.modalities

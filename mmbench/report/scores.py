@@ -53,7 +53,7 @@ def figure(record: Record, task: TaskSpec, title: str) -> Any:
     high = 1.7 + _ROW * len(names)
     drawn = Figure(figsize=(9.4, high), dpi=DPI, facecolor="white")
     drawn.suptitle(
-        f"{title}: scores, 95% intervals over items",
+        f"{title}: scores with 95% intervals",
         fontsize=12, weight="bold", family=FONT, x=0.02, ha="left", y=1 - 0.17 / high, va="top",
     )  # fmt: skip
     axes = drawn.add_axes((0.155, 0.72 / high, 0.56, 1 - 1.44 / high))

@@ -395,14 +395,52 @@ def test_a_saved_record_is_shown_and_ranked_with_others(cli: Cli, files: Path) -
     assert shown.code == 0
     assert "mine: the predictions in said.jsonl" in shown.out
     assert record.reproduce in shown.out
-    assert shown.err == (
-        "warning: no references: they are in a file, of which a record keeps the digest\n"
-    )
+    assert shown.err == ""
+    first = json.loads(Path("true.jsonl").read_text().split("\n")[0])["references"]
+    samples = json.loads(cli("show", "true/mine", "--items", ITEMS, "--json").out)["samples"]
+    assert {one["id"]: one["references"] for one in samples}["v0"] == first
+    assert "    true     " in shown.out
     said = store.read_predictions(stored, "test")
     assert (
         said["prediction"][0]
         == json.loads(Path("said.jsonl").read_text().split("\n")[0])["prediction"]
     )
+
+
+@pytest.mark.parametrize(
+    ("metric", "right", "said", "shown"),
+    [
+        ("accuracy", ["cat", "dog", "cat"], ["cat", "dog", "dog"], "cat"),
+        ("mae", [1.5, 2.0, 3.0], [1.0, 2.0, 2.5], "1.5"),
+        ("multilabel_micro_f1", [["a", "b"], ["b"], ["a"]], [["a"], ["b"], ["b"]], "a, b"),
+    ],
+)
+def test_what_is_right_stands_beside_predictions_of_every_kind(
+    cli: Cli, workplace: Path, metric: str, right: list[Any], said: list[Any], shown: str
+) -> None:
+    for name, values in (("right", right), ("said", said)):
+        rows = ({"id": str(k), "label": value} for k, value in enumerate(values))
+        write(f"{name}.jsonl", *map(json.dumps, rows))
+    arguments = ("--references", "right.jsonl", "--metrics", metric, "--save")
+    done = cli("score", "said.jsonl", *arguments)
+    assert done.code == 0, done.err
+    found = cli("show", "right/said", "--no-figures", "--json")
+    assert found.code == 0, found.err
+    content = json.loads(found.out)
+    assert content["warnings"] == []
+    assert {one["id"]: one["references"] for one in content["samples"]}["0"] == [shown]
+    assert f"    true     {shown}" in cli("show", "right/said", "--no-figures").out
+
+
+def test_show_says_over_what_intervals_are(cli: Cli, files: Path) -> None:
+    cli("score", "said.jsonl", *TEXTS, "--save", "--name", "alone")
+    cli("score", "said.jsonl", *TEXTS, "--save", "--name", "grouped", "--cluster", "video")
+    told = "test, 24 items{}, 95% intervals over {} for these weights:"
+    for name, units in (("alone", ("", "items")), ("grouped", (" in 8 clusters", "clusters"))):
+        shown = cli("show", f"true/{name}", "--no-figures").out.splitlines()
+        assert told.format(*units) in shown
+    content = json.loads(cli("show", "true/grouped", "--no-figures", "--json").out)
+    assert content["clusters"] == {"test": 8}
 
 
 def test_the_command_of_a_record_makes_it_again(cli: Cli, files: Path) -> None:
