@@ -40,7 +40,11 @@ FILE = click.Path(path_type=Path)
 )
 @option("--by", multiple=True, help="Score the groups of this column too.")
 @option("--cluster", default=None, help="Column of the unit that items share: speaker, video.")
-@option("--allow-missing", is_flag=True, help="Items without a prediction count as failures.")
+@option(
+    "--allow-missing",
+    is_flag=True,
+    help="Items without a prediction count as failures; what has no worst answer is not scored.",
+)
 @option("--save", is_flag=True, help="Keep the scores as a record, for 'leaderboard' and 'show'.")
 @option("--name", default=None, help="The model's name in the record.  [default: that of FILE]")
 @option("--seed", type=click.IntRange(0), default=0, help="The training seed, for the record.")
