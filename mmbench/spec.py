@@ -228,7 +228,8 @@ class ObjectiveSpec(_Strict, frozen=True):
     Attributes:
         name: The objective (a file in ``mmbench/models/objectives/``).
         params: Its arguments.
-        parameters: Patterns over parameter names (``encoders.*``) that this objective trains.
+        parameters: Patterns over parameter names (``encoders.*``) that this objective trains; a
+            leading ``!`` leaves out what the others match (``["*", "!fusion.discriminator.*"]``).
         period: It acts on every `period`-th step of its stage, after `offset` steps.
     """
 

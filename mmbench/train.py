@@ -152,11 +152,16 @@ def check_recipe(recipe: RecipeSpec, model: Model, splits: Iterable[str]) -> Non
 
 
 def _chosen(model: Model, spec: ObjectiveSpec) -> dict[str, nn.Parameter]:
-    """Return the parameters that an objective trains."""
+    """Return the parameters that an objective trains: matched, and by no ``!`` left out."""
+    without = [pattern[1:] for pattern in spec.parameters if pattern.startswith("!")]
+
+    def matches(name: str, patterns: Iterable[str]) -> bool:
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
     return {
         name: parameter
         for name, parameter in model.named_parameters()
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in spec.parameters)
+        if matches(name, spec.parameters) and not matches(name, without)
     }
 
 

@@ -212,6 +212,18 @@ def test_an_objective_may_train_weights_of_one_kind_only(calls: list[tuple[str, 
         assert changed
 
 
+def test_a_pattern_with_an_exclamation_mark_leaves_weights_out(
+    calls: list[tuple[str, Any]],
+) -> None:
+    model = tiny.make(tiny.spec("early"))
+    before = weights(model)
+    go(model, recipe(push(parameters=["!fusion.tower.*", "*", "!*.bias"])), steps=1)
+    changed = {n for n, v in model.state_dict().items() if not torch.equal(v, before[n])}
+    assert changed == {n for n in before if not n.startswith("fusion.tower.") and "bias" not in n}
+    with pytest.raises(SpecError, match="trains nothing"):
+        go(model, recipe(push(parameters=["heads.*", "!heads.*"])), steps=1)
+
+
 # --- the optimiser ------------------------------------------------------------------------------
 
 
