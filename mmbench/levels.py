@@ -28,8 +28,8 @@ def levels(task: TaskSpec, dataset: Dataset) -> dict[str, LevelSpec]:
     """Score the oracle on the test split.
 
     Returns:
-        Metric -> floor (it sees nothing), each modality alone, ceiling (it sees all), and the
-        proven bounds that the dataset gives.
+        Metric -> floor (it sees nothing), each modality alone, ceiling (it sees all), the proven
+        bounds that the dataset gives, and what the best late fusion has.
 
     Raises:
         UsageError: The dataset has no oracle.
@@ -46,12 +46,17 @@ def levels(task: TaskSpec, dataset: Dataset) -> dict[str, LevelSpec]:
             scored = score(said, split.references, output, task.metric_names, ids=split.ids)
             found[frozenset(heard)] = {name: s.value for name, s in scored.scores.items()}
     proven = _load.bounds(task, dataset)
+    late, late_references = _load.late(task, dataset)
     return {
         metric: LevelSpec(
             floor=round(found[frozenset()][metric], DIGITS),
             ceiling=round(found[frozenset(names)][metric], DIGITS),
             alone={name: round(found[frozenset([name])][metric], DIGITS) for name in names},
             bound={k: round(v, DIGITS) for k, v in sorted(proven.get(metric, {}).items())},
+            late=round(late[metric], DIGITS) if metric in late else None,
+            late_reference=(
+                round(late_references[metric], DIGITS) if metric in late_references else None
+            ),
         )
         for metric in task.metric_names
     }
@@ -67,6 +72,8 @@ def toml(found: dict[str, LevelSpec]) -> str:
             if table:
                 inner = ", ".join(f'"{name}" = {value}' for name, value in table.items())
                 lines.append(f"{key} = {{ {inner} }}")
+        told = (("late", level.late), ("late_reference", level.late_reference))
+        lines += [f"{key} = {value}" for key, value in told if value is not None]
     return "\n".join(lines) + "\n"
 
 

@@ -35,7 +35,8 @@ def record(
 ) -> store.Record:
     """Return the record of a run: what it was, where it came from, what it scored and cost."""
     scores = scores_of(scored)
-    found = leaks(scores.get("test", {}), run.task.levels, run.heard)
+    late = model.decision_level and len(run.heard) > 1
+    found = leaks(scores.get("test", {}), run.task.levels, run.heard, late)
     status = "diverged" if trained.diverged else "leak" if found else "finished"
     settings = run.settings
     return store.Record(
@@ -57,6 +58,7 @@ def record(
             "model": msgspec.to_builtins(run.model),
             "signature": _signature(dataset),
             "branches": list(model.fusion.branches),
+            "late": late,
             "limit": settings.limit,
         },
         provenance=came_from,
@@ -172,20 +174,25 @@ def _cost(model: Model, trained: Trained) -> dict[str, Any]:
 
 
 def leaks(
-    scores: Mapping[str, Any], levels: Mapping[str, LevelSpec], heard: Sequence[str]
+    scores: Mapping[str, Any],
+    levels: Mapping[str, LevelSpec],
+    heard: Sequence[str],
+    late: bool = False,
 ) -> list[str]:
     """Name the scores that lie beyond a proven bound by more than `LEAK_SE` standard errors.
 
-    A bound for a set of modalities holds for every model that hears no more than those.
+    A bound for a set of modalities holds for every model that hears no more than those; the bound
+    of late fusion for every model that merges decisions only.
     """
     found = []
     for metric, level in levels.items():
         got = scores.get(metric)
         if got is None or got.value is None or got.se is None:
             continue  # without a standard error nothing is beyond anything
-        for names, bound in level.bound.items():
-            if not set(heard) <= set(names.split("+")):
-                continue
+        bounds = {k: b for k, b in level.bound.items() if set(heard) <= set(k.split("+"))}
+        if late and level.late is not None:
+            bounds["late fusion"] = level.late
+        for names, bound in bounds.items():
             beyond = got.value - bound if got.higher_is_better else bound - got.value
             if beyond > LEAK_SE * got.se + 1e-9:
                 found.append(

@@ -22,7 +22,8 @@ def outdated(run: Run, stored: store.Stored) -> bool:
         for scores in record.scores.values():
             if name not in scores or scores[name].signature != signature:
                 return True
-    found = leaks(record.scores["test"], run.task.levels, run.heard)
+    late = record.definition.get("late", False)
+    found = leaks(record.scores["test"], run.task.levels, run.heard, late)
     return record.reason != "; ".join(found)
 
 
@@ -43,7 +44,8 @@ def rescore(run: Run, stored: store.Stored, watcher: Watcher) -> store.Stored:
     told = {split: _told(stored, split, dataset) for split in record.scores}
     scored = score_tests(run, dataset, told)
     scores = {split: record.scores[split] | new for split, new in scores_of(scored).items()}
-    found = leaks(scores["test"], run.task.levels, run.heard)
+    late = record.definition.get("late", False)
+    found = leaks(scores["test"], run.task.levels, run.heard, late)
     before = store.read_items(stored)
     items = store.items_table(
         {split: said.ids for split, said in told.items()},

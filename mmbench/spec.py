@@ -324,8 +324,8 @@ class ModelSpec(_Strict, frozen=True, kw_only=True):
         outs = {output.kind for output in task.outputs.values()}
         return msgspec.structs.replace(
             self,
-            encoders={kind: part for kind, part in self.encoders.items() if kind in ins},
-            heads={kind: part for kind, part in self.heads.items() if kind in outs},
+            encoders=_only(self.encoders, ins),
+            heads=_only(self.heads, outs),
             combiners={kind: part for kind, part in self.combiners.items() if kind in outs},
             on={},
         )
@@ -343,6 +343,11 @@ class ModelSpec(_Strict, frozen=True, kw_only=True):
         for key in ("name", "summary", "family", "paper", "matched", "departs", "on"):
             content.pop(key, None)
         return digest(content)
+
+
+def _only(table: dict[str, ComponentSpec], kinds: set[str]) -> dict[str, ComponentSpec]:
+    """Return the parts of the kinds; all of them where a kind has none, for an error to list."""
+    return {kind: table[kind] for kind in sorted(kinds)} if kinds <= set(table) else table
 
 
 Spec = TypeVar("Spec", TaskSpec, ModelSpec)

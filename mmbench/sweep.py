@@ -128,7 +128,10 @@ def _tasks(name: str) -> list[str]:
 def _models(name: str, task: TaskSpec) -> list[str]:
     """Return the models that a name stands for on a task."""
     if name == "all":
-        return [n for n in catalog.model_names(task, shipped=True) if _fits(n, task)]
+        fitting = [n for n in catalog.model_names(task, shipped=True) if _fits(n, task)]
+        # Two models may differ only on other kinds of output; here they are one.
+        first = {catalog.model(n, (), task).digest(): n for n in reversed(fitting)}
+        return [n for n in fitting if n in first.values()]
     if name == "unimodal":
         return [f"{modality}_only" for modality in task.modalities]
     return [name]

@@ -94,7 +94,8 @@ class Split:
         inputs: Modality -> [N, ...] array, or `Ragged`.
         targets: Output -> what a model is trained on. Text: token ids [N, R, L] int, R texts an
             item, 0 where there is none (token 0 is padding); an item has at least one. Label: [N]
-            int, -1 where it is not known. Multilabel: [N, C] of 0 and 1. Scalar: [N] float.
+            int, -1 where it is not known. Multilabel: [N, C] of 0 and 1. Scalar: [N] float, NaN
+            where it is not known.
         references: Output -> what a metric compares with.
         present: Modality -> [N] bool, False where an item lacks it; absent key: always there.
         groups: Column -> [N] values to report subgroups by.

@@ -61,6 +61,13 @@ def bounds(task: TaskSpec, dataset: Dataset) -> dict[str, dict[str, float]]:
     return dict(prove(dataset.splits["test"])) if prove is not None else {}
 
 
+def late(task: TaskSpec, dataset: Dataset) -> tuple[dict[str, float], dict[str, float]]:
+    """Return what the best late fusion has on the test split: proven bounds, and references."""
+    found = [_beside(task, name, None) for name in ("late_bounds", "late_references")]
+    told = [dict(of(dataset.splits["test"])) if of is not None else {} for of in found]
+    return told[0], told[1]
+
+
 def _request(task: TaskSpec, root: Path | None) -> Request:
     return Request(
         task=task.name,

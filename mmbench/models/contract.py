@@ -120,9 +120,10 @@ class Combiner(nn.Module, ABC):
 
     @property
     def sees(self) -> str:
-        """What its weights depend on: ``nothing``, each branch's ``own`` state, or ``joint``.
+        """What its weights depend on: ``nothing``, each its branch's ``own`` state, or ``joint``.
 
-        Only with weights that see nothing or their own modality is late fusion late.
+        Only with weights that see nothing, or their own modality and no sum over others, is late
+        fusion late.
         """
         return "nothing"
 

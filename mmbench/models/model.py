@@ -65,6 +65,15 @@ class Model(nn.Module):
             {name: torch.randn(width) * 0.02 for name in (encoders or (PRIOR,))}
         )
 
+    @property
+    def decision_level(self) -> bool:
+        """Whether it is late fusion: nothing but what merges decisions sees two modalities.
+
+        The proven bounds for late fusion hold for such a model.
+        """
+        seen = {str(combiner.sees) for combiner in self.combiners.values()}
+        return bool(self.fusion.decision_level) and "joint" not in seen
+
     def streams(self, batch: Batch) -> dict[str, Stream]:
         """Encode each modality; an absent one becomes its learned null token."""
         if not self.encoders:

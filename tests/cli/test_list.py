@@ -72,13 +72,13 @@ def test_every_kind_of_component_can_be_listed() -> None:
 
 def test_what_is_included_is_listed_and_described(cli: Cli, task: Write) -> None:
     task("mine", folder="own")
-    cli("new", "fusion", "gated", "--dir", "own")
+    cli("new", "fusion", "gates", "--dir", "own")
     Path("words.py").write_text(METRIC)
-    included = ("--include", "own", "--include", "own/gated.py", "--include", "words.py")
+    included = ("--include", "own", "--include", "own/gates.py", "--include", "words.py")
     content = json.loads(cli("list", "--json", *included).out)
     assert "mine" in [row["name"] for row in content["tasks"]]
-    assert "gated" in [row["name"] for row in content["models"]]
-    assert "gated" in cli("list", "fusions", *included).out
+    assert "gates" in [row["name"] for row in content["models"]]
+    assert "gates" in cli("list", "fusions", *included).out
     assert "words_spoken" in cli("list", "metrics", *included).out
     assert cli("describe", "mine", *included).out.startswith("mine@1: A few scenes.")
     told = cli("describe", "words_spoken", *included).out
@@ -136,9 +136,9 @@ def test_json_is_the_definition_itself(cli: Cli) -> None:
 
 def test_ones_own_files_are_described_by_path(cli: Cli, task: Write) -> None:
     assert cli("describe", task("mine")).out.startswith("mine@1: A few scenes.")
-    cli("new", "fusion", "gated")
-    assert cli("describe", "./gated.toml").out.startswith("gated: a gate weighs the modalities")
-    assert cli("describe", "./gated.py").out.startswith("gated: ")
+    cli("new", "fusion", "gates")
+    assert cli("describe", "./gates.toml").out.startswith("gates: a gate weighs the modalities")
+    assert cli("describe", "./gates.py").out.startswith("gates: ")
 
 
 @pytest.mark.parametrize("kind", [kind for kind in registry.KINDS if kind != "metric"])

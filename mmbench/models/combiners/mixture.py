@@ -28,8 +28,13 @@ class Mixture(Combiner):
 
     @property
     def sees(self) -> str:
-        """What the gate sees."""
-        return SEES[self.gate.kind]
+        """What the weights depend on; with a gate ``own`` still on all branches.
+
+        They are made to add up to one, item by item, so that each depends on what every branch
+        says of itself. Such a mixture can tell the exclusive or of two modalities a quarter of a
+        bit, which no late fusion can.
+        """
+        return "joint" if self.gate.kind == "own" else SEES[self.gate.kind]
 
     def forward(self, outs: Sequence[HeadOut], present: Tensor) -> Combined:
         """Merge K answers [B, ..., C]; weights [B, ..., K]."""

@@ -45,11 +45,16 @@ class Scalar(PooledHead):
         return torch.stack([offset + scale * mean, log_variance + 2.0 * math.log(scale)], dim=-1)
 
     def nll(self, answer: Tensor, target: Tensor) -> Tensor:
-        """Return the mean negative log-density of targets [B], in nats, in units of the scale."""
+        """Return the mean negative log-density of targets [B], in nats, in units of the scale.
+
+        Targets that are not known (NaN) are left out.
+        """
+        known = ~target.isnan()
         mean, log_variance = answer.unbind(dim=-1)
         own = log_variance - 2.0 * math.log(self.output.scale)
-        off = (target.to(answer.dtype) - mean) / self.output.scale
-        return 0.5 * (own + off.square() * (-own).exp() + math.log(2.0 * math.pi)).mean()
+        off = (torch.where(known, target, 0.0).to(answer.dtype) - mean) / self.output.scale
+        each = 0.5 * (own + off.square() * (-own).exp() + math.log(2.0 * math.pi))
+        return torch.where(known, each, 0.0).sum() / known.sum().clamp(min=1)
 
     def decide(self, answer: Tensor) -> tuple[list[Any], dict[str, list[Any]]]:
         """Return the means, and the column ``spread``: the standard deviation of each."""
