@@ -224,3 +224,19 @@ class Said:
 
     def __len__(self) -> int:
         return len(self.values)
+
+
+def readable(references: References) -> list[list[str]] | None:
+    """Return [N] what is right, as texts; None where it is not to be read."""
+    if isinstance(references, TextReferences):
+        return [list(texts) for texts in references.texts]
+    if isinstance(references, LabelReferences):
+        return [[references.classes[label]] for label in references.labels]
+    if isinstance(references, MultilabelReferences):
+        return [
+            [", ".join(name for name, there in zip(references.classes, row, strict=True) if there)]
+            for row in references.labels
+        ]
+    if isinstance(references, ScalarReferences):
+        return [[f"{value:g}"] for value in references.values]
+    return None

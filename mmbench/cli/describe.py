@@ -103,7 +103,9 @@ def _task(task: TaskSpec, named: str) -> None:
     for name, modality in task.modalities.items():
         click.echo(f"modality    {name}: {modality.kind} {list(modality.shape)}")
     for name, output in task.outputs.items():
-        click.echo(f"output      {name}: {output.kind}")
+        classes = f" ({', '.join(output.classes)})" if output.classes else ""
+        also = f", scored with {', '.join(output.metrics)}" if output.metrics else ""
+        click.echo(f"output      {name}: {output.kind}{classes}{also}")
     click.echo("splits      " + ", ".join(f"{name} {n:,}" for name, n in task.splits.items()))
     click.echo(
         f"metrics     {task.metrics.main} ranks; also {', '.join(task.metrics.also) or 'none'}"
@@ -113,15 +115,7 @@ def _task(task: TaskSpec, named: str) -> None:
         click.echo(
             f"budget      {name}{mark}: {budget.items:,} training items, {budget.steps:,} steps"
         )
-    if task.levels:
-        click.echo("\nwhat is possible (the oracle's scores on the test split):")
-        names = list(next(iter(task.levels.values())).alone)
-        header = "".join(f"{name + ' only':>14}" for name in names)
-        click.echo(f"  {'metric':<14}{'floor':>9}{header}{'ceiling':>9}  proven bounds")
-        for metric, level in task.levels.items():
-            alone = "".join(f"{level.alone.get(name, float('nan')):>14.3f}" for name in names)
-            proven = ", ".join(f"{m} only <= {v:.3f}" for m, v in level.bound.items())
-            click.echo(f"  {metric:<14}{level.floor:>9.3f}{alone}{level.ceiling:>9.3f}  {proven}")
+    _levels(task)
     source = task.source
     for key in ("paper", "url", "licence"):
         if getattr(source, key):
@@ -130,6 +124,37 @@ def _task(task: TaskSpec, named: str) -> None:
         scores = ", ".join(f"{name} {value:.3f}" for name, value in row.scores.items())
         click.echo(f"published   {row.model}: {scores} ({row.source})")
     click.echo(f"next: mmbench run -t {named} -m MODEL")
+
+
+def _levels(task: TaskSpec) -> None:
+    """Print what is possible: one table, then the proven bounds, a line a metric."""
+    if not task.levels:
+        return
+    click.echo("\nwhat is possible (the oracle's scores on the test split):")
+    names = list(next(iter(task.levels.values())).alone)
+    heads = ["floor", *(f"{name} only" for name in names), "ceiling"]
+    late = any(lv.late is not None or lv.late_reference is not None for lv in task.levels.values())
+    heads += ["best late"] if late else []
+    first = max(len(metric) for metric in (*task.levels, "metric"))
+    click.echo(f"  {'metric':<{first}}" + "".join(f"{head:>{len(head) + 2}}" for head in heads))
+    for metric, level in task.levels.items():
+        values = [level.floor, *(level.alone.get(name) for name in names), level.ceiling]
+        if late:
+            values.append(level.late if level.late is not None else level.late_reference)
+        cells = zip(heads, values, strict=True)
+        told = "".join(f"{'' if v is None else f'{v:.3f}':>{len(h) + 2}}" for h, v in cells)
+        click.echo(f"  {metric:<{first}}{told}".rstrip())
+    proven = {m: dict(level.bound) for m, level in task.levels.items()}
+    for metric, level in task.levels.items():
+        if level.late is not None:
+            proven[metric]["late fusion"] = level.late
+    if any(proven.values()):
+        click.echo("\nproven bounds (a score beyond one by more than 4 standard errors is a leak):")
+    for metric, bounds in proven.items():
+        if bounds:
+            click.echo(
+                f"  {metric:<{first}}  " + ", ".join(f"{k} {v:.3f}" for k, v in bounds.items())
+            )
 
 
 def _model(model: ModelSpec, named: str) -> None:
@@ -147,6 +172,8 @@ def _model(model: ModelSpec, named: str) -> None:
             click.echo(f"{part:<12}{kind}: {_component(component)}")
     click.echo(f"fusion      {_component(model.fusion)}")
     click.echo(f"combiner    {_component(model.combiner)}")
+    for kind, component in model.combiners.items():
+        click.echo(f"{'combiner':<12}{kind}: {_component(component)}")
     recipe = model.recipe
     click.echo(
         f"recipe      batch {recipe.batch_size}, patience {recipe.patience or 'none'}, "

@@ -12,13 +12,7 @@ import numpy as np
 from mmbench import catalog, provenance, registry, store
 from mmbench.errors import UsageError, nearest
 from mmbench.external._command import Asked
-from mmbench.references import (
-    LabelReferences,
-    MultilabelReferences,
-    References,
-    ScalarReferences,
-    TextReferences,
-)
+from mmbench.references import readable
 from mmbench.spec import BudgetSpec, DatasetSpec, MetricsSpec, OutputSpec, TaskSpec
 from mmbench.types import Predictions
 
@@ -128,22 +122,8 @@ def predictions_table(found: Evaluation, split: str) -> Any:
     if found.kind == "label" and classes is not None:
         values = [classes[v] if isinstance(v, int | np.integer) else v for v in values]
     columns = {} if found.kind == "match" else dict(said.columns)
-    right = _right(found.references) if found.task is None else None
+    right = readable(found.references) if found.task is None else None
     if right is not None:
         columns[f"{found.output}.references"] = right
     kept = Predictions(said.ids, {found.output: values}, columns)
     return store.predictions_table({split: kept})
-
-
-def _right(references: References) -> list[list[str]] | None:
-    """Return [N] what is right, as texts; None where it is not to be read."""
-    if isinstance(references, TextReferences):
-        return [list(texts) for texts in references.texts]
-    if isinstance(references, LabelReferences):
-        return [[references.classes[label]] for label in references.labels]
-    if isinstance(references, MultilabelReferences):
-        rows = [np.flatnonzero(row) for row in references.labels]
-        return [[", ".join(references.classes[k] for k in row)] for row in rows]
-    if isinstance(references, ScalarReferences):
-        return [[f"{value:g}"] for value in references.values]
-    return None

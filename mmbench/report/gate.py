@@ -36,8 +36,7 @@ class Voice(NamedTuple):
 def voices(sample: Sample) -> list[Voice]:
     """Return the words of a prediction with their weights, the end mark last if it was reached."""
     weights = [tuple(word) for word in sample.weights or ()]
-    # Blanks part the words of a prediction; a no-break space may stand within one.
-    words = [*(word for word in sample.said.split(" ") if word), END]
+    words = [*sample.words, END] if sample.spoken else sample.words
     return [Voice(word, each) for word, each in zip(words, weights, strict=False)]
 
 
@@ -87,9 +86,12 @@ def legend(branches: Sequence[str], samples: Sequence[Sample]) -> str:
     fixed = constant(samples)
     if fixed is not None:
         told = ", ".join(f"{n} {share(w)}" for n, w in zip(branches, fixed, strict=True))
-        return f"weights of the branches, the same at every word: {told}"
+        what = "word" if samples[0].spoken else "item"
+        return f"weights of the branches, the same at every {what}: {told}"
     letters = codes(branches)
     named = ", ".join(n if letters[n] == n else f"{letters[n]} {n}" for n in branches)
+    if not samples[0].spoken:
+        return f"answer [letter share]: the branch that had the largest share in it ({named})"
     return f"word[letter weight]: the branch with the largest weight at that word ({named})"
 
 
@@ -104,13 +106,14 @@ def figure(answers: Answers, samples: Sequence[Sample], title: str) -> Any:
     rows = [(sample, _lines(voices(sample))) for sample in samples]
     high = 104 + sum(30 + len(lines) * (_BAR + 42) for _, lines in rows) + 12
     page = Page(_WIDE, high)
-    page.write(_MARGIN, 14, f"{title}: which branch spoke each word", Style(12.0, bold=True))
-    page.write(
-        _MARGIN,
-        42,
-        "Each bar is one word; the height of a colour is the weight of that branch at that word.",
-        _SMALL,
-    )
+    if answers.kind == "text":
+        head = "which branch spoke each word"
+        how = "Each bar is one word; the height of a colour is the weight of that branch at it."
+    else:
+        head = "which branch decided"
+        how = "Each bar is one answer; the height of a colour is the share of that branch in it."
+    page.write(_MARGIN, 14, f"{title}: {head}", Style(12.0, bold=True))
+    page.write(_MARGIN, 42, how, _SMALL)
     paints = colours.of_branches(answers.branches)
     _keys(page, paints)
     y = 104.0

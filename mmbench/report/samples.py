@@ -13,7 +13,7 @@ from typing import Any
 
 from mmbench import registry, rng, store
 from mmbench.errors import MmbenchError
-from mmbench.references import Slots, TextReferences
+from mmbench.references import Slots, TextReferences, readable
 from mmbench.spec import TaskSpec
 from mmbench.types import Modality, Split
 
@@ -40,6 +40,7 @@ class Answers:
         row: Id -> row of `data`.
         modalities: What `data` holds.
         right: For each prediction what would have been right, where the record itself knows it.
+        kind: The kind of output: of a ``text`` each word has weights, of all else the answer.
     """
 
     task: str
@@ -56,6 +57,7 @@ class Answers:
     row: Mapping[str, int] = field(default_factory=dict)
     modalities: Mapping[str, Modality] = field(default_factory=dict)
     right: Sequence[Sequence[str]] | None = None
+    kind: str = "text"
 
     @property
     def references(self) -> TextReferences | None:
@@ -77,6 +79,7 @@ class Sample:
         references: What would have been right; empty where it is not known.
         truth: The item's slots, where its dataset plants them.
         row: Its row in the data, or None.
+        spoken: Whether it is a text, word by word; else its one answer is one word.
     """
 
     id: str
@@ -87,6 +90,13 @@ class Sample:
     references: tuple[str, ...] = ()
     truth: Slots | None = None
     row: int | None = None
+    spoken: bool = True
+
+    @property
+    def words(self) -> list[str]:
+        """The words of the prediction; an answer that is no text is one."""
+        # Blanks part the words of a prediction; a no-break space may stand within one.
+        return [w for w in self.said.split(" ") if w] if self.spoken else [self.said]
 
     def label(self, metric: str) -> str:
         """Say why it is shown, and how it scored: ``random, cider_d 0.57``."""
@@ -125,7 +135,10 @@ def collect(
     if not columns["id"] or output not in columns:
         return None, [f"no samples: the predictions hold nothing for {output!r} on {split!r}"]
     warnings: list[str] = []
+    kind = task.outputs[output].kind if output in task.outputs else "text"
     weights = columns.get(f"{output}.gate")
+    if weights is not None and kind != "text":
+        weights = [[_shares(each)] for each in weights]
     scores, better = _scores(stored, task, split, columns["id"], warnings)
     right = columns.get(f"{output}.references")
     data, modalities = _data(record, task, split, root, warnings, told=right is not None)
@@ -134,7 +147,7 @@ def collect(
         split=split,
         output=output,
         ids=columns["id"],
-        texts=[str(said) for said in columns[output]],
+        texts=[_text(said) for said in columns[output]],
         weights=weights,
         branches=_branches(record, columns, weights),
         metric=task.metrics.main,
@@ -143,9 +156,32 @@ def collect(
         data=data,
         row={} if data is None else {name: i for i, name in enumerate(data.ids)},
         modalities=modalities,
-        right=right,
+        right=right if right is not None or data is None else _of_data(data, output, columns["id"]),
+        kind=kind,
     )
     return answers, warnings
+
+
+def _text(said: Any) -> str:
+    """Write a prediction of any kind as people read it."""
+    if isinstance(said, float):
+        return f"{said:.3g}"
+    if isinstance(said, list | tuple):
+        return ", ".join(map(str, said)) or "none"
+    return str(said)
+
+
+def _shares(weights: Sequence[float]) -> list[float]:
+    """Return weights as shares of their sum; those of a product need not add up to one."""
+    whole = sum(weights)
+    return [weight / whole for weight in weights] if whole else list(weights)
+
+
+def _of_data(data: Split, output: str, ids: Sequence[str]) -> list[list[str]] | None:
+    """Return what is right for each prediction, as the data know it."""
+    found = readable(data.references[output]) if output in data.references else None
+    row = {name: i for i, name in enumerate(data.ids)}
+    return None if found is None else [found[row[name]] if name in row else [] for name in ids]
 
 
 def choose(answers: Answers, count: int) -> list[Sample]:
@@ -194,6 +230,7 @@ def _sample(answers: Answers, item: int, why: str) -> Sample:
         references=_right(answers, item, truth, row),
         truth=None if truth is None or truth.slots is None or row is None else truth.slots[row],
         row=row,
+        spoken=answers.kind == "text",
     )
 
 

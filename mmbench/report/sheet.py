@@ -16,6 +16,7 @@ from mmbench.types import Modality, Ragged
 COLUMNS, _CELL, _GAP, _MARGIN = 3, 400, 32, 30
 #: Pixels of an image's side, and of what is drawn beside it.
 _IMAGE, _BESIDE = 192, 196
+_NARROW = 124  # three of these fit side by side
 #: An image of fewer pixels a side is shown as the squares that it consists of.
 _SQUARES = 56
 _TITLE, _HEAD = Style(12.0, bold=True), Style(10.5, bold=True)
@@ -215,6 +216,29 @@ def _spectrogram(name: str, modality: Modality, item: Any) -> Drawing:
     return _BESIDE, draw
 
 
+def _sequence(name: str, modality: Modality, item: Any) -> Drawing:
+    """Draw the steps [T, d] of a sequence as a heat map, time to the right, blue below zero."""
+    most = max(float(abs(item).max(initial=0.0)), 1e-9)
+    return _NARROW, _map(name, item.T, most)
+
+
+def _vector(name: str, modality: Modality, item: Any) -> Drawing:
+    """Draw the numbers [d] of a vector as a strip, blue below zero."""
+    most = max(float(abs(item).max(initial=0.0)), 1e-9)
+    return _NARROW, _map(name, item[None], most)
+
+
+def _map(name: str, values: Any, most: float) -> Callable[[Page, float, float], None]:
+    def draw(page: Page, x: float, y: float) -> None:
+        page.write(x, y - 1, name, _SMALL)
+        page.image(
+            x, y + 18, _NARROW, _IMAGE - 24, values,
+            interpolation="nearest", cmap="RdBu_r", vmin=-most, vmax=most,
+        )  # fmt: skip
+
+    return draw
+
+
 def _text(name: str, modality: Modality, item: Any) -> Drawing:
     """Write the words [L] of a text; padding left out."""
     known = modality.vocabulary
@@ -239,4 +263,6 @@ _DRAW: dict[str, Callable[[str, Modality, Any], Drawing]] = {
     "image": _image,
     "spectrogram": _spectrogram,
     "text": _text,
+    "sequence": _sequence,
+    "vector": _vector,
 }

@@ -103,12 +103,17 @@ def test_a_task_is_described_with_splits_metrics_budgets_and_levels(cli: Cli, na
     assert f"{found.default_budget} (default)" in done.out
     for part in (*found.modalities, *found.metrics.names, *found.budgets):
         assert part in done.out
+    for output in found.outputs.values():
+        assert all(name in done.out for name in (*output.classes, *output.metrics))
     for metric, level in found.levels.items():
-        (line,) = (line for line in lines if line.split()[:1] == [metric])
-        assert f"{level.floor:.3f}" in line
-        assert f"{level.ceiling:.3f}" in line
+        told, *proven = (line for line in lines if line.split()[:1] == [metric])
+        assert f"{level.floor:.3f}" in told
+        assert f"{level.ceiling:.3f}" in told
+        late = level.late if level.late is not None else level.late_reference
+        assert late is None or told.endswith(f"{late:.3f}")
+        assert len(proven) == (1 if level.bound or level.late is not None else 0)
         for modality, bound in level.bound.items():
-            assert f"{modality} only <= {bound:.3f}" in line
+            assert f"{modality} {bound:.3f}" in proven[0]
     for row in found.source.published:
         assert f"published   {row.model}: " in done.out
 

@@ -124,6 +124,7 @@ def test_the_main_output_is_the_marked_one_or_the_only_one() -> None:
         "budgets": {"small": {"items": 1, "steps": 1}},
     }
     only = parse_task({**base, "outputs": {"caption": {"kind": "text"}}}, "mini")
-    outputs = {"label": {"kind": "label", "classes": ["a", "b"]}, "caption": {"kind": "text", "main": True}}
+    label = {"kind": "label", "classes": ["a", "b"]}
+    outputs = {"label": label, "caption": {"kind": "text", "main": True}}
     assert main_output(only) == "caption"
     assert main_output(parse_task({**base, "outputs": outputs}, "mini")) == "caption"

@@ -16,7 +16,7 @@ class MLP(Encoder):
     Args:
         modality: ``sequence`` [T, d] or ``vector`` [d].
         width: D.
-        hidden: Width between the two layers; 2 D if 0.
+        hidden: Width between the two layers; D if 0.
         dropout: Probability between the two layers.
     """
 
@@ -29,7 +29,7 @@ class MLP(Encoder):
         self.tokens = Tokens(modality, width)
         self.positions = Positions(self.tokens.count, width)
         self.norm = nn.LayerNorm(width)
-        self.mix = FeedForward(width, hidden or 2 * width, dropout)
+        self.mix = FeedForward(width, hidden or width, dropout)
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         """Encode [B, T, d] or [B, d]; see `Encoder.forward`."""
