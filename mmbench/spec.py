@@ -270,6 +270,8 @@ class RecipeSpec(_Strict, frozen=True, kw_only=True):
         patience: Validations without a better score after which training stops; 0 never stops.
         modality_dropout: Probability with which each modality of a training item is taken away,
             one at least being left (Neverova et al. 2015, arXiv:1501.00102).
+        ogm_ge: Strength alpha with which the modality that leads is slowed (OGM-GE, Peng et al.
+            2022, arXiv:2203.15332); 0 switches it off.
         stages: In order; their shares add up to at most 1.
         decoding: How texts are read out.
     """
@@ -277,6 +279,7 @@ class RecipeSpec(_Strict, frozen=True, kw_only=True):
     batch_size: Positive = 64
     patience: Annotated[int, Meta(ge=0)] = 0
     modality_dropout: Decay = 0.0
+    ogm_ge: Annotated[float, Meta(ge=0.0, le=10.0)] = 0.0
     stages: tuple[StageSpec, ...]
     decoding: DecodingSpec = field(default_factory=DecodingSpec)
 

@@ -118,7 +118,7 @@ def train(
             keeper = _Keeper(model, recipe.patience)
             trained.best_score, trained.stopped_early = -math.inf, False
             steps = max(1, round(budget.steps * stage.share))
-            loop = _Stage(model, splits, stage, recipe.batch_size, budget, steps, seed)
+            loop = _Stage(model, splits, stage, recipe, budget, steps, seed)
             done = _run_stage(loop, done, budget, trained, keeper, validate, progress)
             keeper.restore()
             if trained.diverged:
@@ -192,6 +192,7 @@ def _run_stage(
         if done % every == 0 or done == last:
             trained.seconds += time.perf_counter() - started
             score = validate(loop.model)
+            loop.review()
             loop.model.train()
             trained.curve[-1].score = score
             progress.step(done, budget.steps, trained.curve[-1].loss, score)
@@ -251,7 +252,7 @@ class _Stage:
         model: Model,
         splits: Mapping[str, Split],
         stage: StageSpec,
-        batch_size: int,
+        recipe: RecipeSpec,
         budget: BudgetSpec,
         steps: int,
         seed: int,
@@ -272,7 +273,10 @@ class _Stage:
         )
         if len(self.feed) == 0:
             raise DataError(f"the split {stage.split!r} is empty: nothing to train on")
-        self.batch_size = min(batch_size, len(self.feed))
+        self.batch_size = min(recipe.batch_size, len(self.feed))
+        self.recipe = recipe
+        self.splits = splits
+        self.budget = budget
         self.order = self._orders()
         self.autocast = device.type == "cuda" and torch.cuda.is_bf16_supported()
         self.losses = torch.zeros((), device=device)
@@ -287,8 +291,13 @@ class _Stage:
         """Take one step of every objective whose turn it is; return the sum of their losses."""
         import torch
 
+        from mmbench.models.balance import drop_modalities, modulate
+
         epoch, index = next(self.order)
         batch = self.feed.batch(index, self.seed, epoch)
+        if self.recipe.modality_dropout:
+            names = ("modality dropout", self.name, self.at)
+            batch = drop_modalities(batch, self.recipe.modality_dropout, self.seed, *names)
         for player in self.players:
             if self.at < player.offset or (self.at - player.offset) % player.period:
                 continue
@@ -297,6 +306,8 @@ class _Stage:
             for parameter in self.model.parameters():
                 parameter.grad = None  # an objective must not act on what another one left
             loss.backward()  # type: ignore[no-untyped-call]
+            if self.recipe.ogm_ge:
+                modulate(self.model, batch, self.recipe.ogm_ge)
             if player.clip:
                 torch.nn.utils.clip_grad_norm_(player.parameters, player.clip, foreach=True)
             player.optimizer.step()
@@ -305,6 +316,26 @@ class _Stage:
         self.at += 1
         self.unread += 1
         return self.losses
+
+    def review(self) -> None:
+        """Let objectives look at items that are trained on and at validation items."""
+        from mmbench.models.contract import Objective
+        from mmbench.models.feed import Feed
+
+        asking = [
+            p.objective for p in self.players if type(p.objective).review is not Objective.review
+        ]
+        if not asking:
+            return
+        count = min(self.budget.validation_items, len(self.splits["val"]), len(self.feed))
+        unseen = Feed(
+            self.splits["val"], self.feed.device, list(self.model.encoders), count, targets=True
+        )
+        index = np.arange(count, dtype=np.int64)
+        self.model.eval()
+        for objective in asking:
+            objective.review(self.model, self.feed.batch(index), unseen.batch(index))
+        self.model.train()
 
     def read(self, losses: Tensor) -> float:
         """Return the mean loss since the last reading."""

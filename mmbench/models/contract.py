@@ -179,6 +179,13 @@ class Objective(ABC):
     def loss(self, model: Model, batch: Batch) -> Tensor:
         """Return a scalar to minimise."""
 
+    def review(self, model: Model, seen: Batch, unseen: Batch) -> None:
+        """Look at the model at each validation: at items it trains on, and validation items.
+
+        An objective that weighs its parts by how they generalise does so here; the others leave
+        it alone, and no batch is made for them.
+        """
+
 
 def present_of(branches: Sequence[Branch]) -> Tensor:
     """Stack the branches' presence: [B, K]."""
