@@ -124,13 +124,23 @@ def _on(content: dict[str, Any], task: TaskSpec, where: str) -> dict[str, Any]:
     return content
 
 
-def model_summaries() -> list[tuple[str, str, str]]:
-    """Return (name, family, summary) of all models, read without building any."""
+def model_summaries() -> list[dict[str, Any]]:
+    """Return name, family, paper, outputs served and summary of all models; none is built."""
     rows = []
     for name, path in _shelf("baselines").items():
-        raw = _raw_model(path)
-        rows.append((raw.get("expand", name), raw.get("family", ""), raw.get("summary", "")))
-    return sorted((str(name), str(family), str(summary)) for name, family, summary in rows)
+        content = _extend(_raw_model(path), path)
+        fusion = content.get("fusion", {})
+        refused = registry.refused(str(fusion["name"])) if "name" in fusion else []
+        rows.append(
+            {
+                "name": str(content.get("expand", name)),
+                "kind": str(content.get("family", "")),
+                "paper": str(content.get("paper", "")),
+                "outputs": [kind for kind in content.get("heads", {}) if kind not in refused],
+                "summary": str(content.get("summary", "")),
+            }
+        )
+    return sorted(rows, key=lambda row: str(row["name"]))
 
 
 def _model_content(name: str) -> tuple[dict[str, Any], str]:

@@ -329,6 +329,21 @@ def summary(kind: str, name: str) -> str:
     return text.partition("\n")[0]
 
 
+def refused(name: str) -> list[str]:
+    """Return the kinds of output that a fusion refuses, without importing built-in ones."""
+    import ast
+
+    if name not in _builtin("fusion"):
+        return list(load("fusion", name).refuses)
+    tree = ast.parse(source("fusion", name).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.AnnAssign | ast.Assign) and isinstance(node.value, ast.Dict):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if any(isinstance(t, ast.Name) and t.id == "refuses" for t in targets):
+                return [str(ast.literal_eval(key)) for key in node.value.keys if key is not None]
+    return []
+
+
 def source(kind: str, name: str) -> Path:
     """Return the file of a built-in component."""
     module = _builtin(kind)[name] if kind != "metric" else str(load(kind, name).module)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from mmbench.cli import _options
@@ -35,32 +37,41 @@ def command(what: str | None, as_json: bool) -> None:
     """  # noqa: D301
     tables = {name: _rows(name) for name in ([what] if what else ["tasks", "models"])}
     if as_json:
-        _options.print_json(
-            {
-                name: [dict(zip(("name", "kind", "summary"), row, strict=True)) for row in rows]
-                for name, rows in tables.items()
-            }
-        )
+        _options.print_json(tables)
         return
     for name, rows in tables.items():
         if what is None:
             click.echo(f"{name}:")
-        width = max((len(row[0]) for row in rows), default=0)
-        second = max((len(row[1]) for row in rows), default=0)
-        for row in rows:
-            click.echo(f"  {row[0]:<{width}}  {row[1]:<{second}}  {row[2]}".rstrip())
+        columns = [[row["name"], row["kind"], *_outputs(row)] for row in rows]
+        widths = [max(map(len, column)) for column in zip(*columns, strict=True)]
+        for row, cells in zip(rows, columns, strict=True):
+            told = "  ".join(f"{cell:<{n}}" for cell, n in zip(cells, widths, strict=True))
+            paper = f" ({row['paper']})" if row.get("paper") else ""
+            click.echo(f"  {told}  {row['summary']}{paper}".rstrip())
     click.echo("next: mmbench describe NAME")
 
 
-def _rows(what: str) -> list[tuple[str, str, str]]:
+def _outputs(row: dict[str, Any]) -> list[str]:
+    return ["+".join(row["outputs"])] if "outputs" in row else []
+
+
+def _rows(what: str) -> list[dict[str, Any]]:
     from mmbench import catalog, registry
 
     if what == "tasks":
         return [
-            (task.name, "+".join(task.modalities), task.summary)
+            {
+                "name": task.name,
+                "kind": "+".join(task.modalities),
+                "outputs": list(dict.fromkeys(o.kind for o in task.outputs.values())),
+                "summary": task.summary,
+            }
             for task in map(catalog.task, catalog.task_names())
         ]
     if what == "models":
         return catalog.model_summaries()
     kind = COMPONENTS[what]
-    return [(name, "", registry.summary(kind, name)) for name in registry.names(kind)]
+    return [
+        {"name": name, "kind": "", "summary": registry.summary(kind, name)}
+        for name in registry.names(kind)
+    ]

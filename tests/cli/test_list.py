@@ -50,7 +50,10 @@ def test_text_shows_the_same_for_people(cli: Cli) -> None:
     assert lines[-1] == "next: mmbench describe NAME"
     for row in content["tasks"] + content["models"]:
         (line,) = (line for line in lines if line.split()[0] == row["name"])
-        assert line.split(None, 2)[1:] == [row["kind"], row["summary"]]
+        kind, outputs, told = line.split(None, 3)[1:]
+        assert (kind, outputs.split("+")) == (row["kind"], row["outputs"])
+        paper = f" ({row['paper']})" if row.get("paper") else ""
+        assert told == f"{row['summary']}{paper}"
 
 
 @pytest.mark.parametrize("what", COMPONENTS)
