@@ -1,0 +1,120 @@
+"""One training step of every fusion beside a bare three-encoder concatenation.
+
+    python tests/bench/bench_fusions.py [--width 64] [--tokens 10] [--batch 256] [--repeats 7]
+
+Three modalities of ten tokens, four classes; forward, backward and optimiser step, one thread.
+Each fusion and the bare model take their steps in turn in one process; what counts is the ratio of
+the medians. The bare model encodes as mmbench's models do (a small network on each token), pools,
+puts the three side by side and classifies: what any fusion costs at the very least.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import msgspec
+import torch
+from _side_by_side import compare
+from torch import Tensor, nn
+
+from mmbench import catalog, registry
+from mmbench.models.build import build, objective
+from mmbench.models.encoders.mlp import MLP
+from mmbench.models.layers import pool
+from mmbench.train import _chosen
+from mmbench.types import Batch, Modality, Output, Signature
+
+CLASSES = ("a", "b", "c", "d")
+FEATURES = {"text": 16, "vision": 12, "audio": 8}
+#: Steps that are timed together.
+STEPS = 3
+
+
+class Bare(nn.Module):
+    """Three encoders, three means, one layer."""
+
+    def __init__(self, signature: Signature, width: int) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleDict(
+            {name: MLP(m, width) for name, m in signature.modalities.items()}
+        )
+        self.head = nn.Sequential(
+            nn.Linear(3 * width, width), nn.GELU(), nn.Linear(width, len(CLASSES))
+        )
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Classify."""
+        pooled = [pool(*self.encoders[n](x, None)) for n, x in batch.inputs.items()]
+        logits: Tensor = self.head(torch.cat(pooled, dim=-1))
+        return logits
+
+
+def draw(signature: Signature, size: int) -> Batch:
+    """Draw a batch."""
+    generator = torch.Generator().manual_seed(0)
+    there = torch.ones(size, dtype=torch.bool)
+    return Batch(
+        size=size,
+        inputs={
+            n: torch.randn(size, *m.shape, generator=generator)
+            for n, m in signature.modalities.items()
+        },
+        lengths={},
+        present=dict.fromkeys(signature.modalities, there),
+        targets={"label": torch.randint(0, len(CLASSES), (size,), generator=generator)},
+    )
+
+
+def stepper(losses: list[tuple[Callable[[], Tensor], list[nn.Parameter]]]) -> Callable[[], None]:
+    """Return what takes a few steps of all objectives."""
+    players = [(loss, torch.optim.AdamW(own, fused=True), own) for loss, own in losses]
+
+    def steps() -> None:
+        for _ in range(STEPS):
+            for loss, optimizer, own in players:
+                value = loss()
+                optimizer.zero_grad()
+                value.backward()  # type: ignore[no-untyped-call]
+                torch.nn.utils.clip_grad_norm_(own, 1.0, foreach=True)
+                optimizer.step()
+
+    return steps
+
+
+def main() -> None:
+    """Print a line a model: its seconds for a few steps, the bare model's, and the ratio."""
+    options = argparse.ArgumentParser()
+    for name, value in (("width", 64), ("tokens", 10), ("batch", 256), ("repeats", 7)):
+        options.add_argument(f"--{name}", type=int, default=value)
+    given = options.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    signature = Signature(
+        {name: Modality("sequence", (given.tokens, d)) for name, d in FEATURES.items()},
+        {"label": Output("label", len(CLASSES), CLASSES)},
+    )
+    batch = draw(signature, given.batch)
+    bare = Bare(signature, given.width)
+    target = batch.targets["label"]
+    plain = stepper(
+        [(lambda: nn.functional.cross_entropy(bare(batch), target), list(bare.parameters()))]
+    )
+    print(f"{f'{STEPS} steps of':42} {'it':>10} {'bare':>10}   times the bare one's")
+    task = catalog.task("synergy")
+    for name in catalog.model_names(task, shipped=True):
+        spec = catalog.model(name, (), task)
+        if not spec.matched or "label" in registry.refused(spec.fusion.name):
+            continue
+        model = build(msgspec.structs.replace(spec, width=given.width), signature).train()
+        losses = []
+        for item in spec.recipe.stages[-1].objectives:
+            made = objective(item, name)
+            loss = lambda made=made, model=model: made.loss(model, batch)  # noqa: E731
+            losses.append((loss, list(_chosen(model, item).values())))
+        ratio = compare(name, plain, stepper(losses), given.repeats)
+        assert ratio > 0
+
+
+if __name__ == "__main__":
+    main()
