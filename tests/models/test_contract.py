@@ -325,7 +325,7 @@ def test_every_parameter_learns(request: pytest.FixtureRequest, model: Model, ba
     assert not [name for name, g in gradients.items() if g is None]
     assert not [name for name, g in gradients.items() if not torch.isfinite(g).all()]  # type: ignore[arg-type]
     # Of what attends to a single token, the queries rightly have no say.
-    single = ("heads.", "fusion.towers.numbers.")
+    single = ("heads.", "fusion.towers.numbers.", "fusion.crossmodal.numbers.")
     still = [n for n, g in gradients.items() if not n.startswith(single) and not g.any()]  # type: ignore[union-attr]
     assert not still
 
