@@ -116,11 +116,13 @@ def _on(content: dict[str, Any], task: TaskSpec, where: str) -> dict[str, Any]:
     table = content.get("on", {})
     if not isinstance(table, Mapping):
         raise SpecError(f"{where}: on: expected tables like [on.label], got {table!r}")
-    for key in (task.outputs[task.main_output].kind, task.name):
-        over = table.get(key, {})
-        if not isinstance(over, Mapping):
-            raise SpecError(f"{where}: on.{key}: expected a table, got {over!r}")
-        content = merge(content, over)
+    for wanted in (task.outputs[task.main_output].kind, task.name):
+        for key, over in table.items():
+            if wanted not in key.split("+"):
+                continue
+            if not isinstance(over, Mapping):
+                raise SpecError(f"{where}: on.{key}: expected a table, got {over!r}")
+            content = merge(content, over)
     return content
 
 

@@ -296,7 +296,8 @@ class ModelSpec(_Strict, frozen=True, kw_only=True):
         matched: On a task that names a number of parameters, the width is chosen so that the
             model has so many, within 20 %.
         departs: Why a model that stands on the matched recipe is of another size.
-        on: Kind of the task's main output, or name of a task -> what is different there.
+        on: Kinds of the task's main output, joined by ``+``, or names of tasks -> what is different
+            there.
     """
 
     schema: int

@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from mmbench.models.layers import Attention, Block, FeedForward, drop
-
-
-def quiet(attention: Attention) -> Attention:
-    """Let attention say little at first, and return it.
-
-    A token that is louder than the others tells something, and it is found by its loudness: what
-    attention adds at random would drown it.
-    """
-    with torch.no_grad():
-        attention.out.weight.mul_(0.1)
-    return attention
+from mmbench.models.layers import Attention, Block, FeedForward, drop, quiet
 
 
 def quiet_block(width: int, heads: int = 4, dropout: float = 0.0) -> Block:

@@ -179,7 +179,7 @@ class Objective(ABC):
     def loss(self, model: Model, batch: Batch) -> Tensor:
         """Return a scalar to minimise."""
 
-    def review(self, model: Model, seen: Batch, unseen: Batch) -> None:
+    def review(self, model: Model, seen: Batch, unseen: Batch) -> None:  # noqa: B027 - a hook
         """Look at the model at each validation: at items it trains on, and validation items.
 
         An objective that weighs its parts by how they generalise does so here; the others leave

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmbench.models.attention import quiet_block
-from mmbench.models.layers import FeedForward
+from mmbench.models.layers import FeedForward, peak
 from mmbench.types import Branch, Fused, Stream
 
 
@@ -69,11 +69,6 @@ def own_towers(
 def encode(towers: nn.ModuleDict, streams: Mapping[str, Stream]) -> dict[str, Tensor]:
     """Encode each modality by itself: modality -> [B, T_m, D], in the order of `towers`."""
     return {name: tower(streams[name].x, streams[name].mask) for name, tower in towers.items()}
-
-
-def peak(x: Tensor, mask: Tensor) -> Tensor:
-    """Return the largest value of each feature among the real tokens: [B, T, D] -> [B, D]."""
-    return x.masked_fill(~mask[..., None], -torch.inf).amax(dim=1)
 
 
 def summaries(towers: nn.ModuleDict, streams: Mapping[str, Stream]) -> dict[str, Tensor]:

@@ -4,14 +4,15 @@
 
 Three modalities of ten tokens, four classes; forward, backward and optimiser step, one thread.
 Each fusion and the bare model take their steps in turn in one process; what counts is the ratio of
-the medians. The bare model encodes as mmbench's models do (a small network on each token), pools,
-puts the three side by side and classifies: what any fusion costs at the very least.
+the medians. The bare model is what one would write in torch alone: each modality projected and read
+by one of torch's Transformer layers, the means side by side, two layers on top.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 import torch
@@ -20,8 +21,6 @@ from torch import Tensor, nn
 
 from mmbench import catalog, registry
 from mmbench.models.build import build, objective
-from mmbench.models.encoders.mlp import MLP
-from mmbench.models.layers import pool
 from mmbench.train import _chosen
 from mmbench.types import Batch, Modality, Output, Signature
 
@@ -32,20 +31,25 @@ STEPS = 3
 
 
 class Bare(nn.Module):
-    """Three encoders, three means, one layer."""
+    """Three encoders, three means, two layers."""
 
     def __init__(self, signature: Signature, width: int) -> None:
         super().__init__()
-        self.encoders = nn.ModuleDict(
-            {name: MLP(m, width) for name, m in signature.modalities.items()}
+        self.projections = nn.ModuleDict(
+            {name: nn.Linear(m.shape[-1], width) for name, m in signature.modalities.items()}
         )
+        layer = partial(
+            nn.TransformerEncoderLayer, width, 4, 2 * width, 0.0, "gelu", batch_first=True
+        )
+        self.encoders = nn.ModuleDict({name: layer() for name in signature.modalities})
         self.head = nn.Sequential(
             nn.Linear(3 * width, width), nn.GELU(), nn.Linear(width, len(CLASSES))
         )
 
     def forward(self, batch: Batch) -> Tensor:
         """Classify."""
-        pooled = [pool(*self.encoders[n](x, None)) for n, x in batch.inputs.items()]
+        read = [self.encoders[n](self.projections[n](x)) for n, x in batch.inputs.items()]
+        pooled = [tokens.mean(dim=1) for tokens in read]
         logits: Tensor = self.head(torch.cat(pooled, dim=-1))
         return logits
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mmbench.models.contract import Fusion
-from mmbench.models.layers import FeedForward, Tower, pool
+from mmbench.models.layers import FeedForward, Tower
 from mmbench.types import Branch, Fused, Stream
 
 
@@ -22,13 +22,21 @@ class Concat(Fusion):
         width: D.
         depth: Layers of each modality's own encoder.
         dropout: Probability on residual branches.
+        summary: How each modality's tokens are pooled; see `Tower`.
     """
 
     def __init__(
-        self, modalities: Sequence[str], width: int, depth: int = 1, dropout: float = 0.0
+        self,
+        modalities: Sequence[str],
+        width: int,
+        depth: int = 1,
+        dropout: float = 0.0,
+        summary: str = "mean",
     ) -> None:
         super().__init__()
-        self.towers = nn.ModuleDict({m: Tower(width, depth, dropout=dropout) for m in modalities})
+        self.towers = nn.ModuleDict(
+            {m: Tower(width, depth, dropout=dropout, summary=summary) for m in modalities}
+        )
         self.merge = nn.Linear(len(self.towers) * width, width)
         self.mix = nn.Sequential(nn.LayerNorm(width), FeedForward(width, 2 * width, dropout))
 
@@ -39,10 +47,10 @@ class Concat(Fusion):
 
     def forward(self, streams: Mapping[str, Stream], clock: str = "pool") -> Fused:
         """Fuse: [B, T_m, D] of each modality -> one branch with a memory of one token."""
-        pooled = [
-            pool(tower(streams[name].x, streams[name].mask), streams[name].mask)
-            for name, tower in self.towers.items()
-        ]
+        pooled = []
+        for name, tower in self.towers.items():
+            assert isinstance(tower, Tower)
+            pooled.append(tower.read(streams[name].x, streams[name].mask)[1])
         merged = self.merge(torch.cat(pooled, dim=-1))  # [B, D]
         joint = merged + self.mix(merged)
         present = torch.stack([s.present for s in streams.values()]).any(dim=0)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmbench.models.contract import Fusion
-from mmbench.models.layers import Tower, pool
+from mmbench.models.layers import Tower
 from mmbench.types import Branch, Fused, Stream
 
 
@@ -24,15 +24,21 @@ class EarlyFeatures(Fusion):
         width: D.
         depth: Layers of the encoder after the concatenation.
         dropout: Probability on residual branches.
+        summary: How tokens are summed up for heads that read one vector; see `Tower`.
     """
 
     def __init__(
-        self, modalities: Sequence[str], width: int, depth: int = 1, dropout: float = 0.0
+        self,
+        modalities: Sequence[str],
+        width: int,
+        depth: int = 1,
+        dropout: float = 0.0,
+        summary: str = "mean",
     ) -> None:
         super().__init__()
         self.modalities = tuple(modalities)
         self.merge = nn.Linear(len(self.modalities) * width, width)
-        self.tower = Tower(width, depth, dropout=dropout)
+        self.tower = Tower(width, depth, dropout=dropout, summary=summary)
 
     @property
     def branches(self) -> Sequence[str]:
@@ -49,8 +55,8 @@ class EarlyFeatures(Fusion):
         side = [_resample(streams[name], times) for name in self.modalities]
         present = torch.stack([s.present for s in streams.values()]).any(dim=0)
         mask = torch.ones(side[0].shape[:2], dtype=torch.bool, device=times.device)
-        seq = self.tower(self.merge(torch.cat(side, dim=-1)), mask)
-        return Fused([Branch("joint", seq, mask, pool(seq, mask), present)])
+        seq, pooled = self.tower.read(self.merge(torch.cat(side, dim=-1)), mask)
+        return Fused([Branch("joint", seq, mask, pooled, present)])
 
 
 def _steps(streams: Mapping[str, Stream], clock: str) -> int:

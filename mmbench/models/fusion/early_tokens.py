@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mmbench.models.contract import Fusion
-from mmbench.models.layers import Tower, pool
+from mmbench.models.layers import Tower
 from mmbench.types import Branch, Fused, Stream
 
 
@@ -20,14 +20,20 @@ class EarlyTokens(Fusion):
         width: D.
         depth: Layers of the joint encoder.
         dropout: Probability on residual branches.
+        summary: How tokens are summed up for heads that read one vector; see `Tower`.
     """
 
     def __init__(
-        self, modalities: Sequence[str], width: int, depth: int = 1, dropout: float = 0.0
+        self,
+        modalities: Sequence[str],
+        width: int,
+        depth: int = 1,
+        dropout: float = 0.0,
+        summary: str = "mean",
     ) -> None:
         super().__init__()
         self.types = nn.ParameterDict({m: torch.randn(width) for m in modalities})
-        self.tower = Tower(width, depth, dropout=dropout)
+        self.tower = Tower(width, depth, dropout=dropout, summary=summary)
 
     @property
     def branches(self) -> Sequence[str]:
@@ -39,5 +45,5 @@ class EarlyTokens(Fusion):
         tokens = torch.cat([s.x + self.types[name] for name, s in streams.items()], dim=1)
         mask = torch.cat([s.mask for s in streams.values()], dim=1)
         present = torch.stack([s.present for s in streams.values()]).any(dim=0)
-        seq = self.tower(tokens, mask)
-        return Fused([Branch("joint", seq, mask, pool(seq, mask), present)])
+        seq, pooled = self.tower.read(tokens, mask)
+        return Fused([Branch("joint", seq, mask, pooled, present)])

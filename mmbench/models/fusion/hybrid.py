@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mmbench.models.contract import Fusion
-from mmbench.models.layers import Tower, pool
+from mmbench.models.layers import Tower
 from mmbench.types import Branch, Fused, Stream
 
 
@@ -25,6 +25,7 @@ class Hybrid(Fusion):
         own_depth: Layers of each modality's own encoder; with 0 its branch hears the tokens as
             they come.
         dropout: Probability on residual branches.
+        summary: How tokens are summed up for heads that read one vector; see `Tower`.
     """
 
     at_least = 2
@@ -36,13 +37,14 @@ class Hybrid(Fusion):
         depth: int = 1,
         own_depth: int = 0,
         dropout: float = 0.0,
+        summary: str = "mean",
     ) -> None:
         super().__init__()
         self.types = nn.ParameterDict({m: torch.randn(width) for m in modalities})
         self.towers = nn.ModuleDict(
-            {m: Tower(width, own_depth, dropout=dropout) for m in modalities}
+            {m: Tower(width, own_depth, dropout=dropout, summary=summary) for m in modalities}
         )
-        self.joint = Tower(width, depth, dropout=dropout)
+        self.joint = Tower(width, depth, dropout=dropout, summary=summary)
 
     @property
     def branches(self) -> Sequence[str]:
@@ -54,10 +56,11 @@ class Hybrid(Fusion):
         tokens = torch.cat([s.x + self.types[name] for name, s in streams.items()], dim=1)
         mask = torch.cat([s.mask for s in streams.values()], dim=1)
         present = torch.stack([s.present for s in streams.values()]).any(dim=0)
-        seq = self.joint(tokens, mask)
-        branches = [Branch("joint", seq, mask, pool(seq, mask), present)]
+        seq, pooled = self.joint.read(tokens, mask)
+        branches = [Branch("joint", seq, mask, pooled, present)]
         for name, stream in streams.items():
-            own = self.towers[name](stream.x, stream.mask)
-            pooled = pool(own, stream.mask)
+            tower = self.towers[name]
+            assert isinstance(tower, Tower)
+            own, pooled = tower.read(stream.x, stream.mask)
             branches.append(Branch(name, own, stream.mask, pooled, stream.present))
         return Fused(branches)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 
 from mmbench.models.contract import Fusion
-from mmbench.models.layers import Tower, pool
+from mmbench.models.layers import Tower
 from mmbench.types import Branch, Fused, Stream
 
 
@@ -22,15 +22,23 @@ class Late(Fusion):
         width: D.
         depth: Layers of each modality's own encoder.
         dropout: Probability on residual branches.
+        summary: How tokens are summed up for heads that read one vector; see `Tower`.
     """
 
     decision_level = True
 
     def __init__(
-        self, modalities: Sequence[str], width: int, depth: int = 1, dropout: float = 0.0
+        self,
+        modalities: Sequence[str],
+        width: int,
+        depth: int = 1,
+        dropout: float = 0.0,
+        summary: str = "mean",
     ) -> None:
         super().__init__()
-        self.towers = nn.ModuleDict({m: Tower(width, depth, dropout=dropout) for m in modalities})
+        self.towers = nn.ModuleDict(
+            {m: Tower(width, depth, dropout=dropout, summary=summary) for m in modalities}
+        )
 
     @property
     def branches(self) -> Sequence[str]:
@@ -41,7 +49,8 @@ class Late(Fusion):
         """Fuse: [B, T_m, D] of each modality -> a branch [B, T_m, D] of each."""
         branches = []
         for name, stream in streams.items():
-            seq = self.towers[name](stream.x, stream.mask)
-            pooled = pool(seq, stream.mask)
+            tower = self.towers[name]
+            assert isinstance(tower, Tower)
+            seq, pooled = tower.read(stream.x, stream.mask)
             branches.append(Branch(name, seq, stream.mask, pooled, stream.present))
         return Fused(branches)
