@@ -157,7 +157,7 @@ def test_generated_files_pass_strict_typing(folder: Path) -> None:
 
 
 def test_generated_tests_pass() -> None:
-    assert new("fusion", "gated") == 0
+    assert new("fusion", "gates") == 0
     assert new("metric", "words") == 0
     done = run_pytest()
     assert done.returncode == 0, done.stdout
@@ -220,22 +220,22 @@ def test_generated_metric_tests_catch_faults(right: str, wrong: str) -> None:
 
 
 def test_a_generated_fusion_runs_by_either_file(capsys: pytest.CaptureFixture[str]) -> None:
-    assert new("fusion", "gated") == 0
+    assert new("fusion", "gates") == 0
     arguments = ["run", "-t", tiny(), "--budget", "smoke", "-q", "--json", "-m"]
     capsys.readouterr()
-    assert run_cli([*arguments, "./gated.py"]) == 0
+    assert run_cli([*arguments, "./gates.py"]) == 0
     (by_code,) = json.loads(capsys.readouterr().out)
-    assert (by_code["model"], by_code["status"], by_code["fresh"]) == ("gated", "finished", True)
-    assert run_cli([*arguments, "./gated.toml"]) == 0
+    assert (by_code["model"], by_code["status"], by_code["fresh"]) == ("gates", "finished", True)
+    assert run_cli([*arguments, "./gates.toml"]) == 0
     (by_toml,) = json.loads(capsys.readouterr().out)
     assert (by_toml["identity"], by_toml["fresh"]) == (by_code["identity"], False)
 
 
 def test_a_generated_fusion_takes_the_arguments_of_its_toml() -> None:
-    assert new("fusion", "gated") == 0
-    run = ["run", "-t", tiny(), "--budget", "smoke", "-q", "-m", "./gated.py"]
+    assert new("fusion", "gates") == 0
+    run = ["run", "-t", tiny(), "--budget", "smoke", "-q", "-m", "./gates.py"]
     assert run_cli([*run, "--set", "fusion.params.depth=0"]) == 0
-    assert scores("tiny", "gated")["cider_d"]["value"] >= 0
+    assert scores("tiny", "gates")["cider_d"]["value"] >= 0
 
 
 def test_a_generated_metric_scores_a_run() -> None:
@@ -375,9 +375,9 @@ def test_force_overwrites_what_is_included_itself(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "name", "offer"),
     [
-        ("fusion", "GatedSum", "gated_sum"),
-        ("fusion", "gated-sum", "gated_sum"),
-        ("fusion", "./gated.py", "gated"),
+        ("fusion", "GatedSum", "gates_sum"),
+        ("fusion", "gates-sum", "gates_sum"),
+        ("fusion", "./gates.py", "gates"),
         ("task", "_hidden", "hidden"),
         ("task", "own\n", "own"),
         ("task", "über", "ber"),

@@ -176,9 +176,12 @@ def test_all_is_every_shipped_model_for_the_tasks_modalities(
     done = cli("run", "-t", path, "-m", "all", "--include", "own", *SMALL, "-q")
     assert done.code == 0
     shipped = {path.stem for path in (ROOT / "baselines").glob("[!_]*.toml")} - {"unimodal"}
-    assert {name.split()[0].removeprefix("mini/") for name in trained} == (
-        shipped | {"image_only", "audio_only"}
-    )
+    names = sorted(shipped | {"image_only", "audio_only"})
+    # Of models that differ only on other kinds of output the first by name is run.
+    mini = catalog.task(str(path))
+    first = {catalog.model(name, (), mini).digest(): name for name in reversed(names)}
+    assert len(first) == len(names) - 1, "late and late_mixture are one model for texts"
+    assert {n.split()[0].removeprefix("mini/") for n in trained} == set(first.values())
     assert len(records()) == len(trained)
     assert done.out.splitlines()[-1].endswith("next: mmbench leaderboard -t mini")
 
@@ -195,7 +198,7 @@ def test_all_tasks_are_the_shipped_ones_and_others_may_stand_beside(
     data.mkdir()
     annotations = {"images": [], "dataset": "flickr8k"}
     (data / "dataset_flickr8k.json").write_text(json.dumps(annotations))
-    arguments = ("-t", f"all,{task()}", "-m", "image_only", "--data", data, "--dry-run", "--json")
+    arguments = ("-t", f"all,{task()}", "-m", "late", "--data", data, "--dry-run", "--json")
     done = cli("run", *arguments)
     assert [run["task"] for run in json.loads(done.out)] == [
         *catalog.task_names(shipped=True),
@@ -275,36 +278,36 @@ def test_a_folder_of_own_definitions_is_known_by_name(cli: Cli, task: Write) -> 
 def test_a_fusion_of_ones_own_is_named_by_its_path_and_pinned_by_its_digest(
     cli: Cli, task: Write, extension: str, trained: list[str]
 ) -> None:
-    cli("new", "fusion", "gated")
+    cli("new", "fusion", "gates")
     if extension == "py":
-        Path("gated.toml").unlink()
-    arguments = ("run", "-t", task(), "-m", f"./gated.{extension}", *SMALL)
+        Path("gates.toml").unlink()
+    arguments = ("run", "-t", task(), "-m", f"./gates.{extension}", *SMALL)
     assert cli(*arguments).code == 0
     record = only().record
-    digest = record.provenance["plugins"]["fusion gated"]
-    assert digest == registry.digest("fusion", "gated")
-    assert f"-m ./gated.{extension}" in record.reproduce
+    digest = record.provenance["plugins"]["fusion gates"]
+    assert digest == registry.digest("fusion", "gates")
+    assert f"-m ./gates.{extension}" in record.reproduce
     assert "--include" not in record.reproduce, "the file comes with the model"
 
 
 def test_an_edited_fusion_is_another_model_and_never_mixed_with_the_old_one(
     cli: Cli, task: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cli("new", "fusion", "gated")
+    cli("new", "fusion", "gates")
     path = task()
-    cli("run", "-t", path, "-m", "./gated.toml", *SMALL)
-    file = Path("gated.py")
+    cli("run", "-t", path, "-m", "./gates.toml", *SMALL)
+    file = Path("gates.py")
     file.write_text(file.read_text().replace("softmax(dim=1)", "sigmoid()"))
     monkeypatch.setattr(registry, "_included", {})
     monkeypatch.setattr(registry, "_included_files", {})
-    cli("run", "-t", path, "-m", "./gated.toml", *SMALL)
+    cli("run", "-t", path, "-m", "./gates.toml", *SMALL)
     first, second = (stored.record for stored in records())
     assert first.model_digest == second.model_digest
     assert first.identity != second.identity
     (board,) = json.loads(cli("leaderboard", "--json").out)
     names = [row["model"] for row in board["rows"]]
     assert len(set(names)) == 2
-    assert all(name.startswith("gated#") for name in names)
+    assert all(name.startswith("gates#") for name in names)
 
 
 def test_variables_stand_in_for_options(
@@ -623,14 +626,14 @@ def test_a_real_ctrl_c_ends_a_process_in_an_orderly_way(
 
 
 def test_an_error_in_a_file_of_ones_own_is_told_by_its_file_and_line(cli: Cli, task: Write) -> None:
-    cli("new", "fusion", "gated")
-    file = Path("gated.py")
+    cli("new", "fusion", "gates")
+    file = Path("gates.py")
     first = "        heard = [\n"
     assert first in file.read_text()
     text = file.read_text().replace(first, f"        streams['smell']\n{first}")
     file.write_text(text)
     line = text.splitlines().index("        streams['smell']") + 1
-    done = cli("run", "-t", task(), "-m", "./gated.toml", *SMALL)
+    done = cli("run", "-t", task(), "-m", "./gates.toml", *SMALL)
     assert done.code == 1
     assert done.error == (
         f"error: {file.resolve()}:{line}: KeyError: 'smell'; --debug shows the way there"
