@@ -152,7 +152,7 @@ class Tower(nn.Module):
         seq = self.norm(x)
         if self.summary == "mean":
             return seq, pool(seq, mask)
-        return seq, F.layer_norm(peak(x, mask), x.shape[-1:])
+        return seq, self.norm(peak(x, mask))
 
 
 class Positions(nn.Module):

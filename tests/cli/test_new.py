@@ -375,7 +375,7 @@ def test_force_overwrites_what_is_included_itself(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "name", "offer"),
     [
-        ("fusion", "GatedSum", "gates_sum"),
+        ("fusion", "GatedSum", "gated_sum"),
         ("fusion", "gates-sum", "gates_sum"),
         ("fusion", "./gates.py", "gates"),
         ("task", "_hidden", "hidden"),
