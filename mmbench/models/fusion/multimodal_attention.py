@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from mmbench.models.attention import quiet
 from mmbench.models.contract import Fusion
 from mmbench.models.joint import of_tokens
-from mmbench.models.layers import Attention, FeedForward, drop
+from mmbench.models.layers import Attention, FeedForward, drop, quiet
 from mmbench.types import Fused, Stream
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from mmbench.models.contract import Fusion
-from mmbench.models.joint import Mix, encode, of_vector, own_towers, peak
-from mmbench.models.layers import Attention
+from mmbench.models.joint import Mix, encode, of_vector, own_towers
+from mmbench.models.layers import Attention, peak
 from mmbench.types import Fused, Stream
 
 
