@@ -242,12 +242,18 @@ class ObjectiveSpec(_Strict, frozen=True):
 
 
 class StageSpec(_Strict, frozen=True, kw_only=True):
-    """A phase of training: objectives on a split for a share of the budget's steps."""
+    """A phase of training: objectives on a split for a share of the budget's steps.
+
+    Attributes:
+        keep: Which weights the next stage starts from: the ``best`` validated, or the ``last``,
+            for a stage that does not train what validation looks at (pretraining).
+    """
 
     name: Name = "fit"
     split: str = "train"
     share: Annotated[float, Meta(gt=0.0, le=1.0)] = 1.0
     objectives: tuple[ObjectiveSpec, ...]
+    keep: Annotated[str, Meta(pattern="^(best|last)$")] = "best"
 
 
 class DecodingSpec(_Strict, frozen=True):

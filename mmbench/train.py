@@ -115,7 +115,7 @@ def train(
         done = 0
         for stage in recipe.stages:
             # Each stage has its own best weights, and the next one starts from them.
-            keeper = _Keeper(model, recipe.patience)
+            keeper = _Keeper(model, recipe.patience, always=stage.keep == "last")
             trained.best_score, trained.stopped_early = -math.inf, False
             steps = max(1, round(budget.steps * stage.share))
             loop = _Stage(model, splits, stage, recipe, budget, steps, seed)
@@ -205,17 +205,18 @@ def _run_stage(
 
 
 class _Keeper:
-    """Keeps the weights with the best validation, on the CPU."""
+    """Keeps the weights with the best validation, or `always` the last ones, on the CPU."""
 
-    def __init__(self, model: Model, patience: int) -> None:
+    def __init__(self, model: Model, patience: int, always: bool = False) -> None:
         self.model = model
         self.patience = patience
+        self.always = always
         self.since = 0
         self.weights: dict[str, Tensor] | None = None
 
     def offer(self, score: float, step: int, trained: Trained) -> bool:
-        """Take the present weights if they are better; return whether patience ran out."""
-        if score > trained.best_score:
+        """Take the present weights if they are wanted; return whether patience ran out."""
+        if self.always or score > trained.best_score:
             trained.best_score, trained.best_step, self.since = score, step, 0
             self.weights = {
                 name: value.detach().cpu().clone()
