@@ -170,6 +170,24 @@ class Head(nn.Module, ABC):
         """
 
 
+class Adversarial(ABC):
+    """What a fusion offers whose features a discriminator tries to tell apart by their modality.
+
+    Its parameters are ``fusion.discriminator.*``, and the objective `discriminator` trains them.
+    """
+
+    @abstractmethod
+    def features(self, streams: Mapping[str, Stream]) -> Mapping[str, Tensor]:
+        """Return the features that are judged: modality -> [B, D]."""
+
+    @abstractmethod
+    def discriminate(self, features: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Guess where features [B, D] came from: modality -> log-probabilities [B, M].
+
+        The M guesses stand in the order of the features.
+        """
+
+
 class Objective(ABC):
     """A loss over a model and a batch."""
 
