@@ -15,6 +15,8 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -160,6 +162,18 @@ def include(path: Path) -> list[tuple[str, str]]:
         _included[kind, name] = (component, digest)
     _included_files[path] = [key for key, _ in found]
     return _included_files[path]
+
+
+@contextmanager
+def lent(kind: str, name: str, component: Any) -> Iterator[None]:
+    """Register a component of the caller's own for a while, under a name that nothing has yet."""
+    if name in names(kind):
+        raise UsageError(f"the {kind} {name!r} exists already: rename yours")
+    _included[kind, name] = (component, "")
+    try:
+        yield
+    finally:
+        del _included[kind, name]
 
 
 def permit(*names: str) -> None:
