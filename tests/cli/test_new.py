@@ -161,7 +161,7 @@ def test_generated_tests_pass() -> None:
     assert new("metric", "words") == 0
     done = run_pytest()
     assert done.returncode == 0, done.stdout
-    assert "7 passed" in done.stdout
+    assert "14 passed" in done.stdout
 
 
 FAULTS = {
@@ -173,10 +173,12 @@ FAULTS = {
     "renamed": ('return ("joint",)', 'return ("everything",)'),
 }
 CAUGHT = {
-    "detached": {"test_every_parameter_of_the_fusion_learns"},
-    "forgotten": {"test_every_parameter_of_the_fusion_learns"},
-    "listening": {"test_masked_tokens_do_not_matter"},
-    "renamed": {"test_branches_have_their_names_and_shapes"},
+    "unmasked": {"test_padding"},
+    "narrow": {"test_shapes"},
+    "detached": {"test_parameters", "test_gradients"},
+    "forgotten": {"test_parameters"},
+    "listening": {"test_padding"},
+    "renamed": {"test_shapes"},
 }
 
 
@@ -187,11 +189,13 @@ def test_generated_fusion_tests_catch_faults() -> None:
         text = path.read_text(encoding="utf-8")
         assert text.count(right) == 1, name
         path.write_text(text.replace(right, wrong), encoding="utf-8")
-    run_pytest()
+    run_pytest("-k", "not overfit and not compile")
     failed: dict[str, set[str]] = {name: set() for name in FAULTS}
     for case in ElementTree.parse("report.xml").iter("testcase"):
         if case.find("failure") is not None:
-            failed[case.attrib["classname"].removeprefix("test_")].add(case.attrib["name"])
+            failed[case.attrib["classname"].removeprefix("test_").partition(".")[0]].add(
+                case.attrib["name"]
+            )
     for name, tests in failed.items():
         assert tests, f"nothing catches a fusion that is {name}"
         assert CAUGHT.get(name, set()) <= tests
