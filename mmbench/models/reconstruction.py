@@ -1,0 +1,123 @@
+"""Decoders that give back what the encoders read, for fusions that are held to reconstruct it.
+
+Each is a likelihood of one item's raw input given a vector. Likelihoods are per dimension (number,
+pixel, word), so that a long modality does not drown a short one, and without their constants.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmbench.types import Modality, Stream
+
+#: Channels of a picture's decoder, and how often it doubles height and width.
+CHANNELS, DOUBLINGS = 16, 3
+
+
+class Decoder(nn.Module):
+    """-log p(x | z) per dimension, by the kind of modality.
+
+    ``sequence`` and ``vector``: Gaussian of unit variance. ``image`` and ``spectrogram``: Bernoulli
+    of pixels scaled to [0, 1], decoded by transposed convolutions. ``text``: multinomial, a bag of
+    words.
+
+    Args:
+        modality: What one item looks like.
+        size: L, numbers in z.
+        hidden: Width of the hidden layer.
+    """
+
+    def __init__(self, modality: Modality, size: int, hidden: int) -> None:
+        super().__init__()
+        self.kind = modality.kind
+        self.shape = modality.shape
+        self.hidden = nn.Sequential(nn.Linear(size, hidden), nn.GELU())
+        self.last: nn.Module
+        if self.kind == "text":
+            self.last = nn.Linear(hidden, len(modality.vocabulary))
+        elif self.kind in ("image", "spectrogram"):
+            self.last = _Picture(hidden, self.shape)
+        elif self.kind in ("sequence", "vector"):
+            self.last = nn.Linear(hidden, math.prod(self.shape))
+        else:
+            raise ValueError(f"cannot reconstruct a modality of kind {self.kind!r}")
+
+    def forward(self, z: Tensor, raw: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return [B] nats per dimension of raw [B, ...] given z [B, L]; padding does not count."""
+        said = self.last(self.hidden(z)).float()
+        real = self._real(raw, lengths)
+        if self.kind == "text":
+            words = torch.where(real, raw, 0).long()
+            each = -said.log_softmax(dim=-1).gather(1, words)
+        else:
+            raw = torch.where(real, raw, 0).float()
+            said = said.view(-1, *self.shape)[tuple(slice(0, n) for n in (None, *raw.shape[1:]))]
+            if self.kind in ("image", "spectrogram"):
+                target = (raw / 255.0).clamp(0.0, 1.0)
+                each = F.binary_cross_entropy_with_logits(said, target, reduction="none")
+            else:
+                each = 0.5 * (raw - said).square()
+        counts = real.expand_as(each).flatten(1)
+        total: Tensor = (each.flatten(1) * counts).sum(dim=1)
+        return total / counts.sum(dim=1).clamp(min=1)
+
+    def _real(self, raw: Tensor, lengths: Tensor | None) -> Tensor:
+        """Return what of raw [B, ...] is no padding, of a shape that broadcasts to it."""
+        axis = 2 if self.kind == "spectrogram" else 1
+        if lengths is None:
+            return raw != 0 if self.kind == "text" else torch.ones_like(raw, dtype=torch.bool)
+        real = torch.arange(raw.shape[axis], device=raw.device) < lengths[:, None]
+        return real.view(len(raw), *[n if a == axis else 1 for a, n in enumerate(raw.shape)][1:])
+
+
+class _Picture(nn.Module):
+    """Logits [B, C, H, W] of pixels from a vector [B, hidden]: a coarse map, doubled in steps."""
+
+    def __init__(self, hidden: int, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        channels, self.height, self.breadth = shape
+        step = 2**DOUBLINGS
+        self.coarse = (CHANNELS, -(-self.height // step), -(-self.breadth // step))
+        self.first = nn.Linear(hidden, math.prod(self.coarse))
+        stages: list[nn.Module] = []
+        for at in range(DOUBLINGS):
+            out = channels if at == DOUBLINGS - 1 else CHANNELS
+            stages += [nn.GELU(), nn.ConvTranspose2d(CHANNELS, out, 4, stride=2, padding=1)]
+        self.stages = nn.Sequential(*stages)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps: Tensor = self.stages(self.first(x).view(-1, *self.coarse))
+        return maps[..., : self.height, : self.breadth]
+
+
+class Decoders(nn.Module):
+    """One decoder for each modality.
+
+    Args:
+        inputs: Modality -> what one item looks like.
+        size: L, numbers in what they decode.
+        hidden: Width of their hidden layers.
+        weights: Modality -> weight of its likelihood (lambda); 1 for those not named.
+    """
+
+    def __init__(
+        self,
+        inputs: Mapping[str, Modality],
+        size: int,
+        hidden: int,
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.weights = {name: (weights or {}).get(name, 1.0) for name in inputs}
+        self.each = nn.ModuleDict({n: Decoder(m, size, hidden) for n, m in inputs.items()})
+
+    def forward(self, name: str, z: Tensor, stream: Stream) -> Tensor:
+        """Return [B], the weighted loss of giving back a modality from z [B, L]."""
+        assert stream.raw is not None
+        loss: Tensor = self.each[name](z, stream.raw, stream.lengths)
+        return self.weights[name] * loss
