@@ -1,0 +1,42 @@
+"""What the discriminator of an adversarial fusion is trained by."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mmbench.errors import IncompatibleError
+from mmbench.models.contract import Adversarial, Objective
+from mmbench.models.model import Model
+from mmbench.types import Batch
+
+
+class Discriminator(Objective):
+    """-log of the probability with which the right modality is guessed, in nats a feature.
+
+    Features are taken as they are: no gradient reaches what made them, so that the recipe's
+    objectives play against one another and neither acts for the other.
+    """
+
+    def loss(self, model: Model, batch: Batch) -> Tensor:
+        """Return the loss of a batch, the mean over what is there.
+
+        Raises:
+            IncompatibleError: The model's fusion has no discriminator.
+        """
+        fusion = model.fusion
+        if not isinstance(fusion, Adversarial):
+            raise IncompatibleError(
+                "the objective 'discriminator' needs a fusion that has one, such as 'adversarial', "
+                f"and this model's is {type(fusion).__name__}"
+            )
+        with torch.no_grad():
+            streams = model.streams(batch)
+            features = fusion.features(streams)
+        total = torch.zeros((), device=next(model.parameters()).device)
+        count = total
+        for at, (name, guess) in enumerate(fusion.discriminate(features).items()):
+            here = streams[name].present
+            total = total - torch.where(here, guess[:, at], 0.0).sum()
+            count = count + here.sum()
+        return total / count.clamp(min=1)
