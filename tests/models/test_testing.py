@@ -31,20 +31,9 @@ def cases_of(fusion: str) -> list[Case]:
 # --- all that are registered ---------------------------------------------------------------------
 
 
-#: What is known to be broken, and why; whoever mends it takes the line out.
-KNOWN = {("multiplicative", "autocast"): "nn.Bilinear does not take part in autocast"}
-
-
 def registered() -> list[Any]:
     return [
-        pytest.param(
-            fusion,
-            check,
-            id=f"{fusion}-{check}",
-            marks=[pytest.mark.xfail(reason=KNOWN[fusion, check])]
-            if (fusion, check) in KNOWN
-            else [],
-        )
+        pytest.param(fusion, check, id=f"{fusion}-{check}")
         for fusion in registry.names("fusion")
         for check in QUICK
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import nn
 
 from mmbench.models.contract import Fusion
@@ -63,5 +64,7 @@ class Multiplicative(Fusion):
         joint = sum(self.linear[name](x) for name, x in z.items())
         for one, others in self.pairs.items():
             assert isinstance(others, nn.ModuleDict)
-            joint = joint + sum(form(z[one], z[other]) for other, form in others.items())
+            for other, form in others.items():
+                # Not by calling it: torch's bilinear layer takes no lower precision.
+                joint = joint + torch.einsum("bi,oij,bj->bo", z[one], form.weight, z[other])
         return of_vector(joint, streams)
