@@ -42,7 +42,7 @@ USAGE = {
     ],
     "run -t zzz -m late": ["unknown task 'zzz': known: captioning, "],
     "run -t none.toml -m late": ["none.toml: there is no such file"],
-    "run -t TASK -m hybird": ["unknown model 'hybird': did you mean 'hybrid'? known: concat, "],
+    "run -t TASK -m hybird": ["unknown model 'hybird': did you mean 'hybrid'? known: "],
     "run -t TASK -m none.toml": ["none.toml: there is no such file"],
     "run -t TASK -m ./none.py": ["/none.py: cannot be read: No such file or directory"],
     "run -t TASK -m tags_only": [
