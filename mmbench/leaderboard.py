@@ -68,6 +68,7 @@ class Board:
         rows: Best first.
         scope: What the intervals speak about, in words.
         listed: Runs that are not ranked, and why.
+        tuning: How many trials the models were tuned with, where any was; whether all alike.
     """
 
     task: str
@@ -82,6 +83,7 @@ class Board:
     rows: tuple[Row, ...]
     scope: str
     listed: tuple[str, ...] = ()
+    tuning: str = ""
 
 
 @dataclass
@@ -168,7 +170,27 @@ def _board(
         rows=tuple(rows),
         scope=_scope(rows, groups),
         listed=listed,
+        tuning=_tuning(groups),
     )
+
+
+def _tuning(groups: Sequence[_Group]) -> str:
+    """Say how models were tuned: one that was tuned longer scores higher, whatever it is."""
+    efforts: dict[str, list[str]] = {}
+    for group in groups:
+        found = group.members[0].record.definition.get("model", {}).get("tuning")
+        effort = (
+            f"{found['trials']} {found['sampler']} trials on {found['task']}/{found['budget']}"
+            if found
+            else "as written"
+        )
+        efforts.setdefault(effort, []).append(group.name)
+    if set(efforts) <= {"as written"}:
+        return ""
+    if len(efforts) == 1:
+        return f"tuned alike: {next(iter(efforts))} each"
+    told = "; ".join(f"{effort}: {', '.join(sorted(names))}" for effort, names in efforts.items())
+    return f"tuning differs: {told}"
 
 
 def _rankable(record: store.Record, split: str, metric: str) -> bool:

@@ -13,6 +13,9 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
+#: Seeds from here on are those of tuning: no reported run may have them.
+TUNING = 1_000_000
+
 
 def stream_seed(seed: int, *names: object) -> int:
     """Return the 128-bit seed of the stream `names` of `seed`."""

@@ -196,7 +196,7 @@ def execute(run: Run, watcher: Watcher) -> store.Stored:
     _try_metrics(run, dataset)
     watcher.phase("build")
     model = make_model(run, dataset)
-    validate = partial(_validate, run=run, dataset=dataset)
+    validate = partial(validation_score, run=run, dataset=dataset)
     watcher.phase("train")
     budget = run.task.budgets[run.budget]
     trained = train(model, dataset.splits, run.model.recipe, budget, run.seed, validate, watcher)
@@ -285,12 +285,21 @@ def resolve_device(name: str) -> str:
     return "cuda" if there else "cpu"
 
 
-def _validate(model: Model, *, run: Run, dataset: Dataset) -> float:
-    """Score greedy predictions on validation items; more is better."""
+def validation_score(
+    model: Model, *, run: Run, dataset: Dataset, limit: int | None = None
+) -> float:
+    """Score greedy predictions on validation items; more is better.
+
+    Args:
+        model: The model.
+        run: Names the task and its budget.
+        dataset: The data.
+        limit: Validation items at most; None: as many as the budget has.
+    """
     from mmbench.predict import predict
 
     split = dataset.splits["val"]
-    limit = min(run.task.budgets[run.budget].validation_items, len(split))
+    limit = min(limit or run.task.budgets[run.budget].validation_items, len(split))
     said = predict(model, split, DecodingSpec(beams=1), limit)
     output = dataset.signature.main
     references = {output: split.references[output].take(range(limit))}

@@ -290,6 +290,66 @@ class RecipeSpec(_Strict, frozen=True, kw_only=True):
     decoding: DecodingSpec = field(default_factory=DecodingSpec)
 
 
+class RangeSpec(_Strict, frozen=True, kw_only=True):
+    """What a tuned value is drawn from: a range, or a list of choices.
+
+    Attributes:
+        low: Least value, included.
+        high: Greatest value, included.
+        log: Draw uniformly on a logarithmic scale.
+        scale: What is drawn multiplies the value that stands there.
+        choices: Draw one of these instead.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    scale: bool = False
+    choices: tuple[str | int | float | bool, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what is neither a range nor a list."""
+        if self.choices:
+            if self.low is not None or self.high is not None or self.log or self.scale:
+                raise ValueError("expected either choices or low and high, got both")
+            return
+        if self.low is None or self.high is None:
+            raise ValueError("expected low and high, or choices = [...]")
+        if not (self.low < self.high and self.high < float("inf") and self.low > -float("inf")):
+            raise ValueError(f"expected low < high, got {self.low:g} and {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"log = true needs low above 0, got {self.low:g}")
+
+
+class TuningSpec(_Strict, frozen=True, kw_only=True):
+    """How a model's values were found; `mmbench tune` writes it, records and boards show it.
+
+    Attributes:
+        task: On which task,
+        task_digest: as it was then, its budget included.
+        budget: Which budget a trial had.
+        sampler: ``random`` or ``tpe``.
+        trials: How many, those that failed included.
+        failed: How many failed; they count as the task's floor.
+        seeds: First and last seed, which no reported run may have.
+        metric: What was looked at, on all validation items.
+        score: Its best value.
+        expected_best: The expected best value of 1, 2, ... `trials` trials
+            (`mmbench.stats.expected_best`); empty where trials depend on one another.
+    """
+
+    task: Name
+    task_digest: str
+    budget: Name
+    sampler: str
+    trials: Positive
+    failed: Annotated[int, Meta(ge=0)] = 0
+    seeds: tuple[int, int]
+    metric: MetricName
+    score: float
+    expected_best: tuple[float, ...] = ()
+
+
 class ModelSpec(_Strict, frozen=True, kw_only=True):
     """A model: a fusion strategy with its encoders, heads and recipe.
 
@@ -304,6 +364,9 @@ class ModelSpec(_Strict, frozen=True, kw_only=True):
         departs: Why a model that stands on the matched recipe is of another size.
         on: Kinds of the task's main output, joined by ``+``, or names of tasks -> what is different
             there.
+        search: Where a value stands (``recipe.stages.*.objectives.*.optimizer.lr``; ``*`` is every
+            element of a list) -> what `mmbench tune` draws it from.
+        tuning: How the values were found, if they were tuned.
     """
 
     schema: int
@@ -322,6 +385,8 @@ class ModelSpec(_Strict, frozen=True, kw_only=True):
     matched: bool = False
     departs: str = ""
     on: dict[str, dict[str, Any]] = field(default_factory=dict)
+    search: dict[str, RangeSpec] = field(default_factory=dict)
+    tuning: TuningSpec | None = None
 
     def of(self, task: TaskSpec) -> ModelSpec:
         """Return what of the model plays a part on a task: that alone is its identity there.
@@ -347,12 +412,19 @@ class ModelSpec(_Strict, frozen=True, kw_only=True):
     def digest(self) -> str:
         """Return the SHA-256 over what affects scores.
 
-        Not name, summary, family or paper; nor how the width was chosen, which shows in it.
+        Not name, summary, family or paper; nor how the width and tuned values were chosen, which
+        shows in them.
         """
         content = essential(self)
-        for key in ("name", "summary", "family", "paper", "matched", "departs", "on"):
+        for key in _UNSCORED:
             content.pop(key, None)
         return digest(content)
+
+
+#: Keys of a model that its scores do not depend on.
+_UNSCORED = (
+    "name", "summary", "family", "paper", "matched", "departs", "on", "search", "tuning",
+)  # fmt: skip
 
 
 def _only(table: dict[str, ComponentSpec], kinds: set[str]) -> dict[str, ComponentSpec]:

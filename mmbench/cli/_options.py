@@ -128,6 +128,8 @@ def parse_seeds(text: str) -> list[int]:
     >>> parse_seeds("3"), parse_seeds("2-4")
     ([0, 1, 2], [2, 3, 4])
     """
+    from mmbench import rng
+
     first, dash, last = text.partition("-")
     try:
         seeds = range(int(first), int(last) + 1) if dash else range(int(text))
@@ -136,6 +138,11 @@ def parse_seeds(text: str) -> list[int]:
     if not 0 < seeds.stop - seeds.start <= MOST_SEEDS:
         raise UsageError(
             f"--seeds {text}: expected a count (3) or a range (0-4), of at most {MOST_SEEDS} seeds"
+        )
+    if seeds.stop > rng.TUNING:
+        raise UsageError(
+            f"--seeds {text}: seeds from {rng.TUNING} on are those that models are tuned with, and "
+            f"none that is reported: expected smaller ones"
         )
     return list(seeds)
 

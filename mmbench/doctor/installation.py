@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: The oldest Python that mmbench runs on.
 PYTHON = (3, 11)
 #: Extra -> what does not work without it. Without the others nothing is amiss for a user.
-EXTRAS = {"train": "training and predicting", "metrics": "", "hf": "", "test": ""}
+EXTRAS = {"train": "training and predicting", "metrics": "", "hf": "", "tune": "", "test": ""}
 
 _REINSTALL = "pip install --force-reinstall mmbench"
 

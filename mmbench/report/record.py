@@ -104,10 +104,24 @@ def header(stored: Stored, seeds: Sequence[int]) -> list[str]:
         f"seed    {_seed(record, seeds)}",
         f"made    {', '.join(part for part in made if part)}",
     ]
+    tuned = record.definition.get("model", {}).get("tuning")
+    if tuned:
+        lines.insert(2, f"tuned   {_tuned(tuned)}")
     if not record.ranked:
         limit = record.definition.get("limit")
         lines.append(f"ranked  no: tested on the first {limit} items only")
     return [line for line in lines if line]
+
+
+def _tuned(found: Mapping[str, Any]) -> str:
+    """Say how the model's values were found, and what fewer trials would have found."""
+    told = f"{found['trials']} {found['sampler']} trials on {found['task']}/{found['budget']}"
+    told += f", {found['failed']} failed" if found.get("failed") else ""
+    told += f": validation {found['metric']} {number(found['score'])}"
+    curve = found.get("expected_best") or []
+    counts = [n for n in (1, 4, 16, 64, 256, 1024) if n <= len(curve)]
+    best = ", ".join(f"{number(curve[n - 1])} of {n}" for n in counts)
+    return f"{told}; expected best {best}" if best else told
 
 
 def clusters_of(stored: Stored) -> dict[str, int]:

@@ -138,6 +138,8 @@ def _text(board: Board) -> str:
     lines += [f"- {row.model}: {row.external}" for row in board.rows if row.external]
     if board.scope:
         lines.append(_footer(board))
+    if board.tuning:
+        lines.append(board.tuning)
     lines += [f"not ranked: {line}" for line in board.listed]
     return "\n".join(lines)
 
@@ -164,6 +166,8 @@ def _markdown(board: Board) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     if board.scope:
         lines += ["", f"{_footer(board)}."]
+    if board.tuning:
+        lines += ["", f"{_escape(board.tuning)}."]
     lines += [
         f"\n{_escape(row.model)}: {_escape(row.external)}" for row in board.rows if row.external
     ]

@@ -31,6 +31,7 @@ NAMES = [
         "train",
         "metrics",
         "hf",
+        "tune",
         "test",
         "torch",
         "gpu",
@@ -295,6 +296,7 @@ def test_an_extra_warns_only_where_something_does_not_work_without_it(
         "train": "warn",
         "metrics": "ok",
         "hf": "ok",
+        "tune": "ok",
         "test": "ok",
     }
     for extra, check in found.items():
