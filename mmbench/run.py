@@ -147,11 +147,11 @@ def check(run: Run) -> None:
     from mmbench.models.build import build
 
     with torch.random.fork_rng(devices=[]):
-        model = build(run.model, _promised(run.task))
+        model = build(run.model, promised(run.task))
     check_recipe(run.model.recipe, model, run.task.splits)
 
 
-def _promised(task: TaskSpec) -> Signature:
+def promised(task: TaskSpec) -> Signature:
     """Return the signature that a task's TOML promises, with a vocabulary of one word."""
     words = (*SPECIALS, "word")
     return Signature(
@@ -178,7 +178,7 @@ def sized(model: ModelSpec, task: TaskSpec) -> ModelSpec:
     import_torch()
     from mmbench.models.sizes import matched_width
 
-    width = matched_width(model, _promised(task), task.parameters)
+    width = matched_width(model, promised(task), task.parameters)
     return msgspec.structs.replace(model, width=width)
 
 

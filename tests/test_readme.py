@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import click
@@ -40,6 +44,35 @@ def test_every_command_of_readme_is_one(line: str) -> None:
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README))
 def test_every_link_of_readme_leads_somewhere(target: str) -> None:
     assert target.startswith("https://") or (ROOT / target).exists()
+
+
+@pytest.mark.slow
+def test_your_own_fusion_reaches_the_board_as_readme_says(tmp_path: Path) -> None:
+    """The commands of the section, as they stand, in an empty folder."""
+    block = re.search(r"<!-- own -->\n```bash\n(.*?)```", README, flags=re.S)
+    assert block is not None
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    started = time.monotonic()
+    said = {}
+    for line in block[1].splitlines():
+        done = subprocess.run(
+            line, shell=True, cwd=tmp_path, env={**os.environ, "PATH": path}, text=True,
+            capture_output=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        said[line.split()[1]] = done.stdout
+    assert time.monotonic() - started < 600
+    places = re.findall(r"^[0-9-]+ +(\w+) ", said["leaderboard"], flags=re.M)
+    assert places == ["myfusion", "late"], "what takes two modalities late fusion cannot have"
+    assert (tmp_path / "pictures" / "myfusion.png").exists()
+
+
+def test_the_gallery_has_every_model_that_serves_its_task() -> None:
+    from mmbench import catalog
+    from mmbench.sweep import _models
+
+    shown = {path.stem for path in (ROOT / "results" / "gallery").glob("*.png")}
+    assert shown == set(_models("all", catalog.task("sentiment")))
 
 
 def test_every_model_that_ships_stands_in_readme() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mmbench.cli import _options
-from mmbench.errors import UnknownNameError
+from mmbench.cli._options import option
+from mmbench.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from mmbench.spec import ModelSpec, TaskSpec
@@ -15,30 +17,51 @@ if TYPE_CHECKING:
 
 @click.command("describe")
 @click.argument("name")
+@option("-t", "--task", default=None, help="The model as it is on this task.")
+@option(
+    "--figures",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=None,
+    help="Draw a model's wiring on the task into this folder.",
+)
 @_options.as_json
 @_options.common
-def command(name: str, as_json: bool) -> None:
+def command(name: str, task: str | None, figures: Path | None, as_json: bool) -> None:
     """Describe a task, a model or a component by name, or a TOML by path.
 
     \b
     mmbench describe captioning
     mmbench describe hybrid
+    mmbench describe hybrid -t sentiment --figures pictures
     """  # noqa: D301
-    from pathlib import Path
-
     from mmbench import catalog, registry
     from mmbench.spec import read_toml
 
     is_task = name in catalog.task_names()
     if name.endswith(".toml"):
         is_task = "dataset" in read_toml(Path(name))
+    given = [key for key, value in (("--task", task), ("--figures", figures)) if value]
+    is_model = not is_task and (name.endswith((".toml", ".py")) or _is_model(name))
+    if given and not is_model:
+        raise UsageError(f"{given[0]}: is for models, and {name!r} is none")
+    if figures is not None and task is None:
+        raise UsageError("--figures: the wiring depends on the task: name one, e.g. -t sentiment")
     if is_task:
-        task = catalog.task(name)
-        _options.print_json(_builtins(task)) if as_json else _task(task, name)
+        found_task = catalog.task(name)
+        _options.print_json(_builtins(found_task)) if as_json else _task(found_task, name)
         return
-    if name.endswith((".toml", ".py")) or _is_model(name):
-        model = catalog.model(name)
-        _options.print_json(_builtins(model)) if as_json else _model(model, name)
+    if is_model:
+        on = catalog.task(task) if task is not None else None
+        model = catalog.model(name, (), on)
+        drawn = _draw(model, on, figures) if on is not None and figures is not None else None
+        if as_json:
+            more = {"figure": str(drawn)} if drawn is not None else {}
+            _options.print_json(_builtins(model) | more)
+            return
+        _model(model)
+        if drawn is not None:
+            click.echo(f"figure      {drawn}")
+        click.echo(f"next: mmbench run -t {task or 'TASK'} -m {name}")
         return
     kinds = [kind for kind in registry.KINDS if name in registry.names(kind)]
     if not kinds:
@@ -157,7 +180,7 @@ def _levels(task: TaskSpec) -> None:
             )
 
 
-def _model(model: ModelSpec, named: str) -> None:
+def _model(model: ModelSpec) -> None:
     click.echo(f"{model.name}: {model.summary}")
     click.echo(f"family      {model.family}")
     if model.paper:
@@ -187,7 +210,15 @@ def _model(model: ModelSpec, named: str) -> None:
                 f"{stage.share:.0%} of the steps, "
                 f"lr {o.lr:g} {o.schedule}, decay {o.weight_decay:g}"
             )
-    click.echo(f"next: mmbench run -t TASK -m {named}")
+
+
+def _draw(model: ModelSpec, task: TaskSpec, folder: Path) -> Path:
+    """Draw the wiring of a model on a task."""
+    from mmbench.report.wiring import save
+    from mmbench.run import sized
+    from mmbench.wiring import trace
+
+    return save(folder, trace(sized(model, task), task))
 
 
 def _component(component: Any) -> str:

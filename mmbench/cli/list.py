@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from mmbench.cli import _options
+from mmbench.cli._options import option
+from mmbench.errors import UsageError
 
 #: What can be listed: word on the command line -> kind of component, where it is one.
 COMPONENTS = {
@@ -24,9 +27,16 @@ COMPONENTS = {
 @click.argument(
     "what", type=click.Choice(["tasks", "models", *COMPONENTS]), required=False, metavar="[WHAT]"
 )
+@option(
+    "--gallery",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=None,
+    help="Of models: draw each one's wiring into this folder, and a page that shows them.",
+)
+@option("-t", "--task", default="sentiment", show_default=True, help="The gallery's task.")
 @_options.as_json
 @_options.common
-def command(what: str | None, as_json: bool) -> None:
+def command(what: str | None, gallery: Path | None, task: str, as_json: bool) -> None:
     """List tasks and models, or one kind of component.
 
     WHAT is tasks, models, datasets, encoders, fusions, combiners, heads, objectives or metrics.
@@ -34,7 +44,17 @@ def command(what: str | None, as_json: bool) -> None:
     \b
     mmbench list
     mmbench list fusions
+    mmbench list models --gallery pictures
     """  # noqa: D301
+    if gallery is not None:
+        if what != "models":
+            raise UsageError("--gallery: is of models: mmbench list models --gallery DIR")
+        page, count = _gallery(gallery, task)
+        if as_json:
+            _options.print_json({"page": str(page), "models": count})
+        else:
+            click.echo(f"wrote {page}: {count} models on {task}")
+        return
     tables = {name: _rows(name) for name in ([what] if what else ["tasks", "models"])}
     if as_json:
         _options.print_json(tables)
@@ -49,6 +69,17 @@ def command(what: str | None, as_json: bool) -> None:
             paper = f" ({row['paper']})" if row.get("paper") else ""
             click.echo(f"  {told}  {row['summary']}{paper}".rstrip())
     click.echo("next: mmbench describe NAME")
+
+
+def _gallery(folder: Path, task: str) -> tuple[Path, int]:
+    """Draw the wiring of all shipped models that make sense on a task."""
+    from mmbench.report.wiring import gallery
+    from mmbench.run import Settings
+    from mmbench.sweep import plan
+    from mmbench.wiring import trace
+
+    runs = plan([task], ["all"], [0], None, Settings(results=folder))
+    return gallery(folder, [trace(run.model, run.task) for run in runs], task), len(runs)
 
 
 def _outputs(row: dict[str, Any]) -> list[str]:

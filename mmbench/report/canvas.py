@@ -189,7 +189,7 @@ class Page:
 
         self.wide, self.high = wide, high
         self.figure = Figure(figsize=(wide / DPI, high / DPI), dpi=DPI, facecolor="white")
-        self._pixels = IdentityTransform()
+        self.pixels = IdentityTransform()
 
     def write(self, x: float, y: float, text: str, style: Style, right: bool = False) -> None:
         """Write one line whose top is at `y`; it begins (or, if `right`, ends) at `x`."""
@@ -197,7 +197,7 @@ class Page:
             x,
             self.high - y - style.line * 0.76,
             text,
-            transform=self._pixels,
+            transform=self.pixels,
             family=FONT,
             fontsize=style.size,
             color=style.colour,
@@ -226,7 +226,7 @@ class Page:
 
         corner = (x, self.high - y - high)
         self.figure.add_artist(
-            Rectangle(corner, wide, high, facecolor=colour, lw=0, transform=self._pixels)
+            Rectangle(corner, wide, high, facecolor=colour, lw=0, transform=self.pixels)
         )
 
     def image(
