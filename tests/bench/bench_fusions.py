@@ -104,7 +104,7 @@ def main() -> None:
     plain = stepper(
         [(lambda: nn.functional.cross_entropy(bare(batch), target), list(bare.parameters()))]
     )
-    print(f"{f'{STEPS} steps of':42} {'it':>10} {'bare':>10}   times the bare one's")
+    print(f"{f'{STEPS} steps of':42} {'bare':>10} {'it':>10}   times the bare one's")
     task = catalog.task("synergy")
     for name in catalog.model_names(task, shipped=True):
         spec = catalog.model(name, (), task)

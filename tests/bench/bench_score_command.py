@@ -93,6 +93,9 @@ def main() -> None:
         commands["pycocoevalcap, its own tokeniser"] = [sys.executable, "-c", THEIRS, "java"]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        # As where it is installed: byte code is kept, whatever this shell says.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
         write(folder, given.images, given.references)
         for command in commands.values():  # byte code and the disk's cache
             measured(command, folder)
