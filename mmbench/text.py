@@ -26,6 +26,9 @@ from itertools import chain
 
 from mmbench.errors import UnknownNameError
 
+#: From so many texts on Arrow cuts them, see `mmbench.numbering`.
+MANY = 10_000
+
 #: The special words, in the order of their ids.
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
 PAD, BOS, EOS, UNK = range(4)
@@ -102,7 +105,13 @@ def tokenize(texts: Iterable[str], tokenizer: str = "ptb") -> list[list[str]]:
     """
     if tokenizer not in TOKENIZERS:
         raise UnknownNameError("tokeniser", tokenizer, TOKENIZERS)
-    return TOKENIZERS[tokenizer].texts(texts)
+    texts = texts if isinstance(texts, Sequence) else list(texts)
+    if len(texts) < MANY:
+        return TOKENIZERS[tokenizer].texts(texts)
+    from mmbench.numbering import listed
+
+    with _without_gc():
+        return listed(texts, TOKENIZERS[tokenizer])
 
 
 def _words(texts: Iterable[str]) -> list[list[str]]:
@@ -274,34 +283,17 @@ class _Runs(dict[str, tuple[str, ...]]):
         return tokens
 
 
-class _SeveralError(KeyError):
-    """A run is several tokens."""
-
-
-class _Single(dict[str, str]):
-    """Run -> its only token, or nothing: what nearly all runs are, without a tuple around it."""
-
-    def __missing__(self, run: str) -> str:
-        tokens = _runs[run]
-        if len(tokens) > 1:
-            raise _SeveralError(run)
-        if len(self) >= _Runs.limit:
-            self.clear()
-        self[run] = token = tokens[0] if tokens else ""
-        return token
-
-
 _runs = _Runs()
-_single = _Single()
 
 
 def forget() -> None:
     """Forget what has been taken apart so far."""
     _runs.clear()
-    _single.clear()
 
 
 def _ptb_run(run: str) -> tuple[str, ...] | None:
+    if run.isalpha() and run.isascii() and run.lower() not in _TWO_IN_ONE:
+        return (run.lower(),)  # as `_lex` says, without a place in memory
     try:
         return _runs[run]
     except _NeighboursError:
@@ -329,23 +321,15 @@ def _ptb(texts: Iterable[str]) -> list[list[str]]:
 
 
 def _ptb_lists(texts: Iterable[str]) -> list[list[str]]:
-    found, token_of = [], _single.__getitem__
+    found, tokens_of = [], _runs.__getitem__
     for text in texts:  # one loop for all: a call for each text would take a fifth of the time
         try:
-            tokens = [*filter(None, map(token_of, text.split()))]
-        except (_SeveralError, _NeighboursError):
-            tokens = _ptb_tokens(text)
+            tokens = [*chain.from_iterable(map(tokens_of, text.split()))]
+        except _NeighboursError:
+            joined = _JOINED.sub(lambda match: re.sub(r"\s+", _GLUE, match[0]), text)
+            tokens = [token for run in joined.split() for token in _runs.get(run) or _lex(run)]
         found.append(tokens)
     return found
-
-
-def _ptb_tokens(text: str) -> list[str]:
-    try:
-        return [*chain.from_iterable(map(_runs.__getitem__, text.split()))]
-    except _NeighboursError:
-        pass
-    joined = _JOINED.sub(lambda match: re.sub(r"\s+", _GLUE, match[0]), text)
-    return [token for run in joined.split() for token in _runs.get(run) or _lex(run)]
 
 
 @dataclass(frozen=True)

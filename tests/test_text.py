@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 
 from mmbench import text
 from mmbench.errors import UnknownNameError
-from mmbench.text import EOS, SPECIALS, UNK, Vocabulary, tokenize
+from mmbench.numbering import number
+from mmbench.text import EOS, MANY, SPECIALS, TOKENIZERS, UNK, Vocabulary, tokenize
 
 DATA = Path(
     os.environ.get("MMBENCH_TEST_DATA", Path(__file__).resolve().parents[1] / "../shared/data")
@@ -175,3 +177,28 @@ def test_what_is_encoded_decodes_to_itself(tokens: list[str]) -> None:
 def test_a_vocabulary_refuses_words_that_are_none(words: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="vocabulary"):
         Vocabulary(words)
+
+
+#: What texts are cut at, and what has another meaning beside its neighbours.
+PIECES = [
+    " ", "  ", "\t", "\n", "\x1c", "\x1f", "\x85", "\xa0", "\u2003", "\u3000", "a", "B", "dog.", "can't",
+    "cannot", "gonna", "3", " 5 ", "1/2", "No.", " no. 5", "é", "\ufdd0", "", "😀", "<a", "b>", "(555)",
+    " 555-1234", "isn't", "'", '"', "--", "...", "x\x00y",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(TOKENIZERS))
+@pytest.mark.parametrize("extra", ["", "half a pair \ud800 of surrogates"])
+def test_many_texts_have_the_tokens_that_each_has_alone(name: str, extra: str) -> None:
+    draw = random.Random(0)
+    texts = ["".join(draw.choices(PIECES, k=draw.randrange(9))) for _ in range(MANY + 5)] + [extra]
+    wanted = TOKENIZERS[name].texts(texts)
+    assert tokenize(texts, name) == wanted
+    assert tokenize(iter(texts), name) == wanted
+    numbers, lengths = number(texts, TOKENIZERS[name])
+    assert lengths.tolist() == [len(tokens) for tokens in wanted]
+    words: dict[int, str] = {}
+    flat = [token for tokens in wanted for token in tokens]
+    for found, token in zip(numbers.tolist(), flat, strict=True):
+        assert words.setdefault(found, token) == token
+    assert sorted(words) == list(range(len(set(flat))))

@@ -12,7 +12,7 @@ from mmbench.metrics._ngrams import by_part
 if TYPE_CHECKING:
     from mmbench.metrics._captions import Captions
     from mmbench.metrics._ngrams import NGrams
-    from mmbench.metrics._numbers import Ints
+    from mmbench.numbering import Ints
     from mmbench.types import Floats
 
 #: BLEU looks at n-grams of one to so many words.

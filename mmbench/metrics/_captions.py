@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmbench.metrics._numbers import number
+from mmbench.numbering import number
 
 if TYPE_CHECKING:
-    from mmbench.metrics._numbers import Bools, Ints, Shorts
+    from mmbench.numbering import Bools, Ints, Shorts
     from mmbench.text import Tokenizer
 
 #: A part ends with the item that fills it up to so many tokens, or so many texts.

@@ -11,7 +11,7 @@ from mmbench.metrics._captions import Captions
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mmbench.metrics._numbers import Ints
+    from mmbench.numbering import Ints
 
     Bits = NDArray[np.uint64]
 

@@ -20,7 +20,7 @@ from mmbench.metrics._captions import Captions, Part
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mmbench.metrics._numbers import Bools, Ints, Shorts
+    from mmbench.numbering import Bools, Ints, Shorts
     from mmbench.types import Floats
 
     #: Non-negative numbers, in as few bytes as hold them.

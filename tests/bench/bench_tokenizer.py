@@ -22,7 +22,7 @@ from _side_by_side import compare, timed
 from bench_captions import captions as made_captions
 
 from mmbench import text
-from mmbench.metrics._numbers import number
+from mmbench.numbering import number
 
 DATA = Path(os.environ.get("MMBENCH_TEST_DATA", Path(__file__).parents[2] / "../shared/data"))
 

@@ -3,6 +3,9 @@
 Many texts are cut at their blanks at once. What lies between two blanks, a run, nearly always has
 the same tokens wherever it stands, so each different run is taken apart once, and a text is then
 numbers looked up and put behind each other. Texts in which that is not so go their own way.
+
+Arrow cuts many texts, and finds the different runs, several times as fast as Python does; for few
+texts its import would take longer than it saves.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from mmbench.text import MANY
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
     Shorts = NDArray[np.int32]
     Bools = NDArray[np.bool_]
 
+#: Blanks of `str.split` that are none of Arrow's; a text that has one goes its own way.
+_RARE_BLANKS = "[\x1c-\x1f]"
 #: Texts are cut together in blocks of so many: enough to forget the overhead of a block.
 _BLOCK = 4096
 #: Stands between texts as a run of its own: a noncharacter, which texts have no business to hold.
@@ -41,11 +48,27 @@ def number(texts: Sequence[str], tokenizer: Tokenizer) -> tuple[Shorts, Ints]:
         lengths: [C] tokens of each text.
     """
     runs = _Runs(tokenizer)
+    if len(texts) >= MANY:
+        cut = _cut(texts, runs)
+        if cut is not None:
+            return cut
     blocks = [_block(texts[at : at + _BLOCK], runs) for at in range(0, len(texts), _BLOCK)]
     if not blocks:
         return np.zeros(0, np.int32), np.zeros(0, np.int64)
     tokens, lengths = zip(*blocks, strict=True)
     return np.concatenate(tokens), np.concatenate(lengths)
+
+
+def listed(texts: Sequence[str], tokenizer: Tokenizer) -> list[list[str]]:
+    """Return the tokens of many texts as lists."""
+    runs = _Runs(tokenizer)
+    cut = _cut(texts, runs)
+    if cut is None:
+        return tokenizer.texts(texts)
+    tokens, lengths = cut
+    words = np.array([*runs.words], dtype=object)[tokens].tolist() if len(tokens) else []
+    ends = np.cumsum(lengths).tolist()
+    return [words[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 class _Runs(dict[str, int]):
@@ -94,15 +117,51 @@ def _block(texts: Sequence[str], runs: _Runs) -> tuple[Shorts, Ints]:
     return _insert(tokens, lengths, alone, texts, runs) if alone.any() else (tokens, lengths)
 
 
+def _cut(texts: Sequence[str], runs: _Runs) -> tuple[Shorts, Ints] | None:
+    """Do as `_block` does, by Arrow; None where a text is none that it can hold."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        column = pa.array(texts, pa.large_string())
+    except (pa.ArrowException, UnicodeEncodeError):  # half a surrogate pair
+        return None
+    rare = pc.match_substring_regex(column, _RARE_BLANKS)
+    odd = pc.or_(pc.invert(pc.string_is_ascii(column)), rare)
+    lists = pc.ascii_split_whitespace(pc.if_else(odd, "", column))
+    encoded = pc.dictionary_encode(lists.flatten())
+    alone = odd.to_numpy(zero_copy_only=False)
+    pieces = pc.list_value_length(lists).to_numpy()
+    # Between two blanks at a text's ends there is nothing, which has no token either.
+    known = [runs[run] if run else 0 for run in encoded.dictionary.to_pylist()]
+    found = np.array(known, np.int64)[encoded.indices.to_numpy()]
+    if found.min(initial=0) < 0:
+        text_of = np.repeat(np.arange(len(texts)), pieces)
+        alone = alone.copy()
+        alone[text_of[found < 0]] = True
+        found[alone[text_of]] = 0
+    counts = np.array(runs.counts, np.int64)[found]
+    before = np.append(0, np.cumsum(counts))
+    ends = np.append(0, np.cumsum(pieces))
+    lengths = np.diff(before[ends])
+    tokens = _behind(found, counts, runs)
+    return _insert(tokens, lengths, alone, texts, runs) if alone.any() else (tokens, lengths)
+
+
+def _behind(found: Ints, counts: Ints, runs: _Runs) -> Shorts:
+    """Return the tokens of runs behind each other; `counts`: how many each has."""
+    starts = np.array(runs.starts, np.int64)[found]
+    places = np.repeat(starts - np.cumsum(counts) + counts, counts)
+    places += np.arange(len(places))
+    return np.array(runs.tokens, np.int32)[places]
+
+
 def _expand(found: Ints, runs: _Runs) -> tuple[Shorts, Ints]:
     """Return the tokens of runs behind each other, and how many stand before each mark."""
-    starts, counts = (np.array(column, np.int64)[found] for column in (runs.starts, runs.counts))
+    counts = np.array(runs.counts, np.int64)[found]
     ends = np.cumsum(counts)
-    total = int(ends[-1]) if len(ends) else 0
-    places = np.repeat(starts - ends + counts, counts)
-    places += np.arange(total)
-    marks = np.append(ends[found == 0], total)
-    return np.array(runs.tokens, np.int32)[places], np.diff(marks, prepend=0)
+    marks = np.append(ends[found == 0], ends[-1] if len(ends) else 0)
+    return _behind(found, counts, runs), np.diff(marks, prepend=0)
 
 
 def _insert(
