@@ -12,7 +12,7 @@ from mmbench.cli._options import option
 from mmbench.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
-    from mmbench.spec import ModelSpec, TaskSpec
+    from mmbench.spec import ModelSpec, RangeSpec, TaskSpec
 
 
 @click.command("describe")
@@ -210,6 +210,22 @@ def _model(model: ModelSpec) -> None:
                 f"{stage.share:.0%} of the steps, "
                 f"lr {o.lr:g} {o.schedule}, decay {o.weight_decay:g}"
             )
+    for key, wanted in model.search.items():
+        click.echo(f"{'search':<12}{key}: {_range(wanted)}")
+    if model.tuning is not None:
+        how = model.tuning
+        click.echo(
+            f"tuned       {how.trials} {how.sampler} trials on {how.task}/{how.budget}: "
+            f"validation {how.metric} {how.score:.3f}"
+        )
+
+
+def _range(wanted: RangeSpec) -> str:
+    """Say what a tuned value is drawn from."""
+    if wanted.choices:
+        return "one of " + ", ".join(map(str, wanted.choices))
+    times = "times " if wanted.scale else ""
+    return f"{times}{wanted.low:g} to {wanted.high:g}{' (log)' * wanted.log}"
 
 
 def _draw(model: ModelSpec, task: TaskSpec, folder: Path) -> Path:

@@ -80,6 +80,10 @@ def test_the_tuned_model_runs_and_boards_say_that_tuning_differs(cli: Cli, task:
     assert "tuning differs" in cli("leaderboard").out
     assert "tuning differs" in cli("leaderboard", "--format", "markdown").out
     assert "tuned   2 random trials on mini/brief" in cli("show", "mini/late_tuned").out
+    described = cli("describe", "tuned/mini/late_tuned.toml").out
+    assert "tuned       2 random trials on mini/brief: validation rouge_l" in described
+    assert "recipe.modality_dropout: one of 0.0, 0.1, 0.2" in described
+    assert "optimizer.lr: times 0.25 to 4 (log)" in described
 
 
 def test_boards_of_equal_effort_say_so_and_those_of_none_say_nothing(cli: Cli, task: Write) -> None:

@@ -15,7 +15,7 @@ from mmbench.models.graphs import edges_of, near_in_time, normalised, relations
 from mmbench.types import Stream
 
 WIDTH, ITEMS, NODES = 8, 3, 7
-NAMES = ("graph_plain", "graph_neighbour_sum", "gcn", "gatv2", "rgcn")
+NAMES = ("graph_plain", "graph_neighbour_sum", "gcn", "gat", "gatv2", "rgcn")
 
 
 def fusion_of(name: str, modalities: tuple[str, ...] = ("a", "b"), **params: Any) -> Any:
@@ -128,6 +128,31 @@ def test_gcn_equals_gcnconv(item: int) -> None:
     joined = edges.any(dim=1, keepdim=True)
     expected = theirs(nodes[item], as_list(joined[item])[0])
     assert torch.allclose(layer.convolve(nodes, edges)[item], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("item", range(ITEMS))
+@torch.no_grad()
+def test_gat_equals_gatconv(item: int) -> None:
+    layer = layer_of("gat", heads=2)
+    theirs = geometric().GATConv(WIDTH, WIDTH // 2, heads=2)
+    theirs.lin.weight.copy_(layer.weight.weight)
+    theirs.att_dst.copy_(layer.hearer[None])
+    theirs.att_src.copy_(layer.speaker[None])
+    theirs.bias.copy_(layer.bias)
+    nodes, edges = drawn()
+    joined = edges.any(dim=1, keepdim=True)
+    expected = theirs(nodes[item], as_list(joined[item])[0])
+    assert torch.allclose(layer.attend(nodes, edges)[item], expected, atol=1e-5)
+
+
+@torch.no_grad()
+def test_static_attention_prefers_one_neighbour_whoever_asks() -> None:
+    layer = layer_of("gat", heads=2)
+    nodes, _ = drawn()
+    everyone = torch.ones(1, 1, NODES, NODES, dtype=torch.bool)
+    values = layer.weight(nodes[:1] * 3.0).unflatten(2, layer.hearer.shape)
+    favourites = layer.weights(values, everyone)[0].argmax(dim=1)  # [N, H]
+    assert len(favourites.unique(dim=0)) == 1
 
 
 @pytest.mark.parametrize("item", range(ITEMS))
