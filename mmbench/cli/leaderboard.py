@@ -20,7 +20,7 @@ from mmbench.errors import NotComparableError
 @option(
     "--format",
     "form",
-    type=click.Choice(["text", "markdown", "csv", "json"]),
+    type=click.Choice(["text", "markdown", "overview", "csv", "json"]),
     default="text",
     show_default=True,
 )
@@ -51,6 +51,7 @@ def command(
     mmbench leaderboard
     mmbench leaderboard -t captioning --metric cider_d,emitter_f1 --figure boards.png
     mmbench leaderboard --format markdown --out LEADERBOARD.md
+    mmbench leaderboard --format overview
     """  # noqa: D301
     from mmbench import leaderboard, registry, store
     from mmbench.report import tables
@@ -83,10 +84,11 @@ def command(
     writers = {
         "text": tables.text,
         "markdown": tables.markdown,
+        "overview": tables.overview,
         "csv": tables.comma_separated,
         "json": leaderboard.to_json,
     }
-    content = writers[form](made)
+    content = writers[form](made) if made else ""
     for problem in dict.fromkeys(problems):
         click.echo(f"warning: {problem}", err=True)
     if not made:

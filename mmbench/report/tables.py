@@ -26,6 +26,67 @@ def markdown(boards: Sequence[Board]) -> str:
     return "\n\n".join(_markdown(board) for board in boards) + "\n"
 
 
+def overview(boards: Sequence[Board]) -> str:
+    """Lay boards out as one Markdown table: a row per model, a column per board.
+
+    Models stand in the order of their mean headroom over the boards (of their mean score, where a
+    board has no floor and ceiling), those that miss a board behind. What the oracles reach stands
+    above and below.
+    """
+    names = list(dict.fromkeys(row.model for board in boards for row in board.rows))
+    cells = {name: [_of(board, name) for board in boards] for name in names}
+
+    def order(name: str) -> tuple[int, float]:
+        there = [row for row in cells[name] if row is not None]
+        share = [row.value if row.headroom is None else row.headroom for row in there]
+        return (len(boards) - len(there), -sum(share) / len(share))
+
+    many = len({board.metric for board in boards}) > 1 or len({b.split for b in boards}) > 1
+    heads = [
+        f"{b.task.partition('@')[0]}{f', {b.metric} on {b.split}' if many else ''}" for b in boards
+    ]
+    lines = ["| | " + " | ".join(map(_escape, heads)) + " |", "|---" * (len(boards) + 1) + "|"]
+    lines.append(_marks("all modalities (oracle)", [b.ceiling for b in boards]))
+    for name in sorted(names, key=order):
+        told = [_overview_cell(row) for row in cells[name]]
+        lines.append(f"| {_escape(name)} | " + " | ".join(told) + " |")
+    best = [_best_alone(board) for board in boards]
+    lines.append(_marks("best single modality (oracle)", best))
+    lines.append(_marks("floor", [b.floor for b in boards]))
+    shown = [line for line in lines if line]
+    first = boards[0]
+    about = f"{first.metric} on {first.split}, budget {first.budget}; " if not many else ""
+    notes = [f"{about}{first.scope}."] if first.scope else []
+    notes += dict.fromkeys(board.tuning for board in boards if board.tuning)
+    notes += [f"not ranked: {line}" for board in boards for line in board.listed]
+    return "\n".join([*shown, "", *map(_escape, notes)]).rstrip() + "\n"
+
+
+def _of(board: Board, name: str) -> Row | None:
+    return next((row for row in board.rows if row.model == name), None)
+
+
+def _overview_cell(row: Row | None) -> str:
+    if row is None:
+        return ""
+    interval = f" {span(row.main)}" if row.main is not None and not row.main.reason else ""
+    return f"{number(row.value)}{interval}"
+
+
+def _best_alone(board: Board) -> float | None:
+    if not board.alone:
+        return None
+    return max(board.alone.values()) if board.higher_is_better else min(board.alone.values())
+
+
+def _marks(name: str, values: Sequence[float | None]) -> str:
+    """Write what an oracle reaches on each board; nothing where it is known of none."""
+    if all(value is None for value in values):
+        return ""
+    told = ["" if value is None else f"*{number(value)}*" for value in values]
+    return f"| *{name}* | " + " | ".join(told) + " |"
+
+
 def comma_separated(boards: Sequence[Board]) -> str:
     """Lay boards out as one CSV table, a row per model and metric."""
     out = io.StringIO()

@@ -112,7 +112,9 @@ USAGE = {
     ],
     "describe none.toml": ["none.toml: cannot be read: No such file or directory"],
     "leaderboard --metric rogue_l": ["unknown metric 'rogue_l': did you mean 'rouge_l'?"],
-    "leaderboard --format xml": ["'xml' is not one of 'text', 'markdown', 'csv', 'json'"],
+    "leaderboard --format xml": [
+        "'xml' is not one of 'text', 'markdown', 'overview', 'csv', 'json'"
+    ],
     "show --items 0": ["'--items': 0 is not in the range"],
 }
 

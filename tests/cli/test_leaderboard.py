@@ -24,7 +24,7 @@ from mmbench.leaderboard import aggregate
 from mmbench.store import Stored
 
 ROOT = Path(__file__).resolve().parents[2]
-FORMATS = ["text", "markdown", "csv", "json"]
+FORMATS = ["text", "markdown", "overview", "csv", "json"]
 
 Cli: TypeAlias = Callable[..., Any]
 Write: TypeAlias = Callable[..., str]
@@ -168,6 +168,31 @@ def test_markdown_is_a_table_with_all_metrics(cli: Cli, results: Path) -> None:
         assert cells[2].startswith(f"**{row['value']:.3f}** [")
         assert cells[3] == f"{row['also']['cider_d']['value']:.3f}"
         assert cells[5] == f"{row['headroom']:.0%}"
+
+
+def test_an_overview_has_a_row_for_each_model_and_a_column_for_each_board(
+    cli: Cli, results: Path
+) -> None:
+    both = ["--format", "overview", "--metric", "rouge_l,slot_f1"]
+    for model in ("late", "concat", "image_only"):
+        for seed in (0, 1) if model != "image_only" else (0,):
+            stored = found(model, seed)
+            change(stored, status="diverged" if model == "concat" and seed else "finished")
+    lines = cli("leaderboard", *both).out.splitlines()
+    assert lines[0] == "| | mini, rouge_l on test | mini, slot_f1 on test |"
+    assert set(lines[1]) == {"|", "-"}
+    assert lines[2].split(" | ")[:2] == ["| *all modalities (oracle)*", "*0.700*"]
+    rows = {line.split(" | ")[0].strip("| "): line for line in lines[3:] if line.startswith("|")}
+    assert {"late", "concat", "image_only", "*floor*"} <= set(rows)
+    values = json.loads(cli("leaderboard", "--metric", "rouge_l,slot_f1", "--json").out)
+    for board in values:
+        for row in board["rows"]:
+            assert f"{row['value']:.3f} [{row['main']['low']:.3f}, " in rows[row["model"]]
+    assert rows["*best single modality (oracle)*"].split(" | ")[1] == "*0.600*"
+    assert any(line.startswith("not ranked: mini/concat") for line in lines)
+    only = cli("leaderboard", "--format", "overview").out
+    assert only.startswith("| | mini |\n")
+    assert "rouge_l on test, budget brief; 95 % intervals over" in only
 
 
 def test_csv_has_one_row_for_each_model_and_metric(cli: Cli, results: Path) -> None:
