@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from itertools import accumulate, count, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -92,6 +93,19 @@ class _Runs(dict[str, int]):
             self.tokens.extend(self.numbers(tokens))
         return found
 
+    def of(self, different: Sequence[str]) -> list[int]:
+        """Return the number of each of many runs, all different and not seen before."""
+        first, number, run_of = len(self.starts), self.words.setdefault, self.tokenizer.run
+        found = [run_of(run) if run else () for run in different]
+        clear = [tokens for tokens in found if tokens is not None]
+        starts = accumulate(map(len, clear), initial=len(self.tokens))
+        self.starts.extend(islice(starts, len(clear)))
+        self.counts.extend(map(len, clear))
+        words = self.words
+        self.tokens.extend([number(t, len(words)) for tokens in clear for t in tokens])
+        places = count(first)
+        return [-1 if tokens is None else next(places) for tokens in found]
+
     def numbers(self, tokens: Sequence[str]) -> list[int]:
         """Return the number of each token; one that is new gets the next."""
         return [self.words.setdefault(token, len(self.words)) for token in tokens]
@@ -133,15 +147,15 @@ def _cut(texts: Sequence[str], runs: _Runs) -> tuple[Shorts, Ints] | None:
     alone = odd.to_numpy(zero_copy_only=False)
     pieces = pc.list_value_length(lists).to_numpy()
     # Between two blanks at a text's ends there is nothing, which has no token either.
-    known = [runs[run] if run else 0 for run in encoded.dictionary.to_pylist()]
-    found = np.array(known, np.int64)[encoded.indices.to_numpy()]
+    known = runs.of(encoded.dictionary.to_pylist())
+    found = np.array(known, np.int32)[encoded.indices.to_numpy()]
     if found.min(initial=0) < 0:
         text_of = np.repeat(np.arange(len(texts)), pieces)
         alone = alone.copy()
         alone[text_of[found < 0]] = True
         found[alone[text_of]] = 0
-    counts = np.array(runs.counts, np.int64)[found]
-    before = np.append(0, np.cumsum(counts))
+    counts = np.array(runs.counts, np.int32)[found]
+    before = np.append(0, np.cumsum(counts, dtype=np.int64))
     ends = np.append(0, np.cumsum(pieces))
     lengths = np.diff(before[ends])
     tokens = _behind(found, counts, runs)
@@ -150,10 +164,12 @@ def _cut(texts: Sequence[str], runs: _Runs) -> tuple[Shorts, Ints] | None:
 
 def _behind(found: Ints, counts: Ints, runs: _Runs) -> Shorts:
     """Return the tokens of runs behind each other; `counts`: how many each has."""
-    starts = np.array(runs.starts, np.int64)[found]
+    starts, tokens = np.array(runs.starts, np.int64)[found], np.array(runs.tokens, np.int32)
+    if counts.max(initial=0) <= 1:  # nearly always: no run is several tokens
+        return tokens[starts[counts > 0]]
     places = np.repeat(starts - np.cumsum(counts) + counts, counts)
     places += np.arange(len(places))
-    return np.array(runs.tokens, np.int32)[places]
+    return tokens[places]
 
 
 def _expand(found: Ints, runs: _Runs) -> tuple[Shorts, Ints]:
