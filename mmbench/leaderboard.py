@@ -14,10 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import msgspec
+
 from mmbench import registry, store
 from mmbench.errors import MmbenchError, NotComparableError, UnknownNameError
 from mmbench.scoring import Score, combine, ranks
-from mmbench.spec import TaskSpec, digest
+from mmbench.spec import TaskSpec, TuningSpec, digest
 from mmbench.types import Floats
 
 
@@ -179,11 +181,7 @@ def _tuning(groups: Sequence[_Group]) -> str:
     efforts: dict[str, list[str]] = {}
     for group in groups:
         found = group.members[0].record.definition.get("model", {}).get("tuning")
-        effort = (
-            f"{found['trials']} {found['sampler']} trials on {found['task']}/{found['budget']}"
-            if found
-            else "as written"
-        )
+        effort = msgspec.convert(found, TuningSpec).effort if found else "as written"
         efforts.setdefault(effort, []).append(group.name)
     if set(efforts) <= {"as written"}:
         return ""
@@ -412,8 +410,6 @@ def _scope(rows: Sequence[Row], groups: Sequence[_Group]) -> str:
 
 def task_of(record: store.Record) -> TaskSpec:
     """Return the task as it stands now if its digest is the record's, else as it stood then."""
-    import msgspec
-
     from mmbench import catalog
 
     try:

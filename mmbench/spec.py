@@ -349,6 +349,11 @@ class TuningSpec(_Strict, frozen=True, kw_only=True):
     score: float
     expected_best: tuple[float, ...] = ()
 
+    @property
+    def effort(self) -> str:
+        """What was spent, in a few words."""
+        return f"{self.trials} {self.sampler} trials on {self.task}/{self.budget}"
+
 
 class ModelSpec(_Strict, frozen=True, kw_only=True):
     """A model: a fusion strategy with its encoders, heads and recipe.

@@ -107,11 +107,11 @@ def trace(spec: ModelSpec, task: TaskSpec) -> Wiring:
         around = {a for b in found for a in reach[b]}
         edges += [(first + a, first + k) for a in sorted(found - around)]
     ends = range(first + len(nodes), first + len(reach))
+    together = tuple(m for m in heard if any(m in parts[end].sees for end in ends))
     for output in model.heads:
         edges += [(end, len(parts)) for end in ends]
-        parts.append(
-            Part(output, _merged(spec, signature, output, len(branches)), "decision", tuple(heard))
-        )
+        merged = _merged(spec, signature, output, len(branches))
+        parts.append(Part(output, merged, "decision", together))
     return Wiring(
         spec.name, spec.summary, spec.family, spec.paper, tuple(heard), tuple(parts), tuple(edges)
     )

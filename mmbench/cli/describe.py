@@ -214,10 +214,7 @@ def _model(model: ModelSpec) -> None:
         click.echo(f"{'search':<12}{key}: {_range(wanted)}")
     if model.tuning is not None:
         how = model.tuning
-        click.echo(
-            f"tuned       {how.trials} {how.sampler} trials on {how.task}/{how.budget}: "
-            f"validation {how.metric} {how.score:.3f}"
-        )
+        click.echo(f"tuned       {how.effort}: validation {how.metric} {how.score:.3f}")
 
 
 def _range(wanted: RangeSpec) -> str:

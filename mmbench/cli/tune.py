@@ -14,7 +14,6 @@ from mmbench.errors import UsageError
 if TYPE_CHECKING:
     from mmbench.cli._progress import Quiet
     from mmbench.run import Run
-    from mmbench.spec import ModelSpec
     from mmbench.tune import Study
 
 #: More trials than this are a slip of the hand.
@@ -125,7 +124,7 @@ def command(
     if as_json:
         _options.print_json([_as_json(study, path) for _, study, path in made])
     else:
-        _summary(made, figures, bases, out)
+        _summary(made, figures)
     for run, why in failed:
         click.echo(f"error: {run.task.name}/{run.model.name}: {why}", err=True)
     return 1 if failed else 0
@@ -177,9 +176,7 @@ def _draw(made: list[tuple[Run, Study, Path]], out: Path) -> list[Path]:
     return [tuning.save(out / task, studies) for task, studies in by_task.items()]
 
 
-def _summary(
-    made: list[tuple[Run, Study, Path]], figures: list[Path], bases: list[ModelSpec], out: Path
-) -> None:
+def _summary(made: list[tuple[Run, Study, Path]], figures: list[Path]) -> None:
     from mmbench.report import tuning
 
     for task in dict.fromkeys(study.task for _, study, _ in made):

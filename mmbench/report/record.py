@@ -12,7 +12,7 @@ from mmbench.errors import MmbenchError, NotComparableError
 from mmbench.report import gate, verdicts
 from mmbench.report.samples import Answers, Sample
 from mmbench.report.tables import bar, number
-from mmbench.spec import LevelSpec, TaskSpec
+from mmbench.spec import LevelSpec, TaskSpec, TuningSpec
 from mmbench.store import Record, Stored, StoredScore
 
 
@@ -106,21 +106,19 @@ def header(stored: Stored, seeds: Sequence[int]) -> list[str]:
     ]
     tuned = record.definition.get("model", {}).get("tuning")
     if tuned:
-        lines.insert(2, f"tuned   {_tuned(tuned)}")
+        lines.insert(2, f"tuned   {_tuned(msgspec.convert(tuned, TuningSpec))}")
     if not record.ranked:
         limit = record.definition.get("limit")
         lines.append(f"ranked  no: tested on the first {limit} items only")
     return [line for line in lines if line]
 
 
-def _tuned(found: Mapping[str, Any]) -> str:
+def _tuned(found: TuningSpec) -> str:
     """Say how the model's values were found, and what fewer trials would have found."""
-    told = f"{found['trials']} {found['sampler']} trials on {found['task']}/{found['budget']}"
-    told += f", {found['failed']} failed" if found.get("failed") else ""
-    told += f": validation {found['metric']} {number(found['score'])}"
-    curve = found.get("expected_best") or []
-    counts = [n for n in (1, 4, 16, 64, 256, 1024) if n <= len(curve)]
-    best = ", ".join(f"{number(curve[n - 1])} of {n}" for n in counts)
+    failed = f", {found.failed} failed" if found.failed else ""
+    told = f"{found.effort}{failed}: validation {found.metric} {number(found.score)}"
+    counts = [n for n in (1, 4, 16, 64, 256, 1024) if n <= len(found.expected_best)]
+    best = ", ".join(f"{number(found.expected_best[n - 1])} of {n}" for n in counts)
     return f"{told}; expected best {best}" if best else told
 
 

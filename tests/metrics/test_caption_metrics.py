@@ -532,16 +532,10 @@ def test_the_interval_of_bleu_covers_what_it_says(seeds: int, spread: float) -> 
     assert holds(bleu_coverage("bleu4", spread, (seeds, 150), 300), 300)
 
 
-#: The whole grid for one of the family, its corners for those that differ in a constant.
-BLEU_GRID = [
-    *(("bleu4", *size, n) for size in [(1, 0.0), (5, 0.0), (5, 0.1), (5, 0.3), (8, 0.2)]
-      for n in (60, 400)),
-    *((name, *size, 60) for name in ("bleu1", "sacrebleu") for size in [(1, 0.0), (5, 0.3)]),
-]  # fmt: skip
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "seeds", "spread", "items"), BLEU_GRID)
+@pytest.mark.parametrize("name", ["bleu1", "bleu4", "sacrebleu"])
+@pytest.mark.parametrize(("seeds", "spread"), [(1, 0.0), (5, 0.0), (5, 0.1), (5, 0.3), (8, 0.2)])
+@pytest.mark.parametrize("items", [60, 400])
 def test_the_interval_of_bleu_covers_93_to_97_percent(
     name: str, seeds: int, spread: float, items: int
 ) -> None:
@@ -584,12 +578,7 @@ def test_the_interval_of_cider_covers_what_it_says() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "size"),
-    [
-        *(("cider_d", size) for size in [(1, 100), (1, 400), (5, 100), (5, 300)]),
-        *((name, (1, 100)) for name in ("cider", "cider_d(idf=recomputed)")),
-    ],
-)
+@pytest.mark.parametrize("name", [*CIDERS, "cider_d(idf=recomputed)"])
+@pytest.mark.parametrize("size", [(1, 100), (1, 400), (5, 100), (5, 300)])
 def test_the_interval_of_cider_covers_93_to_97_percent(name: str, size: tuple[int, int]) -> None:
-    assert 0.93 <= cider_coverage(name, size, 1000) <= 0.97
+    assert 0.93 <= cider_coverage(name, size, 1500) <= 0.97

@@ -792,24 +792,15 @@ def test_a_shipped_model_learns_a_few_items_by_heart(variant: str) -> None:
     recipe = msgspec.structs.replace(world.spec(name).recipe, modality_dropout=0.0)
     if "caption" in items.targets:
         items = one_text(items)
+    train(model, {"train": items}, recipe, BudgetSpec(16, 150, 1), 0, lambda _: 0.0, Silent())
+    spoken = predict(model, items, DecodingSpec(beams=1)).outputs[world.main]
     truth = items.references[world.main]
     right = (
         [texts[0] for texts in truth.texts]
         if isinstance(truth, TextReferences)
         else [truth.classes[label] for label in truth.labels]  # type: ignore[attr-defined]
     )
-
-    def validate(model: Model) -> float:
-        if predict(model, items, DecodingSpec(beams=1)).outputs[world.main] == right:
-            raise LearnedError
-        return 0.0
-
-    with pytest.raises(LearnedError):  # that it can is the question, not for how long it stays
-        train(model, {"train": items}, recipe, BudgetSpec(16, 150, 6), 0, validate, Silent())
-
-
-class LearnedError(Exception):
-    """Nothing is left to learn."""
+    assert not [s for s, r in zip(spoken, right, strict=True) if s != r]
 
 
 @pytest.mark.parametrize("variant", [v for v in SHIPPED if v.endswith(": constant")])

@@ -79,10 +79,8 @@ def test_only_strategies_that_multiply_solve_a_sum_of_three(model: str) -> None:
 def test_attention_to_tokens_passes_the_shortcut_further_than_pooled_vectors(model: str) -> None:
     """Vision alone reaches .545. Vectors pooled by peaks get past it, though not all the way.
 
-    Measured: concat .819, early .963, mmsa .961, mult .924. Where vectors are means, concat stops
-    at .45.
+    Measured: concat .819, early .963, mmsa .961, mult .924.
     """
-    assert accuracy("shortcut", "concat") > 0.4
     assert accuracy("shortcut", model) > accuracy("shortcut", "concat") + 0.05
 
 
