@@ -20,6 +20,7 @@ import numpy as np
 from mmbench.text import MANY
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from numpy.typing import NDArray
 
     from mmbench.text import Tokenizer
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     Bools = NDArray[np.bool_]
 
 #: Blanks of `str.split` that are none of Arrow's; a text that has one goes its own way.
-_RARE_BLANKS = "[\x1c-\x1f]"
+_RARE_BLANKS = "\x1c-\x1f"
 #: Texts are cut together in blocks of so many: enough to forget the overhead of a block.
 _BLOCK = 4096
 #: Stands between texts as a run of its own: a noncharacter, which texts have no business to hold.
@@ -140,8 +141,9 @@ def _cut(texts: Sequence[str], runs: _Runs) -> tuple[Shorts, Ints] | None:
         column = pa.array(texts, pa.large_string())
     except (pa.ArrowException, UnicodeEncodeError):  # half a surrogate pair
         return None
-    rare = pc.match_substring_regex(column, _RARE_BLANKS)
-    odd = pc.or_(pc.invert(pc.string_is_ascii(column)), rare)
+    odd = pc.invert(pc.string_is_ascii(column))
+    if _has_rare_blank(column):
+        odd = pc.or_(odd, pc.match_substring_regex(column, f"[{_RARE_BLANKS}]"))
     lists = pc.ascii_split_whitespace(pc.if_else(odd, "", column))
     encoded = pc.dictionary_encode(lists.flatten())
     alone = odd.to_numpy(zero_copy_only=False)
@@ -149,27 +151,41 @@ def _cut(texts: Sequence[str], runs: _Runs) -> tuple[Shorts, Ints] | None:
     # Between two blanks at a text's ends there is nothing, which has no token either.
     known = runs.of(encoded.dictionary.to_pylist())
     found = np.array(known, np.int32)[encoded.indices.to_numpy()]
-    if found.min(initial=0) < 0:
-        text_of = np.repeat(np.arange(len(texts)), pieces)
+    ends = np.append(0, np.cumsum(pieces))
+    unclear = np.flatnonzero(found < 0)
+    if len(unclear):
         alone = alone.copy()
-        alone[text_of[found < 0]] = True
-        found[alone[text_of]] = 0
+        apart = np.unique(np.searchsorted(ends, unclear, side="right") - 1)
+        alone[apart] = True
+        for start, end in zip(ends[apart].tolist(), ends[apart + 1].tolist(), strict=True):
+            found[start:end] = 0
     counts = np.array(runs.counts, np.int32)[found]
     before = np.append(0, np.cumsum(counts, dtype=np.int64))
-    ends = np.append(0, np.cumsum(pieces))
     lengths = np.diff(before[ends])
     tokens = _behind(found, counts, runs)
     return _insert(tokens, lengths, alone, texts, runs) if alone.any() else (tokens, lengths)
 
 
+def _has_rare_blank(column: pa.LargeStringArray) -> bool:
+    low, high = ord(_RARE_BLANKS[0]), ord(_RARE_BLANKS[-1])
+    held = np.frombuffer(column.buffers()[2] or b"", np.uint8)
+    return bool((held - np.uint8(low) <= high - low).any())
+
+
 def _behind(found: Ints, counts: Ints, runs: _Runs) -> Shorts:
     """Return the tokens of runs behind each other; `counts`: how many each has."""
-    starts, tokens = np.array(runs.starts, np.int64)[found], np.array(runs.tokens, np.int32)
-    if counts.max(initial=0) <= 1:  # nearly always: no run is several tokens
-        return tokens[starts[counts > 0]]
-    places = np.repeat(starts - np.cumsum(counts) + counts, counts)
-    places += np.arange(len(places))
-    return tokens[places]
+    starts, tokens = np.array(runs.starts, np.int64), np.array(runs.tokens, np.int32)
+    # A run's first token, or -1; a run has nearly always one, and the others are put in behind it.
+    first = np.append(tokens, np.int32(-1))[starts]
+    first[np.array(runs.counts) == 0] = -1
+    behind = first[found]
+    several = np.flatnonzero(counts > 1)
+    if len(several):
+        more = counts[several].astype(np.int64) - 1
+        places = np.repeat(starts[found[several]] + 1 - np.cumsum(more) + more, more)
+        places += np.arange(len(places))
+        behind = np.insert(behind, np.repeat(several + 1, more), tokens[places])
+    return behind[behind >= 0]
 
 
 def _expand(found: Ints, runs: _Runs) -> tuple[Shorts, Ints]:

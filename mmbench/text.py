@@ -218,8 +218,10 @@ _SHAPES = (
     r"[\x21-\x7e¡-ª¬®-º¼-¿×÷‚„‟•′″⁰-\u209c₠€⅓-⅞™\u2190-\u2bff、。！-／：-＠［-｀｛-･]",
 )
 
-#: What most other runs are: a word of letters alone with a comma or a full stop behind it.
+#: What most other runs are, and each of it one token: a word of letters alone with a comma or a
+#: full stop behind it, words joined by hyphens, digits.
 _PLAIN = re.compile(r"([A-Za-z]{2,})[.,]")
+_WHOLE = re.compile(r"[A-Za-z]+(?:-[A-Za-z]+)+|[0-9]+")
 _NOT_PLAIN = _TWO_IN_ONE.union(_ABBREVIATIONS.split("|"), _CAPITALISED.lower().split("|"), ["phd"])
 
 #: Constructs that reach across a blank, and how a run begins that can be part of one.
@@ -248,6 +250,8 @@ def _lex(run: str) -> tuple[str, ...]:
     plain = _PLAIN.fullmatch(run)
     if plain and plain[1].lower() not in _NOT_PLAIN:
         return (plain[1].lower(),)
+    if _WHOLE.fullmatch(run):
+        return (run.lower(),)
     run = run.replace("&apos;", "'").replace("&quot;", '"')
     shapes = _shapes()
     tokens = []

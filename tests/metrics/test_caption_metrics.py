@@ -398,21 +398,25 @@ def test_numbers_of_whole_corpora_are_the_tokens_of_each_text(
     assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
 
 
-def test_the_short_cut_for_plain_words_takes_them_apart_as_the_shapes_do(
+def test_the_short_cuts_take_runs_apart_as_the_shapes_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # All that is special before a full stop, all short words, and some that nobody has thought of.
-    short = map(
-        "".join, [*product(ascii_lowercase, repeat=2), *product(ascii_lowercase[:8], repeat=3)]
-    )
-    special = chain(*(named.split("|") for named in (text._ABBREVIATIONS, text._CAPITALISED)))
+    pairs, triples = product(ascii_lowercase, repeat=2), product(ascii_lowercase[:8], repeat=3)
+    short = ["".join(letters) for letters in (*pairs, *triples)]
+    special = [*text._ABBREVIATIONS.split("|"), *text._CAPITALISED.split("|")]
     odd = ["art", "ca", "figs", "no", "op", "pp", "prop", "phd", "cannot", "gonna", "com", "tis"]
     written = [
         f"{word}{end}" for word in [*short, *special, *odd] for end in (".", ",", "..", ".,")
     ]
+    parts = [*short, *special, *odd, "is", "n't", "e", "c", "figs", "x", "com", "www", "st"]
+    draw = random.Random(0)
+    written += ["-".join(draw.choices(parts, k=draw.randint(2, 4))) for _ in range(2000)]
+    written += ["".join(draw.choices("0123456789", k=n)) for n in range(1, 13) for _ in range(20)]
     runs = [cased for run in written for cased in (run, run.upper(), run.capitalize())]
     quick = [text._lex(run) for run in runs]
-    monkeypatch.setattr(text, "_PLAIN", re.compile("(?!)"))
+    for short_cut in ("_PLAIN", "_WHOLE"):
+        monkeypatch.setattr(text, short_cut, re.compile("(?!)"))
     assert quick == [text._lex(run) for run in runs]
 
 
