@@ -8,12 +8,13 @@ run's seed drives initialisation, order, choice of target texts and dropout by n
 from __future__ import annotations
 
 import fnmatch
+import inspect
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -234,15 +235,30 @@ class _Keeper:
 
 @dataclass
 class _Player:
-    """An objective with its optimiser; what makes two of them alternate is period and offset."""
+    """An objective with its optimiser; what makes two of them alternate is period and offset.
+
+    `rate` is the learning rate at each of its turns, `turns` how many it has had.
+    """
 
     objective: Objective
     optimizer: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LambdaLR
+    rate: Callable[[int], float]
     parameters: list[nn.Parameter]
     clip: float
     period: int
     offset: int
+    turns: int = 0
+
+    def step(self) -> None:
+        """Clip the gradients and take a step at the learning rate of this turn."""
+        import torch
+
+        if self.clip:
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.clip, foreach=True)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate(self.turns)
+        self.optimizer.step()
+        self.turns += 1
 
 
 class _Stage:
@@ -309,10 +325,7 @@ class _Stage:
             loss.backward()  # type: ignore[no-untyped-call]
             if self.recipe.ogm_ge:
                 modulate(self.model, batch, self.recipe.ogm_ge)
-            if player.clip:
-                torch.nn.utils.clip_grad_norm_(player.parameters, player.clip, foreach=True)
-            player.optimizer.step()
-            player.schedule.step()
+            player.step()
             self.losses += loss.detach()
         self.at += 1
         self.unread += 1
@@ -361,33 +374,48 @@ def batch_device(feed: Feed) -> str:
 
 
 def _player(model: Model, objective: Objective, spec: ObjectiveSpec, steps: int) -> _Player:
-    import torch
 
     chosen = _chosen(model, spec)
     settings: OptimizerSpec = spec.optimizer
     # Decay is for matrices; an embedding row that is seldom seen should not fade meanwhile.
     matrices = [p for n, p in chosen.items() if p.dim() > 1 and "embed" not in n]
     others = [p for n, p in chosen.items() if p.dim() <= 1 or "embed" in n]
-    optimizer = torch.optim.AdamW(
+    optimizer = _adamw(
         [
             {"params": matrices, "weight_decay": settings.weight_decay},
             {"params": others, "weight_decay": 0.0},
         ],
-        lr=settings.lr,
-        betas=settings.betas,
-        fused=True,
+        settings,
     )
     turns = max(1, math.ceil((steps - spec.offset) / spec.period))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda at: factor(at, turns, settings))
     return _Player(
         objective,
         optimizer,
-        schedule,
+        lambda at: settings.lr * factor(at, turns, settings),
         list(chosen.values()),
         settings.clip,
         spec.period,
         spec.offset,
     )
+
+
+def _adamw(groups: list[dict[str, Any]], settings: OptimizerSpec) -> torch.optim.AdamW:
+    """Make an optimiser without loading torch's compiler.
+
+    What torch wraps ``add_param_group`` and ``step`` in imports the compiler, which takes as long
+    to load as torch itself, to leave them out of what is compiled. Here nothing is.
+    """
+    import torch
+
+    class AdamW(torch.optim.AdamW):
+        def add_param_group(self, param_group: dict[str, Any]) -> None:
+            inspect.unwrap(torch.optim.Optimizer.add_param_group)(self, param_group)
+
+        @torch.no_grad()
+        def step(self) -> None:  # type: ignore[override]
+            inspect.unwrap(torch.optim.AdamW.step)(self)
+
+    return AdamW(groups, lr=settings.lr, betas=settings.betas, fused=True)
 
 
 def factor(at: int, turns: int, settings: OptimizerSpec) -> float:

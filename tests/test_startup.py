@@ -89,6 +89,13 @@ def test_components_are_described_without_torch(name: str) -> None:
     assert not imported("describe", name) & set(HEAVY)
 
 
+def test_training_does_without_torchs_compiler(tmp_path: Path) -> None:
+    """It takes as long to import as torch itself."""
+    run = ["run", "-t", "synergy", "-m", "concat", "--budget", "smoke", "--results", str(tmp_path)]
+    modules = json.loads(python("-c", IMPORTED.format(arguments=run)))
+    assert "torch" in modules and "torch._dynamo" not in modules
+
+
 def test_importing_the_package_imports_nothing() -> None:
     code = "import json, sys; old = set(sys.modules); import mmbench; "
     new = json.loads(python("-c", code + "print(json.dumps(sorted(set(sys.modules) - old)))"))

@@ -20,19 +20,23 @@ WIDEST = 1024
 def matched_width(model: ModelSpec, signature: Signature, parameters: int) -> int:
     """Return the width whose number of parameters is nearest to `parameters`.
 
-    Models of one strategy grow with their width, so the search halves the widths that are left.
-    On a tie, and where even the narrowest is too large, the narrower one is taken.
+    Models of one strategy grow with their width: the search doubles it until there are enough, and
+    then halves the widths that are left. Nothing much wider than what is wanted is ever built: the
+    full tensor of three wide modalities would fit into no memory. On a tie, and where even the
+    narrowest is too large, the narrower one is taken.
     """
 
     @cache
     def count(steps: int) -> int:
         wide = msgspec.structs.replace(model, width=steps * STEP)
-        # On the meta device nothing is drawn and nothing takes memory.
-        with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        # Not on the meta device, which draws nothing, but loads torch's compiler to do so.
+        with torch.random.fork_rng(devices=[]):
             built = build(wide, signature)
         return sum(p.numel() for p in built.parameters() if p.requires_grad)
 
-    low, high = 1, WIDEST // STEP
+    low, high = 1, 1
+    while high < WIDEST // STEP and count(high) < parameters:
+        low, high = high + 1, min(2 * high, WIDEST // STEP)
     while low < high:
         middle = (low + high) // 2
         if count(middle) < parameters:
