@@ -76,6 +76,7 @@ class CNN(Encoder):
         third of the time on a CPU.
         """
         height, breadth = self.patches.kernel_size
-        cut = maps.unflatten(3, (-1, breadth)).unflatten(2, (-1, height))
+        batch, channels, rows, columns = maps.shape
+        cut = maps.view(batch, channels, rows // height, height, columns // breadth, breadth)
         flat = cut.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)  # [B, T, C h w]
         return F.linear(flat, self.patches.weight.flatten(1), self.patches.bias)
