@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mmbench import registry
-from mmbench.errors import SpecError, UnknownNameError
+from mmbench.errors import SpecError, UnknownNameError, UsageError
 from mmbench.spec import ModelSpec, TaskSpec, merge, override, parse_model, parse_task, read_toml
 
 _included: list[Path] = []
@@ -148,9 +148,16 @@ def model_summaries() -> list[dict[str, Any]]:
 def _model_content(name: str) -> tuple[dict[str, Any], str]:
     if name.endswith(".py"):
         path = Path(name)
-        registry.include(path)
+        held = registry.include(path)
         beside = path.with_suffix(".toml")
         if not beside.exists():
+            if ("fusion", path.stem) not in held:
+                kinds = " and ".join(sorted({kind for kind, _ in held}))
+                raise UsageError(
+                    f"{path}: expected a fusion, and it holds {kinds} only: a file alone is a "
+                    f"model by its fusion; for other parts put {beside.name} beside it, a model "
+                    f"that names them"
+                )
             raw = {
                 "extends": "matched",
                 "schema": 1,

@@ -150,7 +150,8 @@ def test_a_file_of_another_kind_is_no_fusion(cli: Cli, task: Write) -> None:
     Path("own.py").write_text(ENCODER)
     done = cli("run", "-t", task(), "-m", "./own.py")
     assert done.code == 2
-    assert "unknown fusion 'own'" in done.error
+    assert "own.py: expected a fusion, and it holds encoder only" in done.error
+    assert "put own.toml beside it" in done.error
 
 
 def test_a_file_without_a_fusion_or_with_two_is_refused_by_the_checks_too(workplace: Path) -> None:
