@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct, field
 
+from mmbench import sealed
 from mmbench.errors import NotComparableError, StoreError, nearest
 from mmbench.types import Floats, Predictions
 
@@ -184,8 +185,8 @@ def _place(results: Path, folder: Path, record: Record, fill: Callable[[Path], N
         try:
             fill(temporary)
             files = {path.name: checksum(path) for path in sorted(temporary.iterdir())}
-            record = seal(msgspec.structs.replace(record, files={**record.files, **files}))
-            (temporary / RECORD).write_bytes(_json(record))
+            record = sealed.seal(msgspec.structs.replace(record, files={**record.files, **files}))
+            (temporary / RECORD).write_bytes(sealed.encode(record))
             for path in temporary.iterdir():
                 _sync(path)
             temporary.chmod(0o755)
@@ -215,29 +216,7 @@ def read(folder: Path) -> Stored:
     Raises:
         StoreError: It is missing, damaged, or from a newer mmbench.
     """
-    path = folder / RECORD
-    try:
-        content = msgspec.json.decode(path.read_bytes())
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise StoreError(f"{path}: is not valid JSON ({error}): the file is damaged") from None
-    schema = content.get("schema") if isinstance(content, dict) else None
-    if not isinstance(schema, int) or schema < 1:
-        raise StoreError(f"{path}: is no record of mmbench: 'schema' is missing")
-    if schema > SCHEMA:
-        raise StoreError(
-            f"{path}: schema {schema} is newer than this mmbench reads ({SCHEMA}): upgrade it"
-        )
-    try:
-        record = msgspec.convert(content, Record)
-    except msgspec.ValidationError as error:
-        raise StoreError(f"{path}: {error}") from None
-    # Over the content as it stands, not as it was read: a field that a later version adds must
-    # not change the checksum of a record that was written without it.
-    if _digest(content) != record.checksum:
-        raise StoreError(f"{path}: does not match its checksum: it was edited or damaged")
-    return Stored(folder, record)
+    return Stored(folder, sealed.read(folder / RECORD, Record, SCHEMA))
 
 
 def scan(results: Path) -> tuple[list[Stored], list[str]]:
@@ -397,12 +376,6 @@ def read_predictions(stored: Stored, split: str) -> dict[str, list[Any]]:
     return {name: table.column(name).take(rows).to_pylist() for name in table.column_names}
 
 
-def seal(record: Record) -> Record:
-    """Return the record with its checksum."""
-    content = msgspec.json.decode(msgspec.json.encode(record))
-    return msgspec.structs.replace(record, checksum=_digest(content))
-
-
 def checked(stored: Stored, name: str) -> Path:
     """Return the path of one of a record's files after holding it against its checksum.
 
@@ -427,14 +400,6 @@ def checksum(path: Path) -> str:
     """Return the SHA-256 of a file, as hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _json(content: Record | Mapping[str, Any]) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(content, order="sorted"), indent=1) + b"\n"
-
-
-def _digest(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(_json({**content, "checksum": ""})).hexdigest()
 
 
 def _read_table(stored: Stored, name: str) -> Any:

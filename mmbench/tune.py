@@ -14,8 +14,6 @@ with the trial at which it was, and ends with the same values.
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -25,7 +23,7 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import Struct
 
-from mmbench import registry, rng
+from mmbench import registry, rng, sealed
 from mmbench.data import _load
 from mmbench.errors import MissingExtraError, SpecError, StoreError, UsageError
 from mmbench.run import Run, Watcher, make_model, precision, sized, validation_score
@@ -188,7 +186,7 @@ def tune(
     there = fresh if run.settings.force else _there(path, fresh)
     study = msgspec.structs.replace(there, trials=there.trials[:trials])
     if len(study.trials) < trials:
-        _write(path, _sealed(study))  # what cannot be written fails now
+        _write(path, sealed.encode(sealed.seal(study)))  # what cannot be written fails now
         dataset = _load.load(run.task, run.settings.data)
         for number in range(len(study.trials), trials):
             drawn = _draw(wanted, study, number)
@@ -197,7 +195,7 @@ def tune(
             watcher = eyes.trial(trial_run, number)
             trial = _try(trial_run, dataset, Trial(number=number, seed=seed, drawn=drawn), watcher)
             study = msgspec.structs.replace(study, trials=(*study.trials, trial))
-            _write(path, _sealed(study))
+            _write(path, sealed.encode(sealed.seal(study)))
             eyes.said(study)
     best = study.best
     if best is None:
@@ -415,28 +413,7 @@ def read(path: Path) -> Study:
     Raises:
         StoreError: It cannot be read, is damaged or from a newer mmbench.
     """
-    try:
-        content = msgspec.json.decode(path.read_bytes())
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise StoreError(f"{path}: is not valid JSON ({error}): --force begins anew") from None
-    schema = content.get("schema") if isinstance(content, dict) else None
-    if not isinstance(schema, int) or schema < 1:
-        raise StoreError(f"{path}: is no study of mmbench: 'schema' is missing")
-    if schema > SCHEMA:
-        raise StoreError(
-            f"{path}: schema {schema} is newer than this mmbench reads ({SCHEMA}): upgrade it"
-        )
-    try:
-        study = msgspec.convert(content, Study)
-    except msgspec.ValidationError as error:
-        raise StoreError(f"{path}: {error}: --force begins anew") from None
-    if _checksum(content) != study.checksum:
-        raise StoreError(
-            f"{path}: does not match its checksum: it was edited or damaged: --force begins anew"
-        )
-    return study
+    return sealed.read(path, Study, SCHEMA, "--force begins anew")
 
 
 def _there(path: Path, fresh: Study) -> Study:
@@ -452,33 +429,11 @@ def _there(path: Path, fresh: Study) -> Study:
     return found
 
 
-def _checksum(content: Mapping[str, Any]) -> str:
-    return digest({**content, "checksum": ""})
-
-
-def _sealed(study: Study) -> bytes:
-    checksum = _checksum(msgspec.to_builtins(study))
-    sealed = msgspec.structs.replace(study, checksum=checksum)
-    return msgspec.json.format(msgspec.json.encode(sealed), indent=1) + b"\n"
-
-
 def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".writing-", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        os.replace(temporary, path)
+        sealed.put(path, content)
     except OSError as error:
         raise StoreError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def _toml(model: ModelSpec, study: Study) -> str:

@@ -7,8 +7,6 @@ from the top left on a `Page`, with measured text, so that nothing overlaps or i
 from __future__ import annotations
 
 import io
-import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mmbench import sealed
 from mmbench.errors import StoreError
 from mmbench.report import colours
 from mmbench.types import Array
@@ -76,17 +75,9 @@ def save(folder: Path, name: str, content: bytes) -> Path:
     Raises:
         StoreError: The folder cannot be written.
     """
-    temporary = None
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".writing-", dir=folder)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).chmod(0o644)
-        os.replace(temporary, folder / name)
+        sealed.put(folder / name, content)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         raise StoreError(
             f"{folder}: figures cannot be written ({error.strerror or error}): --figures names "
             f"another folder, --no-figures makes none"

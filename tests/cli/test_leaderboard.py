@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from mmbench import rng, store
+from mmbench import rng, sealed, store
 from mmbench.cli import run_cli
 from mmbench.errors import NotComparableError
 from mmbench.leaderboard import aggregate
@@ -65,7 +65,7 @@ def found(model: str, seed: int = 0) -> Stored:
 
 def change(stored: Stored, **parts: Any) -> None:
     """Write other things into a record, as another version or another machine would have."""
-    record = store.seal(msgspec.structs.replace(stored.record, **parts))
+    record = sealed.seal(msgspec.structs.replace(stored.record, **parts))
     (stored.folder / "record.json").write_bytes(msgspec.json.encode(record))
 
 

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from mmbench import catalog, registry, store, sweep
+from mmbench import catalog, registry, sealed, store, sweep
 from mmbench import run as run_module
 from mmbench.store import Stored
 
@@ -516,7 +516,7 @@ def test_a_record_of_other_data_is_not_scored_anew(cli: Cli, task: Write, metric
     cli(*arguments)
     stored = only()
     other = msgspec.structs.replace(stored.record, data={"fingerprint": "0" * 64, "source": ""})
-    (stored.folder / "record.json").write_bytes(msgspec.json.encode(store.seal(other)))
+    (stored.folder / "record.json").write_bytes(msgspec.json.encode(sealed.seal(other)))
     done = cli(*arguments, "--metric", metric)
     assert "was tested on other data than there are now; --force repeats the run" in done.error
 

@@ -26,7 +26,7 @@ from pycocoevalcap.bleu.bleu_scorer import BleuScorer
 from pycocoevalcap.cider.cider import Cider
 
 import mmbench
-from mmbench import registry, store
+from mmbench import registry, sealed, store
 from mmbench.metrics import Metric, TextItems, prepare, tools
 from mmbench.references import Slots, TextReferences
 from mmbench.scoring import score
@@ -246,7 +246,7 @@ def test_a_record_of_other_data_is_left_out_by_name(cli: Cli) -> None:
     path = next(Path("results/digits/second").glob("*/record.json"))
     record = store.read(path.parent).record
     other = msgspec.structs.replace(record, data=record.data | {"fingerprint": "0" * 64})
-    path.write_bytes(msgspec.json.encode(store.seal(other)))
+    path.write_bytes(msgspec.json.encode(sealed.seal(other)))
     done = cli("leaderboard", "--json")
     assert done.err == f"warning: {record.name}: was tested on other data: left out\n"
     (board,) = json.loads(done.out)

@@ -1,0 +1,90 @@
+"""JSON files that say their schema and their own checksum; written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from mmbench.errors import StoreError
+
+#: A struct with the fields ``schema`` and ``checksum``, the SHA-256 of it without one.
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def read(path: Path, kind: type[S], schema: int, hint: str = "") -> S:
+    """Read a sealed file and hold it against its checksum.
+
+    Args:
+        path: Where it is.
+        kind: What it holds.
+        schema: The newest schema that this version reads.
+        hint: What works where it is damaged.
+
+    Raises:
+        StoreError: It cannot be read, is damaged, or from a newer mmbench.
+    """
+    hint = f": {hint}" if hint else ""
+    try:
+        content = msgspec.json.decode(path.read_bytes())
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StoreError(
+            f"{path}: is not valid JSON ({error}): the file is damaged{hint}"
+        ) from None
+    found = content.get("schema") if isinstance(content, dict) else None
+    if not isinstance(found, int) or found < 1:
+        raise StoreError(f"{path}: is no {kind.__name__.lower()} of mmbench: 'schema' is missing")
+    if found > schema:
+        raise StoreError(
+            f"{path}: schema {found} is newer than this mmbench reads ({schema}): upgrade it"
+        )
+    try:
+        held = msgspec.convert(content, kind)
+    except msgspec.ValidationError as error:
+        raise StoreError(f"{path}: {error}{hint}") from None
+    # Over the content as it stands, not as it was read: a field that a later version adds must
+    # not change the checksum of a file that was written without it.
+    if _checksum(content) != content.get("checksum"):
+        raise StoreError(f"{path}: does not match its checksum: it was edited or damaged{hint}")
+    return held
+
+
+def seal(held: S) -> S:
+    """Return a struct with its checksum."""
+    content = msgspec.json.decode(msgspec.json.encode(held))
+    return msgspec.structs.replace(held, checksum=_checksum(content))
+
+
+def encode(content: msgspec.Struct | Mapping[str, Any]) -> bytes:
+    """Return the text of a file: sorted, and indented for whoever looks into it."""
+    return msgspec.json.format(msgspec.json.encode(content, order="sorted"), indent=1) + b"\n"
+
+
+def put(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        OSError: It cannot be written; what was there before still is.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=".writing-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(encode({**content, "checksum": ""})).hexdigest()
