@@ -102,7 +102,7 @@ def _shown(name: str) -> str:
 
 def _includes(run: Run, named: str) -> list[Path]:
     """Return what the command has to include for the names in it to be known."""
-    files = [registry.included_file(*key.split(" ")) for key in run.plugins]
+    files = [registry.included_file(*key.split(" ", 1)) for key in run.plugins]
     beside = Path(named).resolve().with_suffix(".py")  # comes with the model itself
     own = dict.fromkeys(file for file in files if file is not None and file != beside)
     return [*catalog.included(), *own]

@@ -85,7 +85,9 @@ class Run:
 
     @cached_property
     def plugins(self) -> dict[str, str]:
-        """Component -> digest, of those that are not mmbench's own."""
+        """Component, or pretrained weights -> digest, of what is not mmbench's own."""
+        from mmbench import weights
+
         model = self.model
         used = [("dataset", self.task.dataset.name), ("fusion", model.fusion.name)]
         used += [("combiner", c.name) for c in (model.combiner, *model.combiners.values())]
@@ -93,6 +95,10 @@ class Run:
         used += [("head", c.name) for c in model.heads.values()]
         used += [("objective", o.name) for s in model.recipe.stages for o in s.objectives]
         digests = {f"{kind} {name}": registry.digest(kind, name) for kind, name in used}
+        for part in (model.fusion, *model.encoders.values(), *model.heads.values()):
+            named = part.params.get("weights")
+            if isinstance(named, str) and named:
+                digests[f"weights {named}"] = weights.digest(named)
         return {name: value for name, value in sorted(digests.items()) if value}
 
     @property

@@ -199,7 +199,7 @@ def _includes(runs: list[Run]) -> str:
     """Return the options by which tuned models of own components find these."""
     from mmbench import registry
 
-    files = [registry.included_file(*key.split(" ")) for run in runs for key in run.plugins]
+    files = [registry.included_file(*key.split(" ", 1)) for run in runs for key in run.plugins]
     return "".join(f" --include {file}" for file in dict.fromkeys(files) if file is not None)
 
 

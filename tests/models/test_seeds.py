@@ -23,10 +23,12 @@ from mmbench.models.encoders._networks import Pieces
 from mmbench.models.model import Model
 from mmbench.predict import predict
 from mmbench.references import LabelReferences
+from mmbench.run import Run
 from mmbench.spec import BudgetSpec, DecodingSpec
 from mmbench.text import SPECIALS
 from mmbench.train import train
 from mmbench.types import Batch, Modality, Output, Ragged, Signature, Split
+from mmbench.weights import digest
 
 SEEDS = [
     "seed_linear_concat",
@@ -405,6 +407,41 @@ def test_weights_from_a_folder_are_used_with_their_tokenizer(bert: Path, vit: Pa
     assert torch.allclose(tokens[:1, 0], model.encoders["words"].project(first), atol=1e-5)
     seen, _ = model.encoders["image"](batch.inputs["image"], None)
     assert seen.shape == (3, 1 + 16, 64), "resized to 32 x 32, in patches of 8"
+
+
+def test_weights_are_pinned_by_their_content_not_by_their_folder(bert: Path) -> None:
+    task = catalog.task("synergy")
+
+    def identity() -> str:
+        model = catalog.model("seed_bert_vit", [f"encoders.sequence.params.weights={bert}"], task)
+        return Run(task, model, "smoke", 0).identity
+
+    before = identity()
+    (bert / "README.md").write_text("nothing that is read\n")
+    assert identity() == before
+    weights = bert / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert identity() != before, "else a run on other weights would pass for finished"
+    weights.write_bytes(content)
+    assert identity() == before
+
+
+def test_published_weights_are_pinned_by_the_commit_that_is_in_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    assert digest("somebody/tiny") == ""
+    assert digest("no name: at all") == ""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    kept = tmp_path / "models--somebody--tiny"
+    (kept / "snapshots" / commit).mkdir(parents=True)
+    (kept / "snapshots" / commit / "config.json").write_text("{}")
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text(commit)
+    assert digest("somebody/tiny") == commit
 
 
 @pytest.mark.parametrize(
