@@ -101,7 +101,10 @@ def model(name: str, settings: Sequence[str] = (), task: TaskSpec | None = None)
     content, where = _model_content(name)
     if task is not None:
         content = _on(content, task, where)
-    for setting in settings:
+    # Names first: another component has other parameters.
+    for setting in sorted(
+        settings, key=lambda s: not s.partition("=")[0].strip().endswith(".name")
+    ):
         content = override(content, setting)
         if setting.partition("=")[0].strip() == "width":
             content["matched"] = False  # the user's own width wins

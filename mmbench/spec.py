@@ -522,7 +522,10 @@ def _put(node: Any, keys: list[str | int], value: Any, setting: str) -> Any:
         ]
     if not isinstance(node, Mapping):
         raise SpecError(f"--set {setting!r}: {key!r} does not stand in a table")
-    return {**node, key: _put(node.get(key, {}), rest, value, setting)}
+    changed = {**node, key: _put(node.get(key, {}), rest, value, setting)}
+    if key == "name" and not rest and value != node.get("name"):
+        changed.pop("params", None)  # they are the other component's, as in `merge`
+    return changed
 
 
 def parse_task(content: Mapping[str, Any], where: str) -> TaskSpec:

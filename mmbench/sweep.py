@@ -7,7 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mmbench import catalog, registry
-from mmbench.errors import IncompatibleError, MmbenchError, StoreError, UsageError, nearest
+from mmbench.errors import (
+    IncompatibleError,
+    MissingExtraError,
+    MmbenchError,
+    StoreError,
+    UsageError,
+    nearest,
+)
 from mmbench.rescore import outdated, rescore
 from mmbench.run import Run, Settings, Watcher, check, execute, sized
 from mmbench.spec import TaskSpec
@@ -40,6 +47,7 @@ def plan(
     budget: str | None,
     settings: Settings,
     overrides: Sequence[str] = (),
+    left_out: list[str] | None = None,
 ) -> list[Run]:
     """Resolve names to runs, everything checked that can be before anything is trained.
 
@@ -50,6 +58,8 @@ def plan(
         budget: A budget that every task has; None: each task's default.
         settings: See `Settings`.
         overrides: ``key.path=value`` for every model.
+        left_out: Takes a line for each model of ``all`` that needs what is not installed; without
+            it, such a model is an error, as it is where it was named.
 
     Raises:
         MmbenchError: A name, a definition or a pair that cannot work.
@@ -80,10 +90,19 @@ def plan(
                 for seed in seeds
             ]
     runs = _unique(runs)
+    lacking: dict[str, str] = {}
     for run in runs:
-        if run.seed == seeds[0]:
+        if run.seed != seeds[0]:
+            continue
+        try:
             check(run)
-    return runs
+        except MissingExtraError as error:
+            if left_out is None or run.named in models:
+                raise
+            lacking[run.named] = str(error)
+    if left_out is not None:
+        left_out += [f"{name} is left out: {why}" for name, why in lacking.items()]
+    return [run for run in runs if run.named not in lacking]
 
 
 def sweep(runs: Sequence[Run], watcher: Callable[[Run], Watcher]) -> Iterator[Outcome]:

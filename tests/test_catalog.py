@@ -129,6 +129,18 @@ def test_a_model_for_each_modality_is_made_of_one_file() -> None:
 # --- overrides -----------------------------------------------------------------------------------
 
 
+def test_another_component_takes_none_of_the_old_ones_parameters() -> None:
+    name = "recipe.stages.0.objectives.0.name=gradient_blending"
+    model = catalog.model("hybrid", [name])
+    chosen = model.recipe.stages[0].objectives[0]
+    assert (chosen.name, chosen.params) == ("gradient_blending", {})
+    assert (
+        chosen.optimizer.lr == catalog.model("hybrid").recipe.stages[0].objectives[0].optimizer.lr
+    )
+    model = catalog.model("hybrid", ["fusion.params.depth=2", "fusion.name=early_tokens"])
+    assert (model.fusion.name, model.fusion.params) == ("early_tokens", {"depth": 2})
+
+
 def test_overrides_are_laid_on_in_order() -> None:
     plain = catalog.model("late")
     model = catalog.model("late", ["width=24", "width=32", "recipe.stages.0.share=0.5"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import shlex
@@ -104,6 +105,59 @@ def test_reference_records_are_of_the_tasks_as_they_stand() -> None:
         record = stored.record
         assert catalog.task(record.task).digest(record.budget) == record.task_digest, record.name
         assert record.status == "finished"
+
+
+def measured() -> dict[str, dict[str, float]]:
+    """Return accuracies of the interaction suite as they were measured: task -> model -> mean."""
+    found: dict[str, dict[str, float]] = {}
+    text = (REFERENCE / "interactions.csv").read_text(encoding="utf-8")
+    for row in csv.DictReader(text.splitlines()):
+        if row["metric"] == "accuracy":
+            task = row["task"].partition("@")[0]
+            assert row["seeds"] == "3", row
+            found.setdefault(task, {})[row["model"]] = float(row["value"])
+    return found
+
+
+def test_the_table_of_interactions_is_what_was_measured() -> None:
+    table = (REFERENCE / "INTERACTIONS.md").read_text(encoding="utf-8").strip()
+    block = re.search(r"<!-- interactions -->\n(.*?)\n<!-- /interactions -->", README, flags=re.S)
+    assert block is not None
+    assert block[1] == table
+    head, *rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in table.splitlines()
+        if line.startswith("|")
+    ]
+    scores = measured()
+    assert set(head[1:]) == set(scores)
+    assert len(head) == 7
+    models = {row[0]: row for row in rows[1:] if not row[0].startswith("*")}
+    for task in scores:
+        assert set(scores[task]) == set(models)
+        for model, row in models.items():
+            value = float(row[head.index(task)].split()[0])
+            assert value == pytest.approx(scores[task][model], abs=5.001e-4), (task, model)
+
+
+def test_what_was_measured_is_in_the_order_that_is_planted() -> None:
+    from mmbench import catalog
+
+    scores = measured()
+    alone = {"text_only", "vision_only", "audio_only", "constant"}
+    joint = set(scores["synergy"]) - alone - {"late"}
+    for task, found in scores.items():
+        level = catalog.task(task).levels["accuracy"]
+        assert max(found.values()) < level.ceiling + 0.02, "nothing above the oracle of all"
+        assert found["constant"] == pytest.approx(level.floor, abs=0.02)
+        for name in ("text", "vision", "audio"):
+            assert found[f"{name}_only"] < level.alone[name] + 0.03
+    for task in ("synergy", "grounding"):
+        assert max(scores[task][name] for name in (*alone, "late")) < 0.35
+    assert min(scores["synergy"][name] for name in joint) > 0.85
+    assert min(scores["sentiment"][name] for name in joint) > scores["sentiment"]["late"] + 0.2
+    assert scores["redundant"]["late"] > max(scores["redundant"][name] for name in alone) + 0.1
+    assert scores["unique"]["text_only"] > max(scores["unique"].values()) - 0.03
 
 
 def test_the_constraints_pin_what_the_tests_ran_with() -> None:

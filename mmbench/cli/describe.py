@@ -58,7 +58,7 @@ def command(name: str, task: str | None, figures: Path | None, as_json: bool) ->
             more = {"figure": str(drawn)} if drawn is not None else {}
             _options.print_json(_builtins(model) | more)
             return
-        _model(model)
+        _model(model, on)
         if drawn is not None:
             click.echo(f"figure      {drawn}")
         click.echo(f"next: mmbench run -t {task or 'TASK'} -m {name}")
@@ -180,7 +180,17 @@ def _levels(task: TaskSpec) -> None:
             )
 
 
-def _model(model: ModelSpec) -> None:
+def _width(model: ModelSpec, task: TaskSpec | None) -> str:
+    if not model.matched:
+        return str(model.width)
+    if task is None:
+        return f"{model.width}; what a task's number of parameters asks for, where it names one"
+    if task.parameters:
+        return f"the one with which there are nearest to {task.parameters:,} parameters"
+    return str(model.width)
+
+
+def _model(model: ModelSpec, task: TaskSpec | None) -> None:
     click.echo(f"{model.name}: {model.summary}")
     click.echo(f"family      {model.family}")
     if model.paper:
@@ -189,7 +199,7 @@ def _model(model: ModelSpec) -> None:
         "all of the task's" if model.modalities is None else ", ".join(model.modalities) or "none"
     )
     click.echo(f"modalities  {heard}")
-    click.echo(f"width       {model.width}")
+    click.echo(f"width       {_width(model, task)}")
     for part, table in (("encoder", model.encoders), ("head", model.heads)):
         for kind, component in table.items():
             click.echo(f"{part:<12}{kind}: {_component(component)}")

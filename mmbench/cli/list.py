@@ -78,7 +78,10 @@ def _gallery(folder: Path, task: str) -> tuple[Path, int]:
     from mmbench.sweep import plan
     from mmbench.wiring import trace
 
-    runs = plan([task], ["all"], [0], None, Settings(results=folder))
+    left_out: list[str] = []
+    runs = plan([task], ["all"], [0], None, Settings(results=folder), left_out=left_out)
+    for line in left_out:
+        click.echo(f"note: {line}", err=True)
     return gallery(folder, [trace(run.model, run.task) for run in runs], task), len(runs)
 
 

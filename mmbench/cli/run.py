@@ -86,6 +86,7 @@ def command(
         force=force,
         metrics=tuple(_options.metric_name(name) for name in _options.split_names(metrics)),
     )
+    left_out: list[str] = []
     runs = plan(
         _options.split_names(tasks),
         _options.split_names(models),
@@ -93,7 +94,10 @@ def command(
         budget,
         chosen,
         settings,
+        left_out,
     )
+    for line in left_out:
+        click.echo(f"note: {line}", err=True)
     if dry_run:
         _print_plan(runs, as_json)
         return 0

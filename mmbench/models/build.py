@@ -83,6 +83,12 @@ def objective(spec: ObjectiveSpec, where: str) -> Objective:
     return construct("objective", component, where)  # type: ignore[no-any-return]
 
 
+#: What a constructor that is given what it cannot take may raise; torch's own layers assert.
+_REFUSALS = (
+    ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError,
+)  # fmt: skip
+
+
 def construct(kind: str, spec: ComponentSpec, where: str, **given: Any) -> Any:
     """Call a component's class; a parameter that it does not take is refused by name."""
     component = registry.load(kind, spec.name)
@@ -98,7 +104,7 @@ def construct(kind: str, spec: ComponentSpec, where: str, **given: Any) -> Any:
     params = {name: _typed(component, name, spec.params[name], where) for name in spec.params}
     try:
         return component(**given, **params)
-    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except _REFUSALS as error:
         why = str(error).partition("\n")[0]
         raise SpecError(
             f"{where}: the {kind} {spec.name!r} refuses its arguments: {why}"

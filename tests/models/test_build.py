@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,17 @@ import tiny
 import torch
 
 from mmbench import catalog, registry
-from mmbench.errors import IncompatibleError, MmbenchError, SpecError, UnknownNameError
-from mmbench.models.build import objective, used_modalities
+from mmbench.errors import (
+    IncompatibleError,
+    MissingExtraError,
+    MmbenchError,
+    SpecError,
+    UnknownNameError,
+)
+from mmbench.models.build import build, objective, used_modalities
+from mmbench.run import Settings, promised, sized
 from mmbench.spec import ComponentSpec, ModelSpec, ObjectiveSpec, parse_model
+from mmbench.sweep import _models, plan
 from mmbench.types import Modality, Output, Signature
 
 IMAGE_ONLY = Signature({"image": tiny.SIGNATURE.modalities["image"]}, tiny.SIGNATURE.outputs)
@@ -228,3 +237,80 @@ def test_a_definition_is_what_a_record_holds(name: str) -> None:
     model = catalog.model(name)
     content = msgspec.json.decode(msgspec.json.encode(msgspec.to_builtins(model)))
     assert parse_model(content, "record") == model
+
+
+# --- sizes ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task_name", ["synergy", "sentiment"])
+def test_models_have_as_many_parameters_as_the_task_wants_or_say_why_not(task_name: str) -> None:
+    task = catalog.task(task_name)
+    assert task.parameters
+    for name in _models("all", task):
+        model = catalog.model(name, (), task)
+        if not model.matched:
+            assert model.departs or model.family in ("floor", "unimodal"), name
+            continue
+        with torch.random.fork_rng(devices=[]):
+            built = build(sized(model, task), promised(task))
+        count = sum(p.numel() for p in built.parameters() if p.requires_grad)
+        assert 0.8 <= count / task.parameters <= 1.2, (name, count)
+
+
+def test_a_width_that_the_parts_refuse_is_passed_over() -> None:
+    task = catalog.task("synergy")
+    for heads in (8, 3, 5):
+        model = sized(catalog.model("mult", [f"fusion.params.heads={heads}"], task), task)
+        assert model.width % heads == 0
+    usual = sized(catalog.model("mult", (), task), task)
+    assert sized(catalog.model("mult", ["fusion.params.heads=8"], task), task).width == usual.width
+
+
+def test_where_no_width_will_do_the_message_is_about_the_models_own() -> None:
+    task = catalog.task("synergy")
+    model = catalog.model("mult", ["fusion.params.heads=0.5"], task)
+    with pytest.raises(SpecError, match=r"fusion.params.heads: expected `int`, got `float`"):
+        sized(model, task)
+
+
+ASSERTS = """
+import torch
+from torch import nn
+from mmbench.models import Branch, Fused, Fusion
+
+
+class Eight(Fusion):
+    branches = ("joint",)
+
+    def __init__(self, modalities, width):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(width, 8, batch_first=True)
+
+    def forward(self, streams, clock="pool"):
+        x = torch.cat([s.x for s in streams.values()], dim=1)
+        mask = torch.cat([s.mask for s in streams.values()], dim=1)
+        heard, _ = self.attention(x, x, x, key_padding_mask=~mask)
+        present = torch.stack([s.present for s in streams.values()]).any(dim=0)
+        return Fused([Branch("joint", heard, mask, heard.mean(dim=1), present)])
+"""
+
+
+def test_a_fusion_of_eight_heads_competes_like_any_other(tmp_path: Path) -> None:
+    path = tmp_path / "eight.py"
+    path.write_text(ASSERTS)
+    task = catalog.task("synergy")
+    assert sized(catalog.model(str(path), (), task), task).width % 8 == 0
+
+
+def test_all_leaves_out_what_needs_an_extra_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    left_out: list[str] = []
+    runs = plan(["synergy"], ["all"], [0, 1], "smoke", Settings(), left_out=left_out)
+    names = {run.model.name for run in runs}
+    assert "late" in names
+    assert "seed_bert_vit" not in names
+    assert len(left_out) == 1
+    assert "seed_bert_vit is left out: transformers" in left_out[0]
+    assert "mmbench[hf]" in left_out[0]
+    with pytest.raises(MissingExtraError, match=r"mmbench\[hf\]"):
+        plan(["synergy"], ["late", "seed_bert_vit"], [0], "smoke", Settings(), left_out=left_out)

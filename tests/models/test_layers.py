@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mmbench.models.contract import HeadOut, split_out, stack
+from mmbench.models.encoders.elman import Elman
+from mmbench.models.encoders.set import SetEncoder
 from mmbench.models.layers import Attention, Block, FeedForward, Positions, Tower, drop, pool
-from mmbench.types import Branch
+from mmbench.types import Branch, Floats, Modality
 
 B, L, T, D, H = 3, 4, 5, 16, 4
 
@@ -220,3 +222,37 @@ def test_stacked_branches_keep_their_order_and_pad_unheard() -> None:
     first, second = split_out(HeadOut(both.pooled, both.seq), 2)
     assert torch.equal(first.states, one.pooled)
     assert torch.equal(second.answer, both.seq[2:])
+
+
+def test_the_elman_cell_is_the_textbooks_with_its_sigmoid() -> None:
+    """Against numpy's float64, step by step."""
+    made = Elman(Modality("sequence", (5, 3)), 6).eval()
+    x = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        embedded = made.tokens(x, None)[0].double().numpy()
+        found = made(x, None)[0].numpy()
+    weight = {name: p.detach().double().numpy() for name, p in made.named_parameters()}
+
+    def sigmoid(v: Floats) -> Floats:
+        return np.asarray(1.0 / (1.0 + np.exp(-v)))
+
+    state = np.zeros((2, 6))
+    for step in range(5):
+        driven = embedded[:, step] @ weight["from_input.weight"].T + weight["from_input.bias"]
+        state = sigmoid(state @ weight["from_state.weight"].T + driven)
+        out = sigmoid(state @ weight["out.weight"].T + weight["out.bias"])
+        spread = np.sqrt(out.var(axis=1, keepdims=True) + made.norm.eps)
+        out = (out - out.mean(axis=1, keepdims=True)) / spread
+        np.testing.assert_allclose(found[:, step], out, rtol=1e-4, atol=1e-5)
+
+
+def test_a_set_has_the_same_tokens_in_whatever_order_it_comes() -> None:
+    made = SetEncoder(Modality("sequence", (6, 3)), 8).eval()
+    x = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(0))
+    lengths = torch.tensor([6, 4])
+    order = torch.tensor([2, 0, 3, 1, 4, 5])  # the first four, which both items have
+    with torch.no_grad():
+        plain, mask = made(x, lengths)
+        mixed, _ = made(x[:, order], lengths)
+    torch.testing.assert_close(mixed[mask], plain[:, order][mask], rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(plain[:, 0], plain[:, 1]), "an element keeps what it is"

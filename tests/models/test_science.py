@@ -1,7 +1,9 @@
 """What is planted has to come out: each strategy on tasks whose answer is known.
 
-One seed each at the budget ``small``. Differences that are asked for exceed three standard errors
-of a difference between two models on 3,000 items (0.03 at most).
+One seed each at the budget ``small``. What is compared with a number lies more than three standard
+errors (0.03 at most) from it. Two differences between models are small beside what seeds add, and
+are asked for on three seeds, in the table of README (`tests/test_readme.py`); here only their sign
+with a margin.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ pytestmark = pytest.mark.slow
 
 #: Strategies whose parts meet before they decide.
 JOINT = ["concat", "early", "hybrid", "tfn", "lmf", "gmu", "mmsa", "gcn"]
+#: Those whose parts meet in a latent variable that has to explain the modalities.
+GENERATIVE = ["mvae", "mopoe", "mmvae", "mfm"]
 
 
 class Silent:
@@ -56,7 +60,9 @@ def accuracy(task: str, model: str, split: str = "test") -> float:
     return value
 
 
-@pytest.mark.parametrize("model", ["text_only", "vision_only", "late", "late_mixture"])
+@pytest.mark.parametrize(
+    "model", ["text_only", "vision_only", "audio_only", "late", "late_mixture", "late_precision"]
+)
 @pytest.mark.parametrize("task", ["synergy", "grounding"])
 def test_what_takes_two_modalities_is_not_to_be_had_from_one_nor_by_late_fusion(
     task: str, model: str
@@ -64,7 +70,7 @@ def test_what_takes_two_modalities_is_not_to_be_had_from_one_nor_by_late_fusion(
     assert accuracy(task, model) < 0.35
 
 
-@pytest.mark.parametrize("model", JOINT)
+@pytest.mark.parametrize("model", [*JOINT, *GENERATIVE])
 def test_joint_strategies_solve_a_sum_of_two(model: str) -> None:
     assert accuracy("synergy", model) > 0.85
 
@@ -76,16 +82,17 @@ def test_only_strategies_that_multiply_solve_a_sum_of_three(model: str) -> None:
 
 
 @pytest.mark.parametrize("model", ["early", "mmsa", "mult"])
-def test_attention_to_tokens_passes_the_shortcut_further_than_pooled_vectors(model: str) -> None:
-    """Vision alone reaches .545. Vectors pooled by peaks get past it, though not all the way.
-
-    Measured: concat .819, early .963, mmsa .961, mult .924.
+def test_attention_to_tokens_passes_the_shortcut_further_than_a_concatenation(model: str) -> None:
+    """Vision alone reaches .545. A concatenation of vectors pooled by peaks gets past it on most
+    seeds, though not all the way: .819, .601 and .698 on three, where early has .963 to .972.
     """
     assert accuracy("shortcut", model) > accuracy("shortcut", "concat") + 0.05
 
 
 def test_late_fusion_stands_noise_that_it_never_trained_on_better_than_early() -> None:
-    """Measured: late .716, early .686, means over noise in one modality at a time."""
+    """Means over noise in one modality at a time; measured on three seeds: late .716, .726, .740,
+    early .686, .687, .685.
+    """
     noisy = [f"noisy_{name}" for name in ("text", "vision", "audio")]
     means = [sum(accuracy("redundant", m, s) for s in noisy) / 3 for m in ("late", "early")]
     assert means[0] > means[1] + 0.01

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, ClassVar
@@ -54,6 +56,22 @@ def test_a_registered_fusion_learns_32_items_by_heart(fusion: str) -> None:
 @pytest.mark.parametrize("fusion", registry.names("fusion"))
 def test_a_registered_fusion_can_be_compiled(fusion: str) -> None:
     assert not complaints(cases_of(fusion)[:2][-1:], ["compile"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
+def test_inductor_compiles_what_it_says_alike() -> None:
+    case = cases_of("concat")[-1]
+    model = case.model.eval()
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what the compiler says to its makers
+        streams = model.streams(case.batch)
+        plain = model.fusion(streams).branches[0]
+        torch._dynamo.reset()
+        compiled = torch.compile(model.fusion, backend="inductor")(streams).branches[0]
+        torch._dynamo.reset()
+    torch.testing.assert_close(compiled.pooled, plain.pooled, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(compiled.seq, plain.seq, rtol=1e-4, atol=1e-5)
 
 
 # --- what is broken is caught --------------------------------------------------------------------
