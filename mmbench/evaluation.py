@@ -177,6 +177,8 @@ def score(
     if references is not None:
         truth = of_split(table_of(references, "references"), split)
     _refuse_unknown(given, (said, truth))
+    if references is None:
+        said, given = columns_.apart(said, given)
     items = pairs.items(truth, said, given)
     right = kinds.truth(_kind(names, kind), truth, items.rows, said, given)
     hint = "; --split NAME takes the rows of one split"

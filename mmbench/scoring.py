@@ -308,6 +308,8 @@ def _interval(
     metric: Metric, stats_of_seeds: Sequence[Rows], clusters: Sequence[Any] | None
 ) -> tuple[crossed.Interval, float]:
     """Return the interval and the value."""
+    if clusters is not None and len(set(clusters)) == len(clusters) == len(stats_of_seeds[0]):
+        clusters = None  # each item is a unit of its own: the same as none, to the last bit
     estimates = [estimate(metric, rows, clusters) for rows in stats_of_seeds]
     # The mean of the pseudo-values could pass a bound by its rounding.
     value = float(np.mean([value for value, _ in estimates]))

@@ -394,3 +394,51 @@ def test_importing_the_package_and_asking_for_it_imports_no_torch_and_no_pandas(
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "1.0 []\n"
+
+
+# --- which column is what -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "right",
+    [[[1], [2], [0]], [1, 2, 0], np.array([1, 2, 0]), {"0": [1], "1": [2], "2": [0]}],
+    ids=["lists", "numbers", "array", "mapping"],
+)
+def test_right_answers_by_number_are_those_whatever_they_are_called(right: Any) -> None:
+    found = mmbench.score(np.eye(3), right, metrics="recall_at_1")
+    assert found.scores["recall_at_1"].value == 0.0, "each query finds itself, and another is right"
+
+
+@pytest.mark.parametrize("name", ["reference", "references", "target", "label", "relevant"])
+def test_a_column_of_whole_numbers_lists_right_answers(name: str) -> None:
+    right = {"id": ["0", "1", "2"], name: ["1", "2", "0"]}
+    found = mmbench.score(np.eye(3), right, metrics="recall_at_1")
+    assert found.scores["recall_at_1"].value == 0.0
+
+
+def test_texts_are_gallery_entries_of_their_own() -> None:
+    found = mmbench.score(np.eye(3), {"reference": ["a", "b", "c"]}, metrics="recall_at_1")
+    assert found.scores["recall_at_1"].value == 1.0
+
+
+def test_no_other_column_passes_for_a_forgotten_reference() -> None:
+    table = {"id": [1, 2, 3], "prediction": [1.0, 2.0, 3.0], "duration": [3.0, 2.0, 1.0]}
+    with pytest.raises(UsageError, match=r"no column looks like the reference.*--references"):
+        mmbench.score(table, metrics="mae")
+    named = mmbench.score(table, metrics="mae", columns={"reference": "duration"})
+    assert named.scores["mae"].value == pytest.approx(4 / 3)
+
+
+@pytest.mark.parametrize("how", ["mapping", "columns", "of the second"])
+def test_beside_probabilities_a_label_is_the_right_one(how: str) -> None:
+    second = [0.2, 0.9, 0.4]
+    table: dict[str, Any] = {"id": [1, 2, 3], "label": ["cat", "dog", "dog"]}
+    if how == "mapping":
+        table["scores"] = [{"cat": 1 - p, "dog": p} for p in second]
+    elif how == "columns":
+        table |= {"p:cat": [1 - p for p in second], "p:dog": second}
+    else:
+        table["scores"] = second
+    found = mmbench.score(table, metrics="accuracy,nll").scores
+    assert found["accuracy"].value == pytest.approx(2 / 3)
+    assert found["nll"].value == pytest.approx(-np.log([0.8, 0.9, 0.4]).mean())

@@ -251,3 +251,12 @@ def test_rows_that_do_not_belong_together_are_refused(rows: list[np.ndarray], me
         combine("bleu2", rows)
     with pytest.raises(NotComparableError, match=message):
         difference("bleu2", rows, [*rows, *rows])
+
+
+def test_clusters_of_one_item_each_are_none() -> None:
+    """So a board says of stored items what the record says of them."""
+    width = len(registry.load("metric", "accuracy").columns)
+    rows = np.ones((3, width))
+    plain, apart = (combine("accuracy", [rows], c) for c in (None, ["a", "b", "c"]))
+    assert (plain.low, plain.high) == (apart.low, apart.high)
+    assert plain.low < 0.9, "three of three are not certain"

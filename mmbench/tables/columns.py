@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mmbench.errors import DataError, UsageError, nearest
@@ -33,6 +34,8 @@ IDS = (
     *("id", "image_id", "item", "item_id", "utterance", "utterance_id", "utt_id", "uid", "key"),
     *("question_id", "image", "filename"),
 )
+#: What a column of labels, or of several an item, is called that does not say whose they are.
+_LABELS = ("label", "labels", "class", "category", "answer", "tags")
 #: Columns that nobody means when there is only one other.
 _ASIDE = ("split",)
 _NUMBERED = re.compile(r"(?:reference|ref|caption|target|translation)s?[_ ]?\d+")
@@ -125,9 +128,41 @@ def of_reference(
         UsageError: As for `find`, or there is none.
     """
     taken: list[str | None] = [*others, *of_scores(references).values()]
-    if references is predictions:
-        taken.append(find(predictions, "prediction", usual, given, taken))
-    return need(references, "reference", usual, given, taken)
+    if references is not predictions:
+        return need(references, "reference", usual, given, taken)
+    taken.append(find(predictions, "prediction", usual, given, taken))
+    found = find(references, "reference", usual, given, taken)
+    if found is None or not _by_name(found, "reference", usual, given):
+        # The last column that is left may be anything: a speaker, a duration.
+        raise UsageError(
+            f"{references.source}: no column looks like the reference (it has: "
+            f"{_all(references)}): --references names the file that has them, or --column "
+            f"reference=NAME the column"
+        )
+    return found
+
+
+def _by_name(found: str, role: str, usual: Sequence[str], given: Mapping[str, str]) -> bool:
+    return role in given or found.lower() in (*ROLES[role], *usual)
+
+
+def apart(table: Table, given: Mapping[str, str]) -> tuple[Table, dict[str, str]]:
+    """Take a label out of a table that holds both sides, where it can only be the right one.
+
+    Beside probabilities nobody has to say which class is predicted: where no column is called a
+    prediction, a column ``label`` is the reference.
+
+    Returns:
+        The table of predictions, and the roles with that of the reference.
+    """
+    lower = {name.lower() for name in table.columns}
+    likely = of_scores(table) or lower & set(ROLES["scores"]) or "scores" in given
+    said = {*ROLES["prediction"], *ROLES["reference"]} & lower
+    labels = [name for name in table.columns if name.lower() in _LABELS]
+    if not likely or said or {"prediction", "reference"} & set(given) or len(labels) != 1:
+        return table, dict(given)
+    rest = {name: cells for name, cells in table.columns.items() if name != labels[0]}
+    return replace(table, columns=rest), {**given, "reference": labels[0]}
 
 
 def of_scores(table: Table) -> dict[str, str]:

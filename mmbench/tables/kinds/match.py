@@ -1,7 +1,8 @@
 """Retrieval: queries that look for entries of a gallery.
 
 Right answers come in one of two ways. A column ``relevant`` lists for each query its gallery
-entries, by number (0 is the first) or by name. Without such a column every text of the references
+entries, by number (0 is the first) or by name; so does a column of references that holds whole
+numbers. Without such a column every text of the references
 is a gallery entry, in the file's order, and right for the item that it belongs to: five captions
 an image are five entries, as in COCO's annotations and in Karpathy's file.
 
@@ -23,7 +24,7 @@ from mmbench.errors import DataError, UsageError
 from mmbench.references import MatchReferences, References
 from mmbench.tables import columns
 from mmbench.tables.cells import parsed, short
-from mmbench.tables.formats.arrays import MATRIX
+from mmbench.tables.formats.arrays import MATRIX, VALUES
 from mmbench.tables.kinds import Answers
 from mmbench.tables.pairs import single
 from mmbench.tables.table import Table
@@ -33,6 +34,8 @@ RELEVANT = ("relevant", "matches", "positives")
 SCORES = ("scores", "similarity", "similarities", MATRIX)
 EMBEDDING = ("embedding", "embeddings", "query", "queries")
 RANKING = ("ranking", "rankings", "retrieved", "prediction", "predictions")
+#: Columns of references that list right answers where they hold whole numbers.
+NUMBERED = (*columns.ROLES["reference"], "label", "labels", "value", VALUES, MATRIX)
 GALLERY, GALLERY_IDS = "gallery", "gallery_ids"
 
 
@@ -58,7 +61,7 @@ def truth(
     Raises:
         DataError: A right answer is no entry of the gallery.
     """
-    column = _first(references, "reference", RELEVANT, given)
+    column = _first(references, "reference", RELEVANT, given) or _by_number(references)
     if column is None:
         return _entries(references, rows)
     own = single(references, rows)
@@ -117,6 +120,34 @@ def _first(table: Table, role: str, names: Sequence[str], given: Mapping[str, st
     return columns.of_names(table, names)
 
 
+def _by_number(references: Table) -> str | None:
+    """Return a column of references that lists gallery entries by number, None where none does.
+
+    Whole numbers are no texts: they say which entries are right, whatever the column is called.
+    """
+    for name in references.columns:
+        if name.lower() in NUMBERED:
+            cells = [_whole(cell) for cell in references.columns[name]]
+            if cells and None not in cells:
+                return name
+    return None
+
+
+def _whole(cell: Any) -> list[int] | None:
+    """Return the whole numbers of a cell, None where it holds anything else."""
+    cell = parsed(cell)
+    if isinstance(cell, str) and cell.strip().isdecimal():
+        return [int(cell)]
+    cells = cell if isinstance(cell, list | tuple) else [cell]
+    whole = [
+        int(x)
+        for x in cells
+        if (isinstance(x, int) and not isinstance(x, bool))
+        or (isinstance(x, float) and x.is_integer())
+    ]
+    return whole if len(whole) == len(cells) else None
+
+
 def _entries(references: Table, rows: Sequence[Sequence[int]]) -> MatchReferences:
     """Make an entry of every row, or of every text of a cell that lists several."""
     cells = references.columns.get("references")
@@ -137,6 +168,8 @@ def _listed(table: Table, column: str, row: int) -> list[Any]:
         DataError: It is no list of entries.
     """
     value = parsed(table.columns[column][row])
+    if column.lower() in NUMBERED:
+        value = _whole(value) or value
     if isinstance(value, str | int):
         value = [value]
     alike = isinstance(value, list | tuple) and len({isinstance(x, str) for x in value}) <= 1
