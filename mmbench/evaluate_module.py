@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmbench import registry
-from mmbench.errors import IncompatibleError, MissingExtraError
+from mmbench.errors import IncompatibleError, MissingExtraError, UsageError
 from mmbench.evaluation import score
 
 #: Kind of output -> types of its predictions, in the order in which they are tried.
@@ -69,6 +69,8 @@ def as_evaluate(name: str) -> Any:
             references: Sequence[Any],
             clusters: Sequence[Any] | None = None,
         ) -> dict[str, float]:
+            if not len(predictions):
+                raise UsageError(f"metric {name!r}: there are no predictions: add some first")
             scores = score(predictions, references, metrics=[name], clusters=clusters).scores
             (found,) = scores.values()
             return {

@@ -166,11 +166,11 @@ _MARKS = (
     "\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u0610-\u061a\u064b-\u065f\u0900-\u0dff\u0e31-\u0e4e"
 )
 _L = rf"(?:[^\W\d_\U00010000-\U0010ffff²³¹¼-¾⁰-\u209c\u2150-\u218f]|[{_MARKS}])"  # a letter
-_A = rf"(?:{_L}|[0-9])"  # a letter or digit
+_A = rf"(?:{_L}|\d)"  # a letter or digit
 _END = rf"(?!{_A})"
 _APO = "['’]"
 _CLITIC = rf"(?:{_APO}(?:s|m|d|ll|re|ve)|n{_APO}t){_END}"
-_NUM = r"(?:[0-9]*(?:[.,:][0-9]+)+|[0-9]+)"
+_NUM = r"(?:\d*(?:[.,:]\d+)+|\d+)"
 _WORD = rf"{_L}{_A}*(?:[.!?]{_L}{_A}*)*"
 _PART = rf"(?:{_L}(?:\.{_L})+\.?{_END}|{_A}+)"  # what hyphens join
 
@@ -196,8 +196,8 @@ _SHAPES = (
     rf"|nat{_APO}l|e{_APO}er|ev{_APO}ry|ma{_APO}am){_END}|[djl]{_APO}{_END}",
     # Words.
     _WORD,
-    rf"[0-9]+{_L}{_A}*|{_A}+(?:_{_A}+)+",
-    rf"(?:[dlo]{_APO}(?={_L}{{2}}))?(?:{_WORD}|{_NUM}|{_PART})(?:-{_PART})+",
+    rf"\d+{_L}{_A}*|{_A}+(?:_{_A}+)+",
+    rf"(?:[dlo]{_APO}(?={_L}{{2}}))?(?:{_WORD}|{_NUM}|{_PART})(?:[-\u2011]{_PART})+",
     rf"{_A}+(?:-{_A}+)*(?:/{_A}+(?:-{_A}+)*)+",
     r"(?-i:[A-Z]+&[A-Z]+)|c\+\+|c#",
     # Abbreviations.
@@ -252,7 +252,7 @@ def _lex(run: str) -> tuple[str, ...]:
         return (plain[1].lower(),)
     if _WHOLE.fullmatch(run):
         return (run.lower(),)
-    run = run.replace("&apos;", "'").replace("&quot;", '"')
+    run = run.replace("&apos;", "'").replace("&quot;", '"').replace("\xad", "")
     shapes = _shapes()
     tokens = []
     place = 0

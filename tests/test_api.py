@@ -442,3 +442,14 @@ def test_beside_probabilities_a_label_is_the_right_one(how: str) -> None:
     found = mmbench.score(table, metrics="accuracy,nll").scores
     assert found["accuracy"].value == pytest.approx(2 / 3)
     assert found["nll"].value == pytest.approx(-np.log([0.8, 0.9, 0.4]).mean())
+
+
+def test_a_mapping_of_columns_is_columns_whatever_holds_them() -> None:
+    said, right = {"prediction": np.array([0, 1, 1])}, {"label": np.array([0, 1, 0])}
+    assert mmbench.score(said, right, metrics="accuracy").scores["accuracy"].value == pytest.approx(
+        2 / 3
+    )
+    said, right = {"label": ["a", "b", "b"]}, {"label": ["a", "b", "a"]}
+    assert mmbench.score(said, right, metrics="accuracy").scores["accuracy"].value == pytest.approx(
+        2 / 3
+    )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from mmbench.types import Floats
 
 #: How many groups are left out in turn to see how the distance falls with the number of images.
@@ -42,8 +45,9 @@ def extrapolated(real: Floats, generated: Floats) -> tuple[float, Floats]:
     """Return the distance at infinitely many images and, [N], how far each item moves it.
 
     The expected distance of samples of n falls as ``d + c / n`` (Chong and Forsyth, CVPR 2020).
-    The line goes through all N items, and through the mean over the samples without the items g,
-    g + 10, g + 20, ... for g = 0 to 9; its end at 1 / n = 0 is the delete-group jackknife.
+    The line goes through all N items, and through the mean over the samples without one of ten
+    groups; its end at 1 / n = 0 is the delete-group jackknife. Which group an item is in follows
+    from its features, so that the order of the items changes nothing.
 
     Args:
         real: [N, D] features, N at least 20.
@@ -51,7 +55,7 @@ def extrapolated(real: Floats, generated: Floats) -> tuple[float, Floats]:
     """
     size = len(real)
     whole, moves = frechet(real, generated)
-    group = np.arange(size) % GROUPS
+    group = _groups(real, generated)
     without, inverse, moved = [], [], np.zeros(size)
     for gone in range(GROUPS):
         kept = group != gone
@@ -63,3 +67,11 @@ def extrapolated(real: Floats, generated: Floats) -> tuple[float, Floats]:
     value = whole + reach * (whole - np.mean(without))
     pseudo = moves + reach * (moves - moved)
     return float(value), np.asarray(pseudo - pseudo.mean())
+
+
+def _groups(real: Floats, generated: Floats) -> NDArray[np.int64]:
+    """Return [N] the group of each item: in turn, in the order of checksums of their features."""
+    sums = [[zlib.crc32(row.tobytes()) for row in side] for side in (generated, real)]
+    group = np.empty(len(real), dtype=np.int64)
+    group[np.lexsort(sums)] = np.arange(len(real)) % GROUPS
+    return group

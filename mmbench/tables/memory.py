@@ -14,7 +14,11 @@ from mmbench.tables.columns import IDS, ROLES
 from mmbench.tables.table import Table, from_rows
 
 #: Names that make a mapping of lists columns, and no ids with their values.
-_NAMES = {*IDS, *(name for names in ROLES.values() for name in names)}
+_NAMES = {
+    *(*IDS, *(name for names in ROLES.values() for name in names)),
+    *("label", "labels", "class", "category", "answer", "caption", "text", "transcript", "tags"),
+    *("relevant", "embedding", "embeddings", "queries", "similarity", "ranking", "features"),
+}
 
 
 def table_of(thing: Any, source: str) -> Table:

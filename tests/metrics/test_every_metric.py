@@ -210,9 +210,7 @@ def scored(name: str) -> tuple[Metric, Said, References]:
 def test_the_order_of_items_changes_nothing(name: str, order: list[int]) -> None:
     metric, said, references = scored(name)
     mixed = value(metric, taken(said, order), references.take(order))
-    # The groups of images that `fid_infinite` leaves out go by the order: its line is another one.
-    close = 0.2 if name == "fid_infinite" else 1e-9
-    assert mixed == pytest.approx(value(metric, said, references), rel=close, abs=close)
+    assert mixed == pytest.approx(value(metric, said, references), rel=1e-9, abs=1e-9)
 
 
 #: In the other direction a gallery entry asks once, however many queries it is right for.

@@ -118,7 +118,7 @@ def labels_of(
     for place, row in enumerate(rows):
         value = None if row is None else values[row]
         key = (type(value), value) if isinstance(value, str | int | float) else None
-        if value is None or value == "":
+        if value is None or (isinstance(value, str) and not value):
             found[place] = -1
         elif key is not None and key in seen:
             found[place] = seen[key]
