@@ -141,6 +141,10 @@ class Metric:
         Raises:
             UsageError: There is no such option, or its value is of another type.
         """
+        given = {
+            key: float(v) if type(v) is int and type(self.options.get(key)) is float else v
+            for key, v in given.items()
+        }
         for key, value in given.items():
             if key not in self.options:
                 known = ", ".join(self.options) or "none"

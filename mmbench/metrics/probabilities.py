@@ -78,11 +78,11 @@ def top_k_accuracy(items: LabelItems, k: int) -> Floats:
 
 
 def _nats(items: LabelItems) -> Floats:
-    """Negative log-likelihood: ``-ln p`` of the right class, the mean over items.
+    """Negative log-likelihood, the mean over items: ``-ln p`` (nats) or ``-log2 p`` (bits).
 
-    In nats, or in bits (log to base 2); lower is better, 0 for certainty that is right. The
-    probabilities are taken as they are. One of 0 counts as 2.2e-16, the precision of float64, so
-    that an item costs at most 36.04 nats; scikit-learn does the same.
+    Of the right class; lower is better, 0 for certainty that is right. Probabilities are taken as
+    they are. One of 0 counts as 2.2e-16, the precision of float64, so that an item costs at most
+    36.04 nats; scikit-learn does the same.
 
     Returns:
         [N, 2]: nats, 1.

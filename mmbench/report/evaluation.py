@@ -212,6 +212,8 @@ def _by(found: Evaluation, groups: Sequence[Subgroup]) -> list[str]:
         cells = [_cell(group.scores.get(name)) for name in found.scores]
         table.append([group.name, f"{group.items:,}", *cells])
         reasons.update(dict.fromkeys(f"- {group.name}: {why}" for why in group.reasons.values()))
+        without = {got.reason for got in group.scores.values() if got.reason}
+        reasons.update((f"- {group.name}: no interval: {why}", None) for why in sorted(without))
     return [*aligned(table), *reasons]
 
 
