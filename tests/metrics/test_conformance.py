@@ -26,9 +26,12 @@ from pycocoevalcap.bleu.bleu_scorer import BleuScorer
 from pycocoevalcap.cider.cider import Cider
 
 import mmbench
-from mmbench import registry, sealed, store
+from mmbench import catalog, registry, sealed, store
+from mmbench.data import interactions
+from mmbench.data._contract import Request
 from mmbench.metrics import Metric, TextItems, prepare, tools
 from mmbench.references import Slots, TextReferences
+from mmbench.report.record import headroom
 from mmbench.scoring import score
 from mmbench.types import Predictions
 
@@ -300,3 +303,38 @@ def test_spice_writes_beside_no_package_and_never_asks_the_network(
     written = [told["folder"], arguments[arguments.index("-out") + 1]]
     assert not any(Path(path).is_relative_to(tmp_path / "site-packages") for path in written)
     assert not any(Path(path).exists() for path in written), "nothing is left behind"
+
+
+# --- MultiBench ----------------------------------------------------------------------------------
+
+
+def test_a_share_of_what_is_possible_is_of_the_tasks_own_levels_and_errors_are_not_inverted() -> (
+    None
+):
+    """MultiBench scales by constants in its source, and turns some error metrics round."""
+    levels = catalog.task("sentiment").levels
+    for name in ("accuracy", "intensity.mae"):
+        level = levels[name]
+        assert headroom(level.floor, level) == 0.0
+        assert headroom(level.ceiling, level) == 1.0
+        assert headroom((level.floor + level.ceiling) / 2, level) == pytest.approx(0.5)
+    assert levels["intensity.mae"].ceiling < levels["intensity.mae"].floor, "an error falls"
+
+
+def test_noise_is_that_of_the_data_seed(tmp_path: Path) -> None:
+    """MultiBench draws it anew, unseeded, whenever the data are read."""
+    fields = {
+        "structure": "redundant",
+        "splits": {"noisy": {"like": "test", "feature_noise": {"text": 1.5}}},
+    }
+    sizes = {"train": 4, "test": 20, "noisy": 20}
+
+    def texts(folder: str, seed: int, split: str) -> Any:
+        request = Request(
+            "task", interactions.VERSION, seed, fields, sizes, None, tmp_path / folder
+        )
+        return np.asarray(interactions.build(request).splits[split].inputs["text"])
+
+    np.testing.assert_array_equal(texts("one", 7, "noisy"), texts("two", 7, "noisy"))
+    assert not np.array_equal(texts("one", 7, "noisy"), texts("one", 7, "test"))
+    assert not np.array_equal(texts("one", 7, "noisy"), texts("three", 8, "noisy"))

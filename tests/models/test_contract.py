@@ -718,7 +718,9 @@ def test_hypotheses_may_change_places_between_words(name: str) -> None:
     for at in range(2):
         _, state = head.advance(state, words, at)
         words = texts[:, at]
-    for entry in head.fixed:  # what need not change places is the same for all of an item
+    for entry in head.fixed:  # what need not change places is kept once an item, or is the same
+        if len(state[entry]) == 2:
+            continue
         for item in state[entry].split(3):
             assert torch.equal(item, item[:1].expand_as(item)), entry
     order = torch.tensor([2, 0, 0, 4, 5, 3])

@@ -64,7 +64,8 @@ class TextHead(Head):
     def advance(self, state: State, words: Tensor, step: int) -> tuple[Tensor, State]:
         """Read one word per hypothesis [B k]: the states [B k, D] after it, and what to keep."""
 
-    #: Entries of the state that are the same for all hypotheses of an item: never reordered.
+    #: Entries of the state that are the same for all hypotheses of an item, or kept once an item:
+    #: never reordered.
     fixed: tuple[str, ...] = ()
 
     def forward(self, branch: Branch, target: Tensor) -> HeadOut:
