@@ -34,7 +34,13 @@ def build(spec: ModelSpec, signature: Signature) -> Model:
     branches = list(fusion.branches)
     for name, output in signature.outputs.items():
         what = _for_kind(spec.heads, "head", output.kind, spec.name)
-        count = 1 if registry.load("head", what.name).shared else len(branches)
+        head = registry.load("head", what.name)
+        if head.kind != output.kind:
+            raise IncompatibleError(
+                f"model {spec.name!r}: heads.{output.kind}: the head {what.name!r} serves outputs "
+                f"of the kind {head.kind!r}, not {output.kind!r}; 'mmbench list heads' shows all"
+            )
+        count = 1 if head.shared else len(branches)
         where = f"{spec.name}: heads.{output.kind}"
         heads[name] = [
             construct("head", what, where, output=output, width=spec.width) for _ in range(count)

@@ -314,3 +314,13 @@ def test_all_leaves_out_what_needs_an_extra_and_says_so(monkeypatch: pytest.Monk
     assert "mmbench[hf]" in left_out[0]
     with pytest.raises(MissingExtraError, match=r"mmbench\[hf\]"):
         plan(["synergy"], ["late", "seed_bert_vit"], [0], "smoke", Settings(), left_out=left_out)
+
+
+@pytest.mark.parametrize(("kind", "head", "serves"), [("label", "lstm", "text")])
+def test_a_head_of_another_kind_is_refused_before_anything_is_trained(
+    kind: str, head: str, serves: str
+) -> None:
+    task = catalog.task("synergy")
+    model = catalog.model("concat", [f"heads.{kind}.name={head}"], task)
+    with pytest.raises(IncompatibleError, match=f"the head '{head}' serves .* '{serves}', not"):
+        sized(model, task)

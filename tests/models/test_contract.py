@@ -786,6 +786,10 @@ def test_the_loss_is_nats_per_word_without_padding(name: str) -> None:
 # --- learning -----------------------------------------------------------------------------------
 
 
+#: Models that still get one of 16 captions wrong after the steps that do for the others.
+SLOWER = {"seed_cross_transformer": 200}
+
+
 @pytest.mark.parametrize("variant", [v for v in SHIPPED if not v.endswith(": constant")])
 def test_a_shipped_model_learns_a_few_items_by_heart(variant: str) -> None:
     world, name = place(variant), variant.partition(": ")[2]
@@ -794,7 +798,8 @@ def test_a_shipped_model_learns_a_few_items_by_heart(variant: str) -> None:
     recipe = msgspec.structs.replace(world.spec(name).recipe, modality_dropout=0.0)
     if "caption" in items.targets:
         items = one_text(items)
-    train(model, {"train": items}, recipe, BudgetSpec(16, 150, 1), 0, lambda _: 0.0, Silent())
+    steps = SLOWER.get(name, 150)
+    train(model, {"train": items}, recipe, BudgetSpec(16, steps, 1), 0, lambda _: 0.0, Silent())
     spoken = predict(model, items, DecodingSpec(beams=1)).outputs[world.main]
     truth = items.references[world.main]
     right = (
