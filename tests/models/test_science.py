@@ -61,7 +61,7 @@ def accuracy(task: str, model: str, split: str = "test") -> float:
 
 
 @pytest.mark.parametrize(
-    "model", ["text_only", "vision_only", "audio_only", "late", "late_mixture", "late_precision"]
+    "model", ["text_only", "vision_only", "audio_only", "late", "late_mixture"]
 )
 @pytest.mark.parametrize("task", ["synergy", "grounding"])
 def test_what_takes_two_modalities_is_not_to_be_had_from_one_nor_by_late_fusion(
