@@ -374,7 +374,6 @@ def batch_device(feed: Feed) -> str:
 
 
 def _player(model: Model, objective: Objective, spec: ObjectiveSpec, steps: int) -> _Player:
-
     chosen = _chosen(model, spec)
     settings: OptimizerSpec = spec.optimizer
     # Decay is for matrices; an embedding row that is seldom seen should not fade meanwhile.

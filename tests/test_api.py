@@ -421,6 +421,12 @@ def test_texts_are_gallery_entries_of_their_own() -> None:
     assert found.scores["recall_at_1"].value == 1.0
 
 
+def test_a_class_beside_texts_is_no_right_answer() -> None:
+    right = {"id": ["0", "1", "2"], "caption": ["a", "b", "c"], "label": [1, 2, 0]}
+    found = mmbench.score(np.eye(3), right, metrics="recall_at_1")
+    assert found.scores["recall_at_1"].value == 1.0
+
+
 def test_no_other_column_passes_for_a_forgotten_reference() -> None:
     table = {"id": [1, 2, 3], "prediction": [1.0, 2.0, 3.0], "duration": [3.0, 2.0, 1.0]}
     with pytest.raises(UsageError, match=r"no column looks like the reference.*--references"):

@@ -107,12 +107,12 @@ def test_reference_records_are_of_the_tasks_as_they_stand() -> None:
         assert record.status == "finished"
 
 
-def measured() -> dict[str, dict[str, float]]:
+def measured(split: str = "test") -> dict[str, dict[str, float]]:
     """Return accuracies of the interaction suite as they were measured: task -> model -> mean."""
     found: dict[str, dict[str, float]] = {}
     text = (REFERENCE / "interactions.csv").read_text(encoding="utf-8")
     for row in csv.DictReader(text.splitlines()):
-        if row["metric"] == "accuracy":
+        if (row["metric"], row["split"]) == ("accuracy", split):
             task = row["task"].partition("@")[0]
             assert row["seeds"] == "3", row
             found.setdefault(task, {})[row["model"]] = float(row["value"])
@@ -158,6 +158,15 @@ def test_what_was_measured_is_in_the_order_that_is_planted() -> None:
     assert min(scores["sentiment"][name] for name in joint) > scores["sentiment"]["late"] + 0.2
     assert scores["redundant"]["late"] > max(scores["redundant"][name] for name in alone) + 0.1
     assert scores["unique"]["text_only"] > max(scores["unique"].values()) - 0.03
+    for name in ("early", "mmsa"):
+        assert scores["shortcut"][name] > scores["shortcut"]["concat"] + 0.2
+
+
+def test_late_fusion_stands_noise_better_than_early_by_what_readme_says() -> None:
+    noisy = [measured(f"noisy_{name}")["redundant"] for name in ("text", "vision", "audio")]
+    late, early = (sum(found[model] for found in noisy) / 3 for model in ("late", "early"))
+    assert late > early + 0.04
+    assert f"({late:.3f} against `early`'s {early:.3f}".replace("0.", ".") in README
 
 
 def test_the_constraints_pin_what_the_tests_ran_with() -> None:

@@ -24,7 +24,7 @@ from mmbench.errors import DataError, UsageError
 from mmbench.references import MatchReferences, References
 from mmbench.tables import columns
 from mmbench.tables.cells import parsed, short
-from mmbench.tables.formats.arrays import MATRIX, VALUES
+from mmbench.tables.formats.arrays import MATRIX
 from mmbench.tables.kinds import Answers
 from mmbench.tables.pairs import single
 from mmbench.tables.table import Table
@@ -34,8 +34,6 @@ RELEVANT = ("relevant", "matches", "positives")
 SCORES = ("scores", "similarity", "similarities", MATRIX)
 EMBEDDING = ("embedding", "embeddings", "query", "queries")
 RANKING = ("ranking", "rankings", "retrieved", "prediction", "predictions")
-#: Columns of references that list right answers where they hold whole numbers.
-NUMBERED = (*columns.ROLES["reference"], "label", "labels", "value", VALUES, MATRIX)
 GALLERY, GALLERY_IDS = "gallery", "gallery_ids"
 
 
@@ -61,11 +59,13 @@ def truth(
     Raises:
         DataError: A right answer is no entry of the gallery.
     """
-    column = _first(references, "reference", RELEVANT, given) or _by_number(references)
+    column, read = _first(references, "reference", RELEVANT, given), _listed
+    if column is None:
+        column, read = _by_number(references, given), _numbers
     if column is None:
         return _entries(references, rows)
     own = single(references, rows)
-    listed = [_listed(references, column, row) for row in own]
+    listed = [read(references, column, row) for row in own]
     ranked = _rankings(predictions, given)
     names = _names(predictions, [*listed, *ranked])
     if names is None:
@@ -120,17 +120,22 @@ def _first(table: Table, role: str, names: Sequence[str], given: Mapping[str, st
     return columns.of_names(table, names)
 
 
-def _by_number(references: Table) -> str | None:
+def _by_number(references: Table, given: Mapping[str, str]) -> str | None:
     """Return a column of references that lists gallery entries by number, None where none does.
 
     Whole numbers are no texts: they say which entries are right, whatever the column is called.
+    Beside other columns it has to be called a reference: a class is a whole number too.
     """
-    for name in references.columns:
-        if name.lower() in NUMBERED:
-            cells = [_whole(cell) for cell in references.columns[name]]
-            if cells and None not in cells:
-                return name
+    rest = [name for name in references.columns if name != columns.id_column(references, given)]
+    named = [name for name in rest if name.lower() in columns.ROLES["reference"]]
+    for name in named or (rest if len(rest) == 1 else ()):
+        if all(_whole(cell) is not None for cell in references.columns[name]):
+            return name
     return None
+
+
+def _numbers(table: Table, column: str, row: int) -> list[Any]:
+    return _whole(table.columns[column][row]) or []
 
 
 def _whole(cell: Any) -> list[int] | None:
@@ -168,8 +173,6 @@ def _listed(table: Table, column: str, row: int) -> list[Any]:
         DataError: It is no list of entries.
     """
     value = parsed(table.columns[column][row])
-    if column.lower() in NUMBERED:
-        value = _whole(value) or value
     if isinstance(value, str | int):
         value = [value]
     alike = isinstance(value, list | tuple) and len({isinstance(x, str) for x in value}) <= 1
