@@ -111,7 +111,7 @@ def test_a_failed_write_leaves_the_older_figure_and_nothing_else(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(canvas.os, "replace", fail)
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(StoreError, match=r"No space left on device.*--figures") as caught:
         save(tmp_path, "curve.png", b"two")
     assert "\n" not in str(caught.value)
