@@ -99,3 +99,12 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name closest to `name`, or None if none is close."""
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return found[0] if found else None
+
+
+def counted(count: int, what: str) -> str:
+    """Return a number of things in words.
+
+    >>> counted(1, "row"), counted(1200, "other")
+    ('1 row', '1,200 others')
+    """
+    return f"{count:,} {what}{'s' * (count != 1)}"

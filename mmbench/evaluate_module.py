@@ -6,11 +6,19 @@ import importlib
 import tempfile
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from mmbench import registry
 from mmbench.errors import IncompatibleError, MissingExtraError, UsageError
 from mmbench.evaluation import score
+from mmbench.metrics import perfect, prepare
+from mmbench.references import LabelReferences, ScalarReferences, TextReferences
+
+if TYPE_CHECKING:
+    from mmbench.metrics import Metric
+    from mmbench.references import References
 
 #: Kind of output -> types of its predictions, in the order in which they are tried.
 _TYPES = {"text": ("string",), "label": ("string", "int64"), "scalar": ("float64",)}
@@ -36,7 +44,8 @@ def as_evaluate(name: str) -> Any:
             classes (names or numbers) or of numbers; with options, ``wer(normalizer=english)``.
 
     Raises:
-        IncompatibleError: The metric scores outputs of another kind.
+        IncompatibleError: The metric scores outputs of another kind, or needs more than
+            predictions and references (probabilities, slots).
         UnknownNameError: No metric has that name.
         MissingExtraError: evaluate is not installed.
     """
@@ -47,6 +56,9 @@ def as_evaluate(name: str) -> Any:
             f"metric {name!r}: scores outputs of the kind {metric.kind!r}, which evaluate has no "
             f"form for: expected a metric of the kind {', '.join(_TYPES)}; mmbench.score scores all"
         )
+    reason = _lacking(metric)
+    if reason:
+        raise IncompatibleError(f"as_evaluate: metric {name!r}: {reason}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the imports of others
@@ -84,6 +96,23 @@ def as_evaluate(name: str) -> Any:
         made = ScoredByMmbench(keep_in_memory=True, cache_dir=folder)
     made._module_info.module_name = name
     return made
+
+
+#: Items of each kind on which nothing but further columns can be lacking.
+_PROBES: dict[str, References] = {
+    "text": TextReferences([("a b c d e",), ("f g h i j",)]),
+    "label": LabelReferences(np.arange(100), tuple(map(str, range(100)))),
+    "scalar": ScalarReferences(np.array([-1.0, 1.0])),
+}
+
+
+def _lacking(metric: Metric) -> str:
+    """Say what a metric of ours lacks where there are only predictions and references."""
+    if not metric.module.startswith("mmbench.") or metric.name.partition(":")[2]:
+        return ""  # what others need, they say when they are computed
+    truth = _PROBES[metric.kind]
+    values = perfect(truth).values
+    return metric.check(prepare(values, truth))
 
 
 def _features(data: Any, kind: str) -> list[Any]:

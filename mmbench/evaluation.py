@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmbench import registry, scoring
 from mmbench.collapse import collapse
-from mmbench.errors import DataError, IncompatibleError, ItemError, UsageError, nearest
+from mmbench.errors import (
+    DataError,
+    IncompatibleError,
+    ItemError,
+    UsageError,
+    counted,
+    nearest,
+)
 from mmbench.metrics._names import metric_names
 from mmbench.references import TextReferences
 from mmbench.report import evaluation as report
@@ -335,7 +342,7 @@ def _warnings(matched: Matched, answers: kinds.Answers) -> tuple[str, ...]:
         empty = [k for k, texts in enumerate(matched.truth.texts) if not any(map(str.strip, texts))]
         if empty:
             error = ItemError("", matched.ids[empty[0]], right=True)
-            more = f" (as have {len(empty) - 1:,} others)" if len(empty) > 1 else ""
+            more = f" (as {_have(len(empty) - 1)})" if len(empty) > 1 else ""
             found.append(
                 f"{_place(matched, error)}: {error.item!r} has an empty reference{more}: whatever "
                 f"is said of it is wrong; leave it out unless it is silence"
@@ -361,12 +368,16 @@ def _missing(matched: Matched, answers: kinds.Answers, allow: bool) -> tuple[str
         row = matched.rows[places[0]]
         where = matched.predictions.source if row is None else matched.predictions.where(row)
         empty = ": write an empty text where nothing was said" * (matched.truth.kind == "text")
-        more = f" (nor have {len(places) - 1:,} others)" if len(places) > 1 else ""
+        more = f" (nor {_have(len(places) - 1)})" if len(places) > 1 else ""
         raise DataError(
             f"{where}: {matched.ids[places[0]]!r} has no prediction{more}{empty}; --allow-missing "
-            f"counts it as a failure"
+            f"(allow_missing=True) counts it as a failure"
         )
     return tuple(matched.ids[place] for place in places)
+
+
+def _have(others: int) -> str:
+    return f"{'has' if others == 1 else 'have'} {counted(others, 'other')}"
 
 
 def _place(matched: Matched, error: ItemError) -> str:

@@ -253,11 +253,13 @@ def _load(name: str) -> Metric:
 def _score(metric: Metric, stats_of_seeds: Sequence[Rows], clusters: Sequence[Any] | None) -> Score:
     metric.require_count(len(stats_of_seeds[0]))
     reason = _alone(len(stats_of_seeds[0]), clusters)
+    if not reason:
+        found, value = _interval(metric, stats_of_seeds, clusters)
+        reason = _alike(found)
     if reason:
         found, value = _without_interval(metric, stats_of_seeds)
         ends = found.low, found.high
     else:
-        found, value = _interval(metric, stats_of_seeds, clusters)
         low, high = metric.bounds
         ends = (
             min(value, found.low if low is None else max(found.low, low)),
@@ -291,6 +293,17 @@ def _alone(items: int, clusters: Sequence[Any] | None) -> str:
     return ""
 
 
+#: A standard error below this share of the value is rounding.
+_ROUNDING = 1e-12
+
+
+def _alike(found: crossed.Interval) -> str:
+    """Say why items without any spread have no interval, or return an empty string."""
+    if found.se > _ROUNDING * max(1.0, abs(found.value)):
+        return ""
+    return "all items are alike, which does not tell how far others would differ"
+
+
 def _without_interval(
     metric: Metric, stats_of_seeds: Sequence[Rows]
 ) -> tuple[crossed.Interval, float]:
@@ -315,14 +328,14 @@ def _interval(
     value = float(np.mean([value for value, _ in estimates]))
     rows, (_, pseudo) = stats_of_seeds[0], estimates[0]
     if isinstance(rows, Coded) and clusters is None and len(estimates) == 1:
-        return counted.interval(*shares.widened_counts(pseudo, rows.counts, metric.bounds)), value
+        return counted.interval(
+            *shares.widened_counts(pseudo, rows.counts, metric.bounds, metric.wrong)
+        ), value
     whole = clusters is not None and metric.sees_clusters
     pairs = zip(stats_of_seeds, estimates, strict=True)
     values = [of.spread(x) if isinstance(of, Coded) and not whole else x for of, (_, x) in pairs]
-    stacked = np.stack(values)
-    if clusters is None:
-        stacked = shares.widened(stacked, metric.bounds)
-    return crossed.interval(stacked, clusters), value
+    widened = shares.widened(np.stack(values), metric.bounds, metric.wrong, clusters)
+    return crossed.interval(*widened), value
 
 
 def _check_rows(metric: Metric, stats: Sequence[Floats]) -> None:

@@ -184,7 +184,7 @@ def test_a_missing_prediction_is_refused_or_counts_as_a_failure() -> None:
         mmbench.score(fewer, TRUTH, metrics=METRICS)
     assert str(caught.value) == (
         "predictions: has no prediction for 2 of the 40 items of references (img0, img1); "
-        "--allow-missing counts them as failures"
+        "--allow-missing (allow_missing=True) counts them as failures"
     )
     found = mmbench.score(fewer, TRUTH, metrics=METRICS, allow_missing=True)
     empty = mmbench.score({**SAID, "img0": "", "img1": ""}, TRUTH, metrics=METRICS)
@@ -334,7 +334,7 @@ def test_options_of_a_metric_reach_it() -> None:
         ({"predictions": object()}, UsageError, "predictions: is of the type object: expect"),
         ({"predictions": {}}, UsageError, "predictions: there is nothing in it"),
         ({"predictions": "none.csv"}, DataError, "none.csv: cannot be read: No such file"),
-        ({"predictions": ["a"]}, DataError, "has 1 rows, but references has 40: without ids"),
+        ({"predictions": ["a"]}, DataError, "has 1 row, but references has 40: without ids"),
         ({"predictions": {"x": "a"}}, DataError, "none of the ids is known: 'x' here, 'img0' in"),
         (
             {"predictions": {**SAID, "x": "a"}},

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import mmbench
+from mmbench import registry
 from mmbench.errors import IncompatibleError, UnknownNameError
 
 SAID = ["a dog runs on the beach", "two men play chess", "a red bus"]
@@ -74,6 +75,27 @@ def test_clusters_are_handed_on() -> None:
     found = module.compute(predictions=said, references=truth, clusters=clusters)
     assert found == expected("accuracy", said, truth, clusters=clusters)
     assert found != expected("accuracy", said, truth)
+
+
+@pytest.mark.parametrize(
+    ("name", "lacking"), [("nll", "probabilities"), ("slot_f1", "slots"), ("ece", "probabilities")]
+)
+def test_what_needs_more_than_answers_is_refused_when_it_is_made(name: str, lacking: str) -> None:
+    with pytest.raises(IncompatibleError, match=rf"as_evaluate: metric '{name}': .*{lacking}"):
+        mmbench.as_evaluate(name)
+
+
+@pytest.mark.parametrize("kind", ["text", "label", "scalar"])
+def test_all_others_can_be_made(kind: str) -> None:
+    made = 0
+    for name in registry.names("metric"):
+        metric = registry.load("metric", name)
+        if metric.kind == kind and name not in {"meteor", "spice"}:
+            try:
+                made += mmbench.as_evaluate(name).name == name
+            except IncompatibleError as error:
+                assert "probabilities" in str(error) or "slots" in str(error)  # noqa: PT017
+    assert made >= 8
 
 
 def test_what_has_no_form_there_and_what_nobody_knows_is_refused() -> None:

@@ -73,6 +73,8 @@ class Metric:
         kind: The kind of output that it scores.
         higher_is_better: Its direction.
         bounds: What no predictor can go beyond, proven; None where there is no such bound.
+        wrong: What an item scores of which all is wrong, where its errors have no upper bound but a
+            unit (a word): what the interval of a corpus without any error is made of.
         oracle: Whether the score of a task's oracle is a ``bound`` for every predictor, or only a
             ``reference`` (the oracle answers with what is likeliest, which maximises few metrics).
         version: Raised whenever its values change.
@@ -105,6 +107,7 @@ class Metric:
     kind: str = "text"
     higher_is_better: bool = True
     bounds: tuple[float | None, float | None] = (None, None)
+    wrong: float | None = None
     oracle: Literal["bound", "reference"] = "reference"
     version: int = 1
     settings: str = ""

@@ -71,13 +71,31 @@ def character_edits(said: Sequence[str], true: Sequence[str], counts: Ints) -> I
     return np.stack([distance[best], length[best]], axis=1)
 
 
+def character_edit_kinds(said: Sequence[str], true: Sequence[str], counts: Ints) -> Ints:
+    """Count the edits in characters as `word_edits` does in words.
+
+    Returns:
+        [N, 4]: substitutions, deletions, insertions, hits.
+    """
+    return _edit_kinds(said, true, _lengths(said), _lengths(true), counts)
+
+
 def _edits_of_chunk(said: Sequence[str], true: Sequence[str], counts: Ints) -> Ints:
     words, lengths = _as_characters([*said, *true])
-    ours, theirs = words[: len(said)], words[len(said) :]
-    distance, length = _distances(ours, theirs, counts), lengths[len(said) :]
+    of_said = len(said)
+    return _edit_kinds(
+        words[:of_said], words[of_said:], lengths[:of_said], lengths[of_said:], counts
+    )
+
+
+def _edit_kinds(
+    ours: Sequence[Words], theirs: Sequence[Words], our_lengths: Ints, length: Ints, counts: Ints
+) -> Ints:
+    """Return [N, 4] how the fewest edits divide, of texts of which each character counts."""
+    distance = _distances(ours, theirs, counts)
     best = _closest(distance, length, counts)
     distance, length = distance[best], length[best]
-    surplus = lengths[: len(said)] - length
+    surplus = our_lengths - length
     # insertions - deletions = surplus, and substitutions >= 0 take the rest of the distance. So
     # the shorter of the two has none where the distance is |surplus| or one more.
     deletions = np.maximum(-surplus, 0)

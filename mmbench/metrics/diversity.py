@@ -12,7 +12,7 @@ takes away the n-grams that no other item has. The jackknife's variance is on av
 true one (Efron and Stein, Annals of Statistics 1981), because what two items share is lost with
 neither of them alone: in simulation (tests/metrics) intervals of nominal 95 % cover 95-98 %. They
 say too little at the edges: where hardly any n-gram is ever repeated (long n-grams, few items), or
-hardly any word is said once, the interval shrinks to the value itself.
+hardly any word is said once, the interval shrinks towards the value itself.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mmbench import text
 from mmbench.errors import UsageError
 from mmbench.metrics._captions import Captions
 from mmbench.metrics._contract import metric, ratio
-from mmbench.metrics._items.text import ORDERS, TextItems
+from mmbench.metrics._items.text import ORDERS, TextItems, no_worst_answer
 from mmbench.metrics._ngrams import by_part, count, sums
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ _SETTINGS = "tokenizer:ptb"
 
 
 def _refusal(items: TextItems, n: int = 1) -> str:
-    return "" if 1 <= n <= ORDERS else f"n: expected 1 to {ORDERS}, got {n}"
+    if not 1 <= n <= ORDERS:
+        return f"n: expected 1 to {ORDERS}, got {n}"
+    return no_worst_answer(items)
 
 
 def _rows(items: TextItems, n: int) -> Floats:
@@ -103,7 +105,7 @@ def distinct(items: TextItems, n: int = 1) -> Floats:
         n-grams.
 
     Raises:
-        UsageError: `n` is something else.
+        UsageError: `n` is something else, or a prediction is missing: saying less is no variety.
     """
     reason = _refusal(items, n)
     if reason:

@@ -6,7 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mmbench import registry
+from mmbench.errors import counted
 from mmbench.report.tables import bar, number, span
 
 if TYPE_CHECKING:
@@ -100,7 +103,17 @@ def level_of(found: Evaluation, metric: str) -> LevelSpec | None:
 
 
 def _of_metric(found: Evaluation, name: str) -> dict[str, Any]:
-    return _score_of(found, name) | _levels(found, name, found.scores.get(name))
+    score = _score_of(found, name) | _levels(found, name, found.scores.get(name))
+    return score | {"sums": _sums(found, name)}
+
+
+def _sums(found: Evaluation, name: str) -> dict[str, float] | None:
+    """Return what the metric is a function of: substitutions, deletions, ... over all items."""
+    metric: Metric = registry.load("metric", name)
+    if name not in found.scores or metric.value is None:
+        return None
+    columns, stats = found.scored.statistics[metric.family]
+    return dict(zip(columns, np.asarray(stats.sum(axis=0)).tolist(), strict=True))
 
 
 def _score_of(found: Evaluation, name: str) -> dict[str, Any]:
@@ -154,17 +167,13 @@ def _headroom(got: Score | None, level: LevelSpec | None) -> float | None:
 def _title(found: Evaluation) -> str:
     task = [] if found.task is None else [f"{found.task.name}@{found.task.version}"]
     split = [found.split] if found.split else []
-    items, over = _counted(len(found), "item"), "items"
+    items, over = counted(len(found), "item"), "items"
     if found.clusters is not None:
-        items += f" in {_counted(len(set(found.clusters)), 'cluster')}"
+        items += f" in {counted(len(set(found.clusters)), 'cluster')}"
         over = "clusters"
     there = any(not got.reason for got in found.scores.values())
     told = f"95% intervals over {over}" if there else "no intervals"
     return ", ".join([*task, *split, items, f"{told} for these weights:"])
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def _scores(found: Evaluation) -> list[str]:

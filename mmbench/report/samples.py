@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mmbench import registry, rng, store
 from mmbench.errors import MmbenchError
 from mmbench.references import Slots, TextReferences, readable
@@ -245,7 +247,10 @@ def _right(
 def _scores(
     stored: store.Stored, task: TaskSpec, split: str, ids: Sequence[str], warnings: list[str]
 ) -> tuple[list[float] | None, bool]:
-    """Return what each item adds to the main metric: a mean's own scores, else pseudo-values."""
+    """Return what each item adds to the main metric: a mean's own scores, else pseudo-values.
+
+    Both within the metric's bounds.
+    """
     from mmbench.metrics import pseudo_values
 
     try:
@@ -256,6 +261,9 @@ def _scores(
         why = error if isinstance(error, MmbenchError) else f"none for {task.metrics.main!r}"
         warnings.append(f"no item scores, so all samples are random: {why}")
         return None, True
+    # What an item adds to a corpus metric may lie beyond what any score can be.
+    low, high = (np.nan if bound is None else bound for bound in metric.bounds)
+    values = np.fmin(np.fmax(values, low), high)
     by_id = dict(zip(items.ids, values.tolist(), strict=True))
     return [by_id[name] for name in ids], metric.higher_is_better
 

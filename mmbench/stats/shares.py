@@ -7,52 +7,98 @@ Statistician 1998, doi:10.1080/00031305.1998.10480550). Exactly computed (tests/
 then covers 93 % and more for shares between 2 and 98 % of 20 items and more, where without them it
 covers 63 % of the time at 98 % of 50 items.
 
-With several seeds every seed gets the same four. Clusters get none: nobody knows of what size.
+With several seeds every seed gets the same four. Of items in clusters the four stand for as many
+*independent* ones: four clusters are added, each of as many items as the design effect says (the
+variance of the mean over what it would be if the items were independent; Kish, Survey Sampling,
+1965), at most the mean size of a cluster, and that where all items are alike and nobody can say.
+In simulation (tests/stats) that covers 90 % and more for 10 clusters and 94 % for 50, where without
+them it covers 20 % of the time at 99 % of 10 clusters of 5 that are half alike.
+
+An error rate has no upper bound, but an item that is wholly wrong has a rate (``wrong``). Where no
+item has any error, the four are two without and two that are wholly wrong.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from mmbench.stats.clusters import independent_units
 
 if TYPE_CHECKING:
     from mmbench.types import Floats
 
 #: How many items of each sort are added.
 EACH = 2
-#: How far a number may be from a bound and still stand for it: pseudo-values are rounded.
-_CLOSE = 1e-9
+#: How far a number may be from a bound and still stand for it, as a share of the bounds' distance:
+#: pseudo-values are rounded, those whose gradient comes from differences to 1e-9 and less.
+_CLOSE = 1e-6
 
 
-def only(values: Floats, bounds: tuple[float | None, float | None]) -> bool:
-    """Whether all values lie on the bounds, so that items are only right or wrong.
+def only(
+    values: Floats, bounds: tuple[float | None, float | None], wrong: float | None = None
+) -> tuple[float, float] | None:
+    """Return the two ends that all values lie on, items being only right or wrong; else None.
 
     Args:
         values: Of any shape.
         bounds: What no item can go beyond, None on a side without a bound.
+        wrong: What an item scores that is wholly wrong, where a bound does not say so.
     """
-    if None in bounds:
-        return False
-    ends = np.array(bounds, dtype=np.float64)
-    return bool((np.abs(values[..., None] - ends).min(axis=-1) < _CLOSE).all())
+    low, high = bounds
+    if low is not None and high is not None:
+        ends, there = (low, high), (low, high)
+    elif low is not None and wrong is not None:
+        ends, there = (low, wrong), (low, low)
+    else:
+        return None
+    far = np.abs(values[..., None] - np.array(there, dtype=np.float64)).min(axis=-1)
+    return ends if (far <= _CLOSE * abs(ends[1] - ends[0])).all() else None
 
 
-def widened(values: Floats, bounds: tuple[float | None, float | None]) -> Floats:
-    """Return [S, N + 4] values with the four added, or [S, N] as they are.
+def widened(
+    values: Floats,
+    bounds: tuple[float | None, float | None],
+    wrong: float | None = None,
+    clusters: Sequence[Any] | None = None,
+) -> tuple[Floats, Sequence[Any] | None]:
+    """Return [S, N + more] values and their clusters with the four added, or both as they are.
 
     Args:
         values: [S, N], as for `mmbench.stats.crossed.interval`.
         bounds: As for `only`.
+        wrong: As for `only`.
+        clusters: [N] names, or None: each item is its own.
     """
-    if not only(values, bounds):
-        return values
-    four = np.repeat(np.array(bounds, dtype=np.float64), EACH)
-    return np.concatenate([values, np.tile(four, (len(values), 1))], axis=1)
+    ends = only(values, bounds, wrong)
+    if ends is None:
+        return values, clusters
+    size = 1 if clusters is None else _size(values, clusters)
+    four = np.repeat(np.repeat(np.array(ends, dtype=np.float64), EACH), size)
+    longer = np.concatenate([values, np.tile(four, (len(values), 1))], axis=1)
+    if clusters is None:
+        return longer, None
+    # A name that no cluster has, whatever names there are.
+    return longer, [*((0, name) for name in clusters), *((1, k // size) for k in range(len(four)))]
+
+
+def _size(values: Floats, clusters: Sequence[Any]) -> int:
+    """Return how many items of these clusters say as much as one independent item, rounded up."""
+    units = independent_units(values, clusters)
+    mean_size = values.shape[1] / units.shape[1]
+    alone = values.var(axis=1) / values.shape[1]
+    together = units.var(axis=1, ddof=1) / units.shape[1]
+    effect = np.divide(together, alone, out=np.full(len(values), mean_size), where=alone > 0)
+    return int(np.ceil(np.clip(effect.mean(), 1.0, mean_size) - _CLOSE))
 
 
 def widened_counts(
-    values: Floats, counts: Floats, bounds: tuple[float | None, float | None]
+    values: Floats,
+    counts: Floats,
+    bounds: tuple[float | None, float | None],
+    wrong: float | None = None,
 ) -> tuple[Floats, Floats]:
     """Return what `widened` does, as values and their counts.
 
@@ -60,7 +106,9 @@ def widened_counts(
         values: [K], as for `mmbench.stats.counted.interval`.
         counts: [K] how many items have each.
         bounds: As for `only`.
+        wrong: As for `only`.
     """
-    if not only(values[counts > 0], bounds):
+    ends = only(values[counts > 0], bounds, wrong)
+    if ends is None:
         return values, counts
-    return np.append(values, np.array(bounds, dtype=np.float64)), np.append(counts, [EACH, EACH])
+    return np.append(values, np.array(ends, dtype=np.float64)), np.append(counts, [EACH, EACH])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,18 @@ from mmbench.errors import UsageError
 from mmbench.tables.columns import IDS, ROLES
 from mmbench.tables.table import Table, from_rows
 
-#: Names that make a mapping of lists columns, and no ids with their values.
-_NAMES = {
-    *(*IDS, *(name for names in ROLES.values() for name in names)),
-    *("label", "labels", "class", "category", "answer", "caption", "text", "transcript", "tags"),
-    *("relevant", "embedding", "embeddings", "queries", "similarity", "ranking", "features"),
-}
+#: What is given once for all rows, and may have another length than they: what there is to choose
+#: from.
+_EXTRAS = ("gallery", "gallery_ids", "classes")
+
+
+@cache
+def _names() -> frozenset[str]:
+    """Return names that make a mapping of lists columns, and no ids with their values."""
+    from mmbench.tables import kinds
+
+    own = (name for names in ROLES.values() for name in names)
+    return frozenset({*IDS, *own, *kinds.names()})
 
 
 def table_of(thing: Any, source: str) -> Table:
@@ -52,7 +59,9 @@ def _of_object(thing: Any, source: str) -> Table:
         return Table(source, thing.to_pydict(), ordered=True)
     if isinstance(thing, Mapping):
         if _is_columns(thing):
-            return Table(source, dict(thing), ordered=True)
+            extras = {name: thing[name] for name in _EXTRAS if name in thing}
+            columns = {name: cells for name, cells in thing.items() if name not in extras}
+            return Table(source, columns, ordered=True, extras=extras or None)
         keys = list(thing)
         return document.of_mapping(thing, source, lambda row: f": {keys[row]!r}")
     if hasattr(thing, "columns") and hasattr(thing, "__getitem__"):
@@ -72,8 +81,9 @@ def _of_object(thing: Any, source: str) -> Table:
 def _is_columns(thing: Mapping[Any, Any]) -> bool:
     """Whether a mapping is columns: values of one length, under a name that columns have."""
     plain = [v for v in thing.values() if isinstance(v, str) or not hasattr(v, "__len__")]
-    sizes = {len(v) for v in thing.values()} if not plain else set()
-    named = any(isinstance(key, str) and key.lower() in _NAMES for key in thing)
+    rows = [v for key, v in thing.items() if key not in _EXTRAS]
+    sizes = {len(v) for v in rows} if not plain else set()
+    named = any(isinstance(key, str) and key.lower() in _names() for key in thing)
     return len(sizes) == 1 and named
 
 

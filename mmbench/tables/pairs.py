@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, overload
 
-from mmbench.errors import DataError
+from mmbench.errors import DataError, counted
 from mmbench.tables import columns
 from mmbench.tables.table import Table
 
@@ -99,8 +99,8 @@ def rows_of(
     if names is None or items.by_order:
         if len(predictions) != len(items.ids):
             raise DataError(
-                f"{predictions.source} has {len(predictions):,} rows, but {references} has "
-                f"{len(items.ids):,}: without ids on both sides the order says what belongs "
+                f"{predictions.source} has {counted(len(predictions), 'row')}, but {references} "
+                f"has {len(items.ids):,}: without ids on both sides the order says what belongs "
                 f"together"
             )
         return range(len(items.ids))
@@ -109,8 +109,8 @@ def rows_of(
     if missing and not allow_missing:
         raise DataError(
             f"{predictions.source}: has no prediction for {len(missing):,} of the "
-            f"{len(items.ids):,} items of {references} ({some(missing)}); --allow-missing counts "
-            f"them as failures{hint}"
+            f"{len(items.ids):,} items of {references} ({some(missing)}); --allow-missing "
+            f"(allow_missing=True) counts them as failures{hint}"
         )
     return [place.get(name) for name in items.ids]
 
@@ -163,7 +163,10 @@ def _refuse_unknown(
             f"{where}: none of the ids is known: {unknown[0]!r} here, {ids[0]!r} in {references}; "
             f"--column id=NAME says which column to take"
         )
-    more = f", nor are {len(unknown) - 1:,} others" if len(unknown) > 1 else ""
+    more = ""
+    if len(unknown) > 1:
+        others = len(unknown) - 1
+        more = f", nor {'is' if others == 1 else 'are'} {counted(others, 'other')}"
     hint = hint or "; --split NAME takes the rows of one split" * ("split" in table.columns)
     raise DataError(
         f"{where}: the id {unknown[0]!r} is not among those of {references}{more}{hint}"

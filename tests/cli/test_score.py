@@ -147,7 +147,7 @@ SCORE = {
     "signature",
     "reason",
 }
-LEVELS = {"floor", "ceiling", "alone", "headroom"}
+LEVELS = {"floor", "ceiling", "alone", "headroom", "sums"}
 
 
 def test_the_json_has_these_keys_and_no_others(cli: Cli, files: Path) -> None:
@@ -168,6 +168,16 @@ def test_the_json_has_these_keys_and_no_others(cli: Cli, files: Path) -> None:
     assert (column, [group["group"] for group in groups]) == ("place", ["in", "out"])
     assert set(groups[0]) == {"group", "items", "metrics", "reasons"}
     assert set(groups[0]["metrics"]["cider_d"]) == SCORE
+
+
+def test_what_a_metric_is_a_function_of_is_in_the_json(cli: Cli, workplace: Path) -> None:
+    write("hyp.trn", "a x c (u1)", "d e e (u2)")
+    write("ref.trn", "a b c (u1)", "d e f g (u2)")
+    asked = ("hyp.trn", "--references", "ref.trn", "--metrics", "wer,cer,distinct")
+    got = json.loads(cli("score", *asked, "--json").out)["metrics"]
+    assert got["wer"]["sums"] == {"substitutions": 2, "deletions": 1, "insertions": 0, "hits": 4}
+    assert got["cer"]["sums"] == {"edits": 4, "characters": 12}
+    assert got["distinct"]["sums"] is None
 
 
 def test_what_has_no_interval_is_null_in_json(cli: Cli, files: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import jiwer
 import numpy as np
@@ -24,7 +25,8 @@ from mmbench.types import Floats, Predictions
 WORD_METRICS = (
     "wer", "mer", "wil", "wip", "substitution_rate", "deletion_rate", "insertion_rate",
 )  # fmt: skip
-METRICS = (*WORD_METRICS, "cer")
+KINDS = ("substitution", "deletion", "insertion")
+METRICS = (*WORD_METRICS, "cer", *(f"character_{kind}_rate" for kind in KINDS))
 
 # --- jiwer, on items -----------------------------------------------------------------------------
 
@@ -58,22 +60,26 @@ def word_measure(name: str, items: TextItems) -> float:
     return float(getattr(word_output(items), name))
 
 
-def rate_of(count: str, items: TextItems) -> float:
-    found = word_output(items)
+def character_output(items: TextItems) -> jiwer.CharacterOutput:
+    texts = closest(items, jiwer.process_characters)
+    return jiwer.process_characters(texts, list(items.predictions))
+
+
+def rate_of(count: str, output: Callable[[TextItems], Any], items: TextItems) -> float:
+    found = output(items)
     return float(getattr(found, count) / (found.hits + found.substitutions + found.deletions))
 
 
 def character_error_rate(items: TextItems) -> float:
-    texts = closest(items, jiwer.process_characters)
-    return float(jiwer.process_characters(texts, list(items.predictions)).cer)
+    return float(character_output(items).cer)
 
 
 #: Metric -> its value of items by an independent implementation.
 REFERENCES: dict[str, Callable[[TextItems], float]] = {
     **{name: partial(word_measure, name) for name in ("wer", "mer", "wil", "wip")},
-    **{f"{kind}_rate": partial(rate_of, f"{kind}s") for kind in ("substitution", "deletion")},
-    "insertion_rate": partial(rate_of, "insertions"),
+    **{f"{kind}_rate": partial(rate_of, f"{kind}s", word_output) for kind in KINDS},
     "cer": character_error_rate,
+    **{f"character_{k}_rate": partial(rate_of, f"{k}s", character_output) for k in KINDS},
 }
 
 # --- corpora -------------------------------------------------------------------------------------
@@ -160,6 +166,19 @@ def test_substitutions_deletions_and_insertions_of_every_item_are_jiwers(which: 
         for found in (words_of(true, said) for true, said in pairs)
     ]
     np.testing.assert_array_equal(rows, expected)
+
+
+@pytest.mark.parametrize("which", CORPORA)
+def test_edits_in_characters_of_every_item_are_jiwers(which: str) -> None:
+    items = CORPORA[which]
+    rows = speech.character_insertion_rate.measure(items)
+    pairs = zip(closest(items, jiwer.process_characters), items.predictions, strict=True)
+    expected = [
+        (found.substitutions, found.deletions, found.insertions, found.hits)
+        for found in (jiwer.process_characters(true, said) for true, said in pairs)
+    ]
+    np.testing.assert_array_equal(rows, expected)
+    np.testing.assert_array_equal(rows[:, :3].sum(axis=1), speech.cer.measure(items)[:, 0])
 
 
 @pytest.mark.parametrize("name", ["wer", "wil", "cer"])
@@ -279,6 +298,30 @@ def test_an_empty_prediction_is_all_deletions(nothing: str | None) -> None:
     assert of("wer", items) == 3 / 4
     assert of("deletion_rate", items) == 3 / 4
     assert of("cer", items) == 5 / 6
+
+
+@pytest.mark.parametrize("unit", ["", "character_"])
+def test_a_missing_prediction_is_no_way_to_fewer_errors_of_a_kind(unit: str) -> None:
+    truth = TextReferences([("a b",), ("c d",)])
+    there, gone = (prepare([said, "c x y"], truth) for said in ("z", None))
+    assert of(f"{unit}deletion_rate", gone) > of(f"{unit}deletion_rate", there)
+    for name in ("substitution", "insertion"):
+        of(f"{unit}{name}_rate", there)
+        with pytest.raises(UsageError, match="1 items have no prediction, and a text that is not"):
+            of(f"{unit}{name}_rate", gone)
+
+
+@pytest.mark.parametrize("name", ["wer", "cer", "insertion_rate", "mer", "wil"])
+@pytest.mark.parametrize("clusters", [None, [k // 4 for k in range(40)]])
+def test_no_error_at_all_leaves_doubt(name: str, clusters: list[int] | None) -> None:
+    texts = [f"w{k} x y" for k in range(40)]
+    rows = registry.load("metric", name).measure(
+        prepare(texts, TextReferences([(t,) for t in texts]))
+    )
+    found = combine(name, [rows], clusters)
+    assert (found.value, found.low) == (0, 0)
+    # By the rule of three, up to 3 / 40 items (or of 10 clusters 3 / 10) may yet be wrong.
+    assert (0.05 if clusters is None else 0.2) < found.high < (0.15 if clusters is None else 0.6)
 
 
 def test_saying_nothing_at_all_is_the_rate_one() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import mmbench
 from mmbench.errors import DataError, UsageError
 from mmbench.references import (
     FrameReferences,
@@ -436,3 +437,18 @@ def test_a_file_and_an_object_of_the_same_content_are_the_same(tmp_path: Path) -
     rows = [{"id": "x", "prediction": "cat"}, {"id": "y", "prediction": "dog"}]
     path = save(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows)))
     assert read(path).columns == table_of(rows, "said").columns
+
+
+def test_what_is_given_once_for_all_rows_stands_beside_columns_in_a_mapping() -> None:
+    vectors = [[1.0, 0.0], [0.0, 1.0]]
+    gallery = [[0.0, 1.0], [1.0, 0.0], [0.6, 0.6]]
+    plain = {"ids": ["q1", "q2"], "queries": vectors, "gallery": gallery}
+    truth = {"ids": ["q1", "q2"], "relevant": [["b"], ["a"]]}
+    found = mmbench.score(plain | {"gallery_ids": ["a", "b", "c"]}, truth, metrics=["recall_at_1"])
+    assert found.scores["recall_at_1"].value == 1.0
+    right = {"label": ["cow", "dog"]}
+    said = {"probabilities": [[0.9, 0.1, 0.0], [0.2, 0.1, 0.7]], "classes": ["cow", "cat", "dog"]}
+    assert mmbench.score(said, right, metrics=["accuracy"]).scores["accuracy"].value == 1.0
+    more = right | {"classes": ["cat", "cow", "dog", "hen"]}
+    listed = mmbench.score({"label": ["cow", "hen"]}, more, metrics=["accuracy"])
+    assert listed.scores["accuracy"].value == 0.5

@@ -29,6 +29,7 @@ class TextItems:
         slots: The slots of each item, where the dataset plants them.
         parse: Reads slots out of a predicted text; set exactly where `slots` is.
         tokenizer: Name of the tokeniser that `tokens` and everything counted comes from.
+        missing: Of how many items there is no prediction, so that an empty text stands for it.
     """
 
     predictions: Sequence[str]
@@ -36,6 +37,7 @@ class TextItems:
     slots: Sequence[Slots] | None = None
     parse: SlotParser | None = None
     tokenizer: str = "ptb"
+    missing: int = 0
 
     def __len__(self) -> int:
         return len(self.predictions)
@@ -99,7 +101,23 @@ def prepare(said: Said, references: TextReferences) -> TextItems:
                 f"{name!r} has no reference: a text metric needs at least one", name, right=True
             )
     predictions = [prediction or "" for prediction in said.values]
-    return TextItems(predictions, references.texts, references.slots, references.parse)
+    return TextItems(
+        predictions,
+        references.texts,
+        references.slots,
+        references.parse,
+        missing=sum(prediction is None for prediction in said.values),
+    )
+
+
+def no_worst_answer(items: TextItems) -> str:
+    """Say that a missing text would flatter what is measured, or return an empty string."""
+    if not items.missing:
+        return ""
+    return (
+        f"{items.missing:,} items have no prediction, and a text that is not there would make it "
+        f"better: predict all items"
+    )
 
 
 def perfect(references: TextReferences) -> tuple[list[str], dict[str, Sequence[Any]]]:

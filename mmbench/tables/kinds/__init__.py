@@ -2,12 +2,13 @@
 
 ``truth(references, rows, predictions, given)`` makes of a table what predictions are compared
 with; ``said(predictions, rows, truth, given)`` makes of another what was predicted, in the order
-of the items. Metrics never see a table.
+of the items. Metrics never see a table. ``USUAL`` lists what its columns are usually called.
 """
 
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -73,6 +74,15 @@ def said(
         DataError: A cell does not hold what the kind needs: one line with file and line.
     """
     found: Answers = _of(truth.kind).said(predictions, rows, truth, given)
+    return found
+
+
+def names() -> set[str]:
+    """Return what columns of any kind are usually called."""
+    found: set[str] = set()
+    for module in pkgutil.iter_modules(__path__):
+        if not module.name.startswith("_"):
+            found.update(_of(module.name).USUAL)
     return found
 
 

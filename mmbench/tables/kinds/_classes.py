@@ -9,6 +9,7 @@ Where all are whole numbers, which nobody misspells, what is predicted is a clas
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 from mmbench.errors import DataError, nearest
 from mmbench.tables.cells import parsed
@@ -53,12 +54,19 @@ def agreed(
 
 
 def listed(references: Table) -> set[str]:
-    """Return what the column ``classes`` lists, in any row."""
+    """Return what ``classes`` lists: in any row, where it is a column."""
     found: set[str] = set()
-    for cell in map(parsed, references.columns.get(CLASSES, ())):
-        parts = cell.split("|") if isinstance(cell, str) else cell or ()
+    cells = (references.extras or references.columns).get(CLASSES, ())
+    for cell in map(parsed, references.columns.get(CLASSES, cells)):
+        parts = cell.split("|") if isinstance(cell, str) else _several(cell)
         found.update(str(part).strip() for part in parts)
     return found - {""}
+
+
+def _several(cell: Any) -> Iterable[Any]:
+    if cell is None:
+        return ()
+    return cell if isinstance(cell, Iterable) else (cell,)
 
 
 def in_order(labels: Iterable[str]) -> tuple[str, ...]:

@@ -120,7 +120,7 @@ def _order(table: Table, classes: Sequence[str]) -> list[int]:
 
 
 def _listed_classes(table: Table) -> list[str]:
-    return [str(label) for label in (table.extras or {})["classes"]]
+    return [str(label) for label in (table.extras or {}).get("classes", ())]
 
 
 def _of_columns(table: Table, names: Sequence[str | None], row: int) -> list[float] | None:
@@ -134,6 +134,9 @@ def _of_cell(table: Table, column: str, row: int, classes: Sequence[str]) -> lis
     value = _mapped(table.columns[column][row])
     if is_missing(value):
         return None
+    named = _listed_classes(table)
+    if isinstance(value, list | tuple) and len(value) == len(named):
+        value = dict(zip(named, value, strict=True))
     if isinstance(value, Mapping):
         by_name = {str(key): x for key, x in value.items()}
         lacking = [label for label in classes if label not in by_name]

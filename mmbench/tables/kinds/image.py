@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mmbench.types import Array, Floats
 
 #: What columns of features are called, the usual name first.
-FEATURES = ("features", "feature", "embedding", "embeddings", MATRIX)
+FEATURES = USUAL = ("features", "feature", "embedding", "embeddings", MATRIX)
 #: Columns that are no attribute.
 _ASIDE = (*columns.IDS, *FEATURES, "split")
 

@@ -2,9 +2,9 @@
 
 Right answers come in one of two ways. A column ``relevant`` lists for each query its gallery
 entries, by number (0 is the first) or by name; so does a column of references that holds whole
-numbers. Without such a column every text of the references
-is a gallery entry, in the file's order, and right for the item that it belongs to: five captions
-an image are five entries, as in COCO's annotations and in Karpathy's file.
+numbers. Without such a column every text of the references is a gallery entry, in the file's
+order, and right for the item that it belongs to: five captions an image are five entries, as in
+COCO's annotations and in Karpathy's file.
 
 Predictions come in one of three: ``scores`` [N, M], similarities, which may also be the only array
 of an ``.npy``; ``embedding`` [N, D] beside ``gallery`` [M, D]; or ``ranking``, for each query the
@@ -35,6 +35,7 @@ SCORES = ("scores", "similarity", "similarities", MATRIX)
 EMBEDDING = ("embedding", "embeddings", "query", "queries")
 RANKING = ("ranking", "rankings", "retrieved", "prediction", "predictions")
 GALLERY, GALLERY_IDS = "gallery", "gallery_ids"
+USUAL = (*RELEVANT, *SCORES, *EMBEDDING, *RANKING)
 
 
 @dataclass(frozen=True)
