@@ -17,6 +17,8 @@ from mmbench.errors import SpecError, UnknownNameError, UsageError
 from mmbench.spec import ModelSpec, TaskSpec, merge, override, parse_model, parse_task, read_toml
 
 _included: list[Path] = []
+#: Name of a task -> the file that it was last read from, for errors.
+_read: dict[str, Path] = {}
 
 
 def include(path: Path) -> None:
@@ -75,7 +77,13 @@ def task(name: str) -> TaskSpec:
     found = parse_task(read_toml(path), _where(path))
     if path.stem != found.name:
         raise SpecError(f"{_where(path)}: name = {found.name!r} differs from the file's name")
+    _read[found.name] = path
     return found
+
+
+def task_where(name: str) -> str:
+    """Return what errors call the file of a task; of one that a record tells, a guess."""
+    return _where(_read[name]) if name in _read else f"tasks/{name}.toml"
 
 
 def task_path(name: str) -> Path:

@@ -18,7 +18,7 @@ import msgspec
 
 from mmbench import registry, store
 from mmbench.errors import MmbenchError, NotComparableError, UnknownNameError
-from mmbench.scoring import Score, combine, ranks
+from mmbench.scoring import Score, alone, combine, ranks
 from mmbench.spec import TaskSpec, TuningSpec, digest
 from mmbench.types import Floats
 
@@ -30,20 +30,22 @@ class Row:
     Attributes:
         model: Its name; ``name#digest device`` where two definitions share a name.
         rank: First and last place that the pairwise tests leave open.
-        main: The score that ranks.
+        main: The score that ranks; None for a published row.
+        value: Its value; None where a published row tells other metrics only.
         also: The other metrics.
         headroom: Share of the way from the task's floor to its ceiling; None where unknown.
         seeds: How many.
         parameters: Trainable.
         train_seconds: Mean over seeds.
         device: What it ran on.
-        external: A published row: no interval, not ranked.
+        external: Where a published row is from: no interval, not ranked.
+        note: What sets it apart from the others.
     """
 
     model: str
     rank: tuple[int, int] | None
     main: Score | None
-    value: float
+    value: float | None
     also: Mapping[str, Score | float | None]
     headroom: float | None
     seeds: int
@@ -51,6 +53,7 @@ class Row:
     train_seconds: float | None
     device: str
     external: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -157,8 +160,8 @@ def _board(
     rows = [_placed(row, place) for row, place in zip(rows, places, strict=True)]
     better = groups[0].members[0].record.scores[split][main].higher_is_better if groups else True
     published = task.source.published if split == "test" else ()
-    rows += [_external(p, main, also) for p in published if main in p.scores]
-    rows.sort(key=lambda row: (-row.value if better else row.value, row.model))
+    rows += [_external(p, main, also) for p in published if {main, *also} & set(p.scores)]
+    rows.sort(key=lambda row: _order(row, better))
     return Board(
         task=f"{first.task}@{first.task_version}",
         budget=first.budget,
@@ -174,6 +177,12 @@ def _board(
         listed=listed,
         tuning=_tuning(groups),
     )
+
+
+def _order(row: Row, higher_is_better: bool) -> tuple[float, str]:
+    if row.value is None:
+        return (math.inf, row.model)
+    return (-row.value if higher_is_better else row.value, row.model)
 
 
 def _tuning(groups: Sequence[_Group]) -> str:
@@ -371,11 +380,17 @@ def _places(groups: Sequence[_Group], metric: str) -> list[tuple[int, int]]:
 
     A single item, or a single cluster, leaves every place open.
     """
-    if len(groups) < 2 or _score(groups[0], metric).reason:
+    if len(groups) < 2 or _alone(groups):
         return [(1, len(groups))] * len(groups)
     stats = [[_rows(items, metric) for items in group.items] for group in groups]
     found = ranks(metric, stats, groups[0].items[0].clusters)
     return list(zip(found.low, found.high, strict=True))
+
+
+def _alone(groups: Sequence[_Group]) -> str:
+    """Say why a board can have no order, or return an empty string."""
+    items = groups[0].items[0]
+    return alone(len(items.ids), items.clusters)
 
 
 def _external(published: Any, main: str, also: Sequence[str]) -> Row:
@@ -383,7 +398,7 @@ def _external(published: Any, main: str, also: Sequence[str]) -> Row:
         model=published.model,
         rank=None,
         main=None,
-        value=published.scores[main],
+        value=published.scores.get(main),
         also={name: published.scores.get(name) for name in also},
         headroom=None,
         seeds=0,
@@ -391,6 +406,7 @@ def _external(published: Any, main: str, also: Sequence[str]) -> Row:
         train_seconds=None,
         device="",
         external=published.source,
+        note=published.note,
     )
 
 
@@ -398,10 +414,9 @@ def _scope(rows: Sequence[Row], groups: Sequence[_Group]) -> str:
     if not groups:
         return ""
     seeds = sorted({row.seeds for row in rows if row.seeds})
-    main = next(row.main for row in rows if row.main is not None)
-    items = main.n
-    if main.reason:
-        return f"no intervals and no order: {main.reason}"
+    items = len(groups[0].items[0].ids)
+    if _alone(groups):
+        return f"no intervals and no order: {_alone(groups)}"
     if seeds == [1]:
         return f"95 % intervals over {items:,} items, for these weights: one seed"
     span = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"

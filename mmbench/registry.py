@@ -122,7 +122,7 @@ def _load(kind: str, name: str) -> Any:
         if known
     ]
     if not places:
-        hint = f"'mmbench list {kind}s' shows them; a file of yours is named by its path"
+        hint = f"'mmbench list {kind}s' shows them; --include ./{name}.py brings a file of yours"
         raise UnknownNameError(kind, name, names(kind), hint)
     if len(places) > 1:
         raise UsageError(

@@ -252,7 +252,7 @@ def _load(name: str) -> Metric:
 
 def _score(metric: Metric, stats_of_seeds: Sequence[Rows], clusters: Sequence[Any] | None) -> Score:
     metric.require_count(len(stats_of_seeds[0]))
-    reason = _alone(len(stats_of_seeds[0]), clusters)
+    reason = alone(len(stats_of_seeds[0]), clusters)
     if not reason:
         found, value = _interval(metric, stats_of_seeds, clusters)
         reason = _alike(found)
@@ -282,7 +282,7 @@ def _score(metric: Metric, stats_of_seeds: Sequence[Rows], clusters: Sequence[An
     )
 
 
-def _alone(items: int, clusters: Sequence[Any] | None) -> str:
+def alone(items: int, clusters: Sequence[Any] | None) -> str:
     """Say why so many items have no interval, or return an empty string."""
     if clusters is not None and len(clusters) != items:
         return ""  # refused where they are used

@@ -628,9 +628,11 @@ def _explain(message: str, kind: type[Any]) -> str:
     unknown = re.fullmatch(r"Object contains unknown field `(.*)`", what)
     if unknown:
         name = unknown[1]
-        near = nearest(name, _fields(kind))
+        known = _paths(kind)
+        near = nearest(name, known)
         full = f"{key}.{name}" if key else name
-        return f"unknown key {full!r}" + (f": did you mean {near!r}?" if near else "")
+        offer = f": did you mean {_like(near, known, key)!r}?" if near else ""
+        return f"unknown key {full!r}{offer}"
     missing = re.fullmatch(r"Object missing required field `(.*)`", what)
     if missing:
         full = f"{key}.{missing[1]}" if key else missing[1]
@@ -638,17 +640,41 @@ def _explain(message: str, kind: type[Any]) -> str:
     return f"{key or 'the file'}: {what[0].lower()}{what[1:]}"
 
 
-def _fields(kind: Any, seen: set[Any] | None = None) -> list[str]:
-    """Collect the field names of a struct and of all structs inside it."""
-    seen = set() if seen is None else seen
-    found: list[str] = []
+def _like(name: str, known: Mapping[str, list[str]], key: str) -> str:
+    """Return the path of a key: in the same table, else in the table nearest to the top."""
+    table = re.sub(r"\[(\d+)\]", r".\1", key)
+    here = f"{table}.{name}" if table else name
+    if any(_anyhow(path) == _anyhow(here) for path in known[name]):
+        return here
+    return min(known[name], key=lambda path: path.count("."))
+
+
+def _anyhow(path: str) -> str:
+    """Return a path in which the numbers of elements do not count."""
+    return re.sub(r"\b\d+\b", "0", path)
+
+
+def _paths(kind: Any, above: str = "", seen: frozenset[Any] = frozenset()) -> dict[str, list[str]]:
+    """Collect the keys of a struct and of all structs inside it: name -> paths, as --set has them.
+
+    The first element of a list stands for all, and ``*`` for a name of one's own.
+    """
+    found: dict[str, list[str]] = {}
+
+    def add(more: Mapping[str, list[str]]) -> None:
+        for name, paths in more.items():
+            found.setdefault(name, []).extend(paths)
+
     if isinstance(kind, type) and issubclass(kind, Struct):
         if kind in seen:
             return found
-        seen.add(kind)
         for item in msgspec.structs.fields(kind):
-            found.append(item.encode_name)
-            found.extend(_fields(item.type, seen))
+            path = f"{above}.{item.encode_name}" if above else item.encode_name
+            add({item.encode_name: [path]})
+            add(_paths(item.type, path, seen | {kind}))
+        return found
+    of: Any = getattr(kind, "__origin__", None)
+    inside = "0" if of in (list, tuple) else "*" if of is dict else ""
     for part in getattr(kind, "__args__", ()):
-        found.extend(_fields(part, seen))
+        add(_paths(part, f"{above}.{inside}" if inside else above, seen))
     return found

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mmbench import catalog, registry
+from mmbench.data import _load
 from mmbench.errors import (
     IncompatibleError,
     MissingExtraError,
@@ -58,25 +59,28 @@ def plan(
         budget: A budget that every task has; None: each task's default.
         settings: See `Settings`.
         overrides: ``key.path=value`` for every model.
-        left_out: Takes a line for each model of ``all`` that needs what is not installed; without
-            it, such a model is an error, as it is where it was named.
+        left_out: Takes a line for each model of ``all`` that needs what is not installed, and for
+            each task of ``all`` that needs the user's data where there are none; without it, such a
+            model is an error, as it is where it was named.
 
     Raises:
         MmbenchError: A name, a definition or a pair that cannot work.
     """
     for metric in settings.metrics:
         registry.load("metric", metric)
+    notes: list[str] = [] if left_out is None else left_out
     runs = []
-    for task_name in _unfolded(_tasks(name) for name in tasks):
+    for task_name in _unfolded(_tasks(name, settings, notes) for name in tasks):
         task = catalog.task(task_name)
+        _load.check_params(task)
         chosen = budget or task.default_budget
         if chosen not in task.budgets:
             near = nearest(chosen, task.budgets)
             offer = f"did you mean {near!r}? " if near else ""
             known = ", ".join(task.budgets)
             raise UsageError(f"--budget {chosen}: {offer}the task {task.name!r} has {known}")
-        for metric in task.metric_names:
-            registry.load("metric", metric)
+        for metric in (*task.metric_names, *settings.metrics):
+            _check_metric(metric, task)
         for name in _unfolded(_models(name, task) for name in models):
             model = sized(catalog.model(name, overrides, task), task)
             for modality in model.modalities or ():
@@ -89,6 +93,8 @@ def plan(
                 Run(task, model, chosen, seed, settings, name, task_name, tuple(overrides))
                 for seed in seeds
             ]
+    if not runs:
+        raise UsageError(f"there is nothing to run: {'; '.join(notes)}")
     runs = _unique(runs)
     lacking: dict[str, str] = {}
     for run in runs:
@@ -100,8 +106,7 @@ def plan(
             if left_out is None or run.named in models:
                 raise
             lacking[run.named] = str(error)
-    if left_out is not None:
-        left_out += [f"{name} is left out: {why}" for name, why in lacking.items()]
+    notes += [f"{name} is left out: {why}" for name, why in lacking.items()]
     return [run for run in runs if run.named not in lacking]
 
 
@@ -139,9 +144,36 @@ def _unfolded(names: Iterable[Sequence[str]]) -> list[str]:
     return list(dict.fromkeys(itertools.chain.from_iterable(names)))
 
 
-def _tasks(name: str) -> list[str]:
+def _tasks(name: str, settings: Settings, left_out: list[str]) -> list[str]:
     """Return the tasks that a name stands for."""
-    return catalog.task_names(shipped=True) if name == "all" else [name]
+    if name != "all":
+        return [name]
+    names = catalog.task_names(shipped=True)
+    lacking = [n for n in names if settings.data is None and _load.needs_data(catalog.task(n))]
+    left_out += [
+        f"{n} is left out: its data are on your disk: --data names their folder" for n in lacking
+    ]
+    return [n for n in names if n not in lacking]
+
+
+def _check_metric(name: str, task: TaskSpec) -> None:
+    """Refuse a metric that scores no output of the task."""
+    metric = registry.load("metric", name)
+    output = metric.output or task.main_output
+    if output not in task.outputs:
+        raise UsageError(
+            f"metric {name!r}: the task {task.name!r} has no output {output!r}; it has: "
+            f"{', '.join(task.outputs)}"
+        )
+    kind = task.outputs[output].kind
+    if metric.kind == kind:
+        return
+    fitting = [n for n, o in task.outputs.items() if o.kind == metric.kind]
+    also = f"; {fitting[0]}.{name} scores that one" if fitting and not metric.output else ""
+    raise IncompatibleError(
+        f"metric {name!r} scores outputs of the kind {metric.kind!r}, but {output!r} of the task "
+        f"{task.name!r} is of the kind {kind!r}{also}; 'mmbench list metrics' shows the kinds"
+    )
 
 
 def _models(name: str, task: TaskSpec) -> list[str]:

@@ -12,6 +12,7 @@ from mmbench.run import Run
 
 #: Plain lines show this many points of a training run.
 PLAIN_POINTS = 8
+VERBOSE_POINTS = 100
 
 
 class Quiet:
@@ -56,7 +57,12 @@ class Quiet:
 
 
 class Plain(Quiet):
-    """Lines on standard error, a handful a run."""
+    """Lines on standard error, a handful a run; many, if they are asked for."""
+
+    def __init__(self, total: int, verbose: bool = False) -> None:
+        super().__init__(total)
+        self.verbose = verbose
+        self.points = VERBOSE_POINTS if verbose else PLAIN_POINTS
 
     def line(self, text: str) -> None:
         """Say one line."""
@@ -64,12 +70,12 @@ class Plain(Quiet):
 
     def phase(self, name: str) -> None:
         """Name the phases that can take long."""
-        if name in ("data", "test"):
+        if self.verbose or name in ("data", "test"):
             self.line(f"{self._title()}: {name}")
 
     def step(self, done: int, total: int, loss: float | None, score: float | None) -> None:
         """Say where training is, at its validations and a few times between."""
-        if score is not None or done % max(1, total // PLAIN_POINTS) == 0:
+        if score is not None or done % max(1, total // self.points) == 0:
             told = f"  loss {loss:.3f}" if loss is not None else ""
             told += f"  validation {score:.3f}" if score is not None else ""
             self.line(f"{self._title()}: step {done}/{total}{told}")
@@ -87,7 +93,7 @@ class Live(Quiet):
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
-            TextColumn("{task.completed}/{task.total} {task.fields[note]}"),
+            TextColumn("{task.fields[note]}"),
             TimeRemainingColumn(),
             console=self.console,
             transient=True,
@@ -123,15 +129,16 @@ class Live(Quiet):
         if score is not None:
             self.note = f" val {score:.3f}"
         told = f"loss {loss:.3f}" if loss is not None else ""
-        self.bar.update(self.task, completed=done, total=total, note=told + self.note)
+        note = f"{done}/{total} {told}{self.note}"
+        self.bar.update(self.task, completed=done, total=total, note=note)
 
     def items(self, done: int, total: int) -> None:
         """Move the bar."""
-        self.bar.update(self.task, completed=done, total=total, note="items")
+        self.bar.update(self.task, completed=done, total=total, note=f"{done}/{total} items")
 
 
-def progress(total: int, quiet: bool) -> Quiet:
+def progress(total: int, quiet: bool, verbose: bool = False) -> Quiet:
     """Return what suits the place where standard error goes."""
     if quiet:
         return Quiet(total)
-    return Live(total) if sys.stderr.isatty() else Plain(total)
+    return Live(total) if sys.stderr.isatty() and not verbose else Plain(total, verbose)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @_options.as_json
 @_options.common
 def command(name: str, task: str | None, figures: Path | None, as_json: bool) -> None:
-    """Describe a task, a model or a component by name, or a TOML by path.
+    """Describe a task, a model or a component by name, or a TOML or a .py file by path.
 
     \b
     mmbench describe captioning
@@ -37,6 +37,12 @@ def command(name: str, task: str | None, figures: Path | None, as_json: bool) ->
     from mmbench import catalog, registry
     from mmbench.spec import read_toml
 
+    if name.endswith(".py"):
+        held = registry.include(Path(name))
+        is_model = ("fusion", Path(name).stem) in held or Path(name).with_suffix(".toml").exists()
+        if not is_model:
+            _components(held, as_json)
+            return
     is_task = name in catalog.task_names()
     if name.endswith(".toml"):
         is_task = "dataset" in read_toml(Path(name))
@@ -68,11 +74,16 @@ def command(name: str, task: str | None, figures: Path | None, as_json: bool) ->
         known = catalog.task_names() + catalog.model_names()
         known += [name for kind in registry.KINDS for name in registry.names(kind)]
         raise UnknownNameError("task, model or component", name, known, "'mmbench list' shows them")
-    found = {kind: _text(kind, name) for kind in kinds}
+    _components([(kind, name) for kind in kinds], as_json)
+
+
+def _components(held: list[tuple[str, str]], as_json: bool) -> None:
+    """Describe components: (kind, name) pairs."""
+    found = [(kind, name, _text(kind, name)) for kind, name in held]
     if as_json:
-        _options.print_json(found)
+        _options.print_json([{"kind": k, "name": n, "text": text} for k, n, text in found])
         return
-    click.echo("\n\n".join(f"{kind} {name}\n\n{text}" for kind, text in found.items()))
+    click.echo("\n\n".join(f"{kind} {name}\n\n{text}" for kind, name, text in found))
 
 
 def _is_model(name: str) -> bool:

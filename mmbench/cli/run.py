@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 @option("--force", is_flag=True, help="Repeat what is finished.")
 @option("--dry-run", is_flag=True, help="Say what would run and how long, then stop.")
 @option("-q", "--quiet", is_flag=True, help="No progress.")
+@option("-v", "--verbose", is_flag=True, help="More progress, as lines.")
 @_options.data
 @_options.results
 @_options.as_json
@@ -58,6 +59,7 @@ def command(
     force: bool,
     dry_run: bool,
     quiet: bool,
+    verbose: bool,
     data: Path | None,
     results: Path,
     as_json: bool,
@@ -74,6 +76,8 @@ def command(
     from mmbench.run import Settings
     from mmbench.sweep import plan
 
+    if quiet and verbose:
+        raise UsageError("--verbose: not with --quiet: give one of both")
     for name, given in (("--task", tasks), ("--model", models)):
         if not given:
             raise UsageError(f"{name} is missing: 'mmbench list {name[2:]}s' shows what there is")
@@ -101,7 +105,7 @@ def command(
     if dry_run:
         _print_plan(runs, as_json)
         return 0
-    return _carry_out(runs, quiet, as_json, results)
+    return _carry_out(runs, quiet, verbose, as_json)
 
 
 def _to_do(run: Run) -> bool:
@@ -143,18 +147,20 @@ def _print_plan(runs: list[Run], as_json: bool) -> None:
     click.echo("next: the same command without --dry-run")
 
 
-def _carry_out(runs: list[Run], quiet: bool, as_json: bool, results: Path) -> int:
+def _carry_out(runs: list[Run], quiet: bool, verbose: bool, as_json: bool) -> int:
     from mmbench.cli._progress import progress
     from mmbench.sweep import sweep
 
     if not as_json:
         click.echo(_headline(runs))
+    results = runs[0].settings.results
     outcomes: list[Outcome] = []
     try:
-        with progress(len(runs), quiet) as shown:
+        with progress(len(runs), quiet, verbose) as shown:
             for outcome in sweep(runs, lambda run: shown.begin(run, len(outcomes) + 1)):
                 outcomes.append(outcome)
-                shown.line(_line(outcome))
+                if outcome.error is None or len(runs) > 1:  # one alone is told at the end
+                    shown.line(_line(outcome))
     except KeyboardInterrupt:
         done = sum(outcome.stored is not None for outcome in outcomes)
         click.echo(
@@ -166,7 +172,7 @@ def _carry_out(runs: list[Run], quiet: bool, as_json: bool, results: Path) -> in
     if as_json:
         _options.print_json([_as_json(outcome) for outcome in outcomes])
     else:
-        _summary(outcomes, results)
+        _summary(outcomes, results, runs[0].settings.data)
     failed = [o for o in outcomes if o.error is not None]
     for outcome in failed:
         run = outcome.run
@@ -252,7 +258,7 @@ def _score(name: str, got: StoredScore | Score) -> str:
     return f"{name} {got.value:.3f} [{got.low:.3f}, {got.high:.3f}]"
 
 
-def _summary(outcomes: list[Outcome], results: Path) -> None:
+def _summary(outcomes: list[Outcome], results: Path, data: Path | None) -> None:
     """One line per model: its scores over seeds and items."""
     from mmbench.leaderboard import aggregate
 
@@ -271,7 +277,8 @@ def _summary(outcomes: list[Outcome], results: Path) -> None:
     if groups:
         task, model = next(iter(groups))
         where = "" if results == Path("results") else f" --results {results}"
-        board, one = f"mmbench leaderboard -t {task}", f"mmbench show {task}/{model}"
+        shown = "" if data is None else f" --data {data}"
+        board, one = f"mmbench leaderboard -t {task}", f"mmbench show {task}/{model}{shown}"
         click.echo(f"saved in {results}; next: {board if len(groups) > 1 else one}{where}")
 
 

@@ -37,10 +37,17 @@ Made = tuple[Mapping[str, Any], Mapping[str, Any]]
 
 
 def source_digest(*files: str | Path) -> str:
-    """Return the SHA-256 over source files, for the key of an entry."""
+    """Return the SHA-256 over files, for the key of an entry.
+
+    Raises:
+        DataError: One cannot be read.
+    """
     total = hashlib.sha256()
     for file in files:
-        total.update(Path(file).read_bytes())
+        try:
+            total.update(Path(file).read_bytes())
+        except OSError as error:
+            raise DataError(f"{file}: cannot be read: {error.strerror or error}") from None
     return total.hexdigest()
 
 

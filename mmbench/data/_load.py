@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mmbench import registry
+from mmbench import catalog, registry, spec
 from mmbench.data._contract import Request
 from mmbench.errors import DataError, SpecError
 from mmbench.spec import TaskSpec
@@ -44,6 +44,27 @@ def load(task: TaskSpec, root: Path | None = None) -> Dataset:
         _check(task, dataset)
         _loaded[key] = dataset
     return _loaded[key]
+
+
+def check_params(task: TaskSpec) -> None:
+    """Refuse parameters that the task's dataset does not have; nothing is loaded or made.
+
+    Raises:
+        SpecError: One is unknown or of another type.
+    """
+    kind = _beside(task, "Params", None)
+    if kind is not None:
+        where = f"{catalog.task_where(task.name)}: dataset.params"
+        spec.check_params(task.dataset.params, kind, where)
+
+
+def needs_data(task: TaskSpec) -> bool:
+    """Whether the dataset lies on the user's disk, so that nothing can be done without it."""
+    try:
+        source_digest(task, None)
+    except DataError:
+        return True
+    return False
 
 
 def source_digest(task: TaskSpec, root: Path | None = None) -> str:
@@ -87,7 +108,7 @@ def _beside(task: TaskSpec, name: str, default: Any) -> Any:
 
 
 def _check(task: TaskSpec, dataset: Dataset) -> None:
-    where = f"tasks/{task.name}.toml"
+    where = catalog.task_where(task.name)
     for name, modality in dataset.signature.modalities.items():
         told = task.modalities.get(name)
         if told is None:

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from mmbench import rng, text
+from mmbench import catalog, rng, text
 from mmbench.data import _images, _karpathy_json
 from mmbench.data._cache import Entry, Made, cached
 from mmbench.data._cache import source_digest as digest_of
@@ -119,7 +119,7 @@ def source_digest(request: Request) -> str:
 
 
 def _params(request: Request) -> Params:
-    where = f"task {request.task!r}: dataset"
+    where = f"{catalog.task_where(request.task)}: dataset"
     if request.version != VERSION:
         raise SpecError(
             f"{where}.version = {request.version}: this mmbench makes karpathy {VERSION}; "
@@ -147,7 +147,8 @@ def _find(request: Request, params: Params) -> Path:
 
 def _splits(file: Path, request: Request, params: Params) -> dict[str, list[Photo]]:
     """Read the annotations and sort the images into splits of just the sizes the task names."""
-    splits: dict[str, list[Photo]] = {name: [] for name in request.splits}
+    # In one order: a record tells the splits in another than the TOML, and means the same data.
+    splits: dict[str, list[Photo]] = {name: [] for name in sorted(request.splits)}
     for photo in read(file):
         name = "train" if photo.split == "restval" and params.restval else photo.split
         if name in splits:

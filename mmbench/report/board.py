@@ -62,20 +62,21 @@ def _panel(axes: Any, board: Board) -> None:
         f"{board.task}, {board.metric}", fontsize=10, weight="bold", loc="left", pad=30,
         family=canvas.FONT,
     )  # fmt: skip
-    for place, row in enumerate(board.rows):
-        _row(axes, place, row)
+    rows = [row for row in board.rows if row.value is not None]
+    for place, row in enumerate(rows):
+        _row(axes, place, row, float(row.value or 0.0))
     marks = [("floor", board.floor), *((f"{m} alone", v) for m, v in board.alone.items())]
     marks.append(("all modalities", board.ceiling))
     known = [(name, value) for name, value in marks if value is not None]
-    for value, names in _merged(known, [row.value for row in board.rows]):
+    for value, names in _merged(known, [row.value for row in rows if row.value is not None]):
         axes.axvline(value, color=colours.LINE, linewidth=1, zorder=0)
         axes.annotate(
             names, (value, 1.0), xycoords=("data", "axes fraction"), xytext=(-2, 2),
             textcoords="offset points", rotation=18, fontsize=7, color=colours.FAINT,
             ha="left", va="bottom", family=canvas.FONT,
         )  # fmt: skip
-    axes.set_yticks(range(len(board.rows)), [row.model for row in board.rows], fontsize=9)
-    axes.set_ylim(len(board.rows) - 0.4, -0.6)
+    axes.set_yticks(range(len(rows)), [row.model for row in rows], fontsize=9)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.tick_params(labelsize=8, length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.set_xlabel(
@@ -84,14 +85,14 @@ def _panel(axes: Any, board: Board) -> None:
     )  # fmt: skip
 
 
-def _row(axes: Any, place: int, row: Row) -> None:
+def _row(axes: Any, place: int, row: Row, value: float) -> None:
     if row.main is None:
-        axes.plot(row.value, place, "o", color="white", markeredgecolor=colours.FAINT)
+        axes.plot(value, place, "o", color="white", markeredgecolor=colours.FAINT)
         return
     axes.plot([row.main.low, row.main.high], [place, place], color=colours.SCORE, linewidth=2)
-    axes.plot(row.value, place, "o", color=colours.SCORE, markersize=5)
+    axes.plot(value, place, "o", color=colours.SCORE, markersize=5)
     axes.annotate(
-        f"{row.value:.3f}", (row.value, place), xytext=(0, 5), textcoords="offset points",
+        f"{value:.3f}", (value, place), xytext=(0, 5), textcoords="offset points",
         fontsize=7, ha="center", color=colours.INK, family=canvas.FONT,
     )  # fmt: skip
 

@@ -33,13 +33,14 @@ def overview(boards: Sequence[Board]) -> str:
     board has no floor and ceiling), those that miss a board behind. What the oracles reach stands
     above and below.
     """
-    names = list(dict.fromkeys(row.model for board in boards for row in board.rows))
+    there = [row for board in boards for row in board.rows if row.value is not None]
+    names = list(dict.fromkeys(row.model for row in there))
     cells = {name: [_of(board, name) for board in boards] for name in names}
 
     def order(name: str) -> tuple[int, float]:
-        there = [row for row in cells[name] if row is not None]
-        share = [row.value if row.headroom is None else row.headroom for row in there]
-        return (len(boards) - len(there), -sum(share) / len(share))
+        told = [row for row in cells[name] if row is not None]
+        share = [(row.value or 0.0) if row.headroom is None else row.headroom for row in told]
+        return (len(boards) - len(told), -sum(share) / len(share))
 
     many = len({board.metric for board in boards}) > 1 or len({b.split for b in boards}) > 1
     heads = [
@@ -63,11 +64,11 @@ def overview(boards: Sequence[Board]) -> str:
 
 
 def _of(board: Board, name: str) -> Row | None:
-    return next((row for row in board.rows if row.model == name), None)
+    return next((row for row in board.rows if row.model == name and row.value is not None), None)
 
 
 def _overview_cell(row: Row | None) -> str:
-    if row is None:
+    if row is None or row.value is None:
         return ""
     interval = f" {span(row.main)}" if row.main is not None and not row.main.reason else ""
     return f"{number(row.value)}{interval}"
@@ -184,7 +185,7 @@ def _text(board: Board) -> str:
             [
                 rank(row),
                 row.model,
-                number(row.value),
+                "-" if row.value is None else number(row.value),
                 span(row.main) if row.main is not None else "published",
                 bar(row.headroom),
                 str(row.seeds or ""),
@@ -196,13 +197,33 @@ def _text(board: Board) -> str:
     table = [[r[k] for k in keep] for r in [header, *rows]]
     widths = [max(len(r[k]) for r in table) for k in range(len(keep))]
     lines += ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in table]
-    lines += [f"- {row.model}: {row.external}" for row in board.rows if row.external]
+    lines += [f"- {_published(board, row)}" for row in board.rows if row.external]
+    lines += [f"- {line}" for line in _without(board)]
     if board.scope:
         lines.append(_footer(board))
     if board.tuning:
         lines.append(board.tuning)
     lines += [f"not ranked: {line}" for line in board.listed]
     return "\n".join(lines)
+
+
+def _without(board: Board) -> list[str]:
+    """Say which models have no interval where others have one."""
+    told = [(row.model, row.main.reason) for row in board.rows if row.main is not None]
+    if all(reason for _, reason in told):
+        return list(dict.fromkeys(f"no interval: {why}" for _, why in told if len(told) > 1))
+    return [f"{model}: no interval: {reason}" for model, reason in told if reason]
+
+
+def _published(board: Board, row: Row) -> str:
+    """Say where a published row is from, what it reaches, and what sets it apart."""
+    scores = {board.metric: row.value, **row.also}
+    told = ", ".join(f"{name} {value:g}" for name, value in scores.items() if _plain(value))
+    return "; ".join(part for part in (f"{row.model}: {told}", row.external, row.note) if part)
+
+
+def _plain(value: Score | float | None) -> bool:
+    return isinstance(value, float)
 
 
 def _markdown(board: Board) -> str:
@@ -214,7 +235,8 @@ def _markdown(board: Board) -> str:
     lines.append("| " + " | ".join(header) + " |")
     lines.append("|" + "---|" * len(header))
     for row in board.rows:
-        first = f"**{number(row.value)}** {span(row.main) if row.main is not None else ''}".rstrip()
+        value = "" if row.value is None else f"**{number(row.value)}**"
+        first = f"{value} {span(row.main) if row.main is not None else ''}".strip()
         cells = [rank(row), _escape(row.model), first]
         cells += [_cell(row.also.get(name)) for name in board.also]
         cells += [
@@ -225,13 +247,12 @@ def _markdown(board: Board) -> str:
             _escape(row.device),
         ]
         lines.append("| " + " | ".join(cells) + " |")
+    lines += [f"\n{_escape(line)}" for line in _without(board)]
     if board.scope:
         lines += ["", f"{_footer(board)}."]
     if board.tuning:
         lines += ["", f"{_escape(board.tuning)}."]
-    lines += [
-        f"\n{_escape(row.model)}: {_escape(row.external)}" for row in board.rows if row.external
-    ]
+    lines += [f"\n{_escape(_published(board, row))}" for row in board.rows if row.external]
     if board.listed:
         lines += ["", "Not ranked:", *(f"- {_escape(line)}" for line in board.listed)]
     return "\n".join(lines)

@@ -68,6 +68,22 @@ USAGE = {
     "run -t TASK -m late --set widht=3": [
         "baselines/late.toml with --set: unknown key 'widht': did you mean 'width'?"
     ],
+    "run -t TASK -m late --set lr=3": [
+        "unknown key 'lr': did you mean 'recipe.stages.0.objectives.0.optimizer.lr'?"
+    ],
+    "run -t TASK -m late --set recipe.stages.0.shrae=3": [
+        "unknown key 'recipe.stages[0].shrae': did you mean 'recipe.stages.0.share'?"
+    ],
+    "run -t TASK -m late --metric nll": [
+        "metric 'nll' scores outputs of the kind 'label', but 'caption' of the task 'mini' is of "
+        "the kind 'text'; 'mmbench list metrics' shows the kinds"
+    ],
+    "run -t TASK -m late --metric label.nll": [
+        "metric 'label.nll': the task 'mini' has no output 'label'; it has: caption"
+    ],
+    "run -t sentiment -m late --metric mse": ["; intensity.mse scores that one; 'mmbench list"],
+    "run -t TASK -m late -q -v": ["--verbose: not with --quiet: give one of both"],
+    "run -t all -m text_only --budget zzz": ["--budget zzz: the task"],
     "run -t TASK -m late --set width=abc": ["width: expected `int`, got `str`"],
     "run -t TASK -m late --set recipe.decoding.beams=0": ["recipe.decoding.beams: expected `int`"],
     "run -t TASK -m late --set width.x=1": ["--set 'width.x=1': 'x' does not stand in a table"],
@@ -564,6 +580,12 @@ def test_ctrl_c_outside_of_a_sweep(cli: Cli, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(catalog, "task_names", interrupted)
     done = cli("list")
     assert (done.code, done.error) == (130, "error: interrupted")
+
+
+def test_ctrl_c_while_python_still_imports(workplace: Path) -> None:
+    Path("click.py").write_text("raise KeyboardInterrupt\n")
+    done = mmbench("PYTHONPATH=$PWD:$PYTHONPATH $mmbench list")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "error: interrupted\n")
 
 
 def mmbench(line: str) -> subprocess.CompletedProcess[str]:

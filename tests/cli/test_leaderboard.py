@@ -569,6 +569,17 @@ PUBLISHED = """
 model = "Old | model"
 source = "Somebody 1999, table *1*"
 scores = { rouge_l = 0.65 }
+
+[[source.published]]
+model = "Older"
+source = "Nobody 1998"
+scores = { cider_d = 0.4 }
+note = "larger pictures"
+
+[[source.published]]
+model = "Oldest"
+source = "Someone 1997"
+scores = { accuracy = 0.9 }
 """
 
 
@@ -584,11 +595,18 @@ def test_published_rows_stand_beside_and_are_not_ranked(
         None,
         None,
     )
-    others = [tuple(row["rank"]) for row in board["rows"][1:]]
+    others = [tuple(row["rank"]) for row in board["rows"] if row["rank"]]
     assert min(first for first, _ in others) == 1
     text = cli("leaderboard", "--include", "mini.toml").out
     assert re.search(r"^-\s+Old \| model\s+0.650\s+published", text, flags=re.MULTILINE)
-    assert "- Old | model: Somebody 1999, table *1*" in text
+    assert "- Old | model: rouge_l 0.65; Somebody 1999, table *1*\n" in text
+    # One that tells other metrics of the task only stands behind; one that tells none, nowhere.
+    assert [row["model"] for row in board["rows"]][-1] == "Older"
+    assert re.search(r"^-\s+Older\s+-\s+published", text, flags=re.MULTILINE)
+    assert "- Older: cider_d 0.4; Nobody 1998; larger pictures\n" in text
+    assert "Oldest" not in text
+    cli("leaderboard", "--include", "mini.toml", "--figure", "board.png")
+    assert Path("board.png").read_bytes().startswith(b"\x89PNG")
     assert "next: mmbench show mini/Old" not in text
     markdown = cli("leaderboard", "--include", "mini.toml", "--format", "markdown").out
     assert "Old \\| model" in markdown

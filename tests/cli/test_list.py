@@ -147,6 +147,10 @@ def test_ones_own_files_are_described_by_path(cli: Cli, task: Write) -> None:
     cli("new", "fusion", "gates")
     assert cli("describe", "./gates.toml").out.startswith("gates: a gate weighs the modalities")
     assert cli("describe", "./gates.py").out.startswith("gates: ")
+    cli("new", "metric", "shouting")
+    assert cli("describe", "./shouting.py").out.startswith("metric shouting\n")
+    (found,) = json.loads(cli("describe", "./shouting.py", "--json").out)
+    assert (found["kind"], found["name"]) == ("metric", "shouting")
 
 
 @pytest.mark.parametrize("kind", [kind for kind in registry.KINDS if kind != "metric"])

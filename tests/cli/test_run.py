@@ -238,6 +238,41 @@ def test_one_run_that_fails_does_not_stop_the_others(
     assert done.code == 4
     assert done.error == "error: late seed 0: the first scene is broken"
     assert only().record.seed == 1
+    alone = cli("run", "-t", task(), "-m", "late", "--results", "other", *SMALL)
+    assert alone.err.count("the first scene is broken") == 1, "said once"
+
+
+def test_all_tasks_are_those_that_need_nothing_of_the_user(cli: Cli, workplace: Path) -> None:
+    done = cli("run", "-t", "all", "-m", "early", "--budget", "smoke", "--dry-run", "--json")
+    tasks = {run["task"] for run in json.loads(done.out)}
+    assert {"captioning", "synergy", "grounding"} <= tasks
+    assert not any(name.startswith("flickr8k") for name in tasks)
+    assert (
+        "note: flickr8k_tagged is left out: its data are on your disk: --data names their folder"
+        in done.err.splitlines()
+    )
+    named = cli("run", "-t", "flickr8k_tagged", "-m", "early", "--dry-run")
+    assert named.code == 4
+    assert "'flickr8k_tagged' needs data of yours: --data DIR" in named.error
+
+
+def test_a_parameter_that_the_data_do_not_have_is_refused_in_the_plan(
+    cli: Cli, workplace: Path
+) -> None:
+    path, text = Path("mine.toml"), catalog.task_path("synergy").read_text()
+    text = text.replace('name = "synergy"', 'name = "mine"')
+    path.write_text(text.replace("[dataset.params]", "[dataset.params]\nniose = 3"))
+    done = cli("run", "-t", "./mine.toml", "-m", "late", "--dry-run")
+    assert done.code == 2
+    assert "mine.toml: dataset.params: unknown key 'niose': did you mean 'noise'?" in done.error
+
+
+def test_verbose_says_more_in_lines(cli: Cli, task: Write) -> None:
+    few = cli("run", "-t", task(), "-m", "late", *SMALL).err.splitlines()
+    many = cli("run", "-t", task(), "-m", "late", *SMALL, "--force", "-v").err.splitlines()
+    assert "[1/1] late seed 0: build" in many
+    assert "[1/1] late seed 0: build" not in few
+    assert len(many) > len(few)
 
 
 # --- options -------------------------------------------------------------------------------------

@@ -449,6 +449,15 @@ def test_the_same_data_elsewhere_have_the_same_fingerprint(tmp_path: Path) -> No
         assert one.build(tags=tags).fingerprint == other.build(tags=tags).fingerprint
 
 
+def test_the_order_in_which_a_task_names_its_splits_is_none_of_the_data(folder: Folder) -> None:
+    # A record tells them in alphabetical order.
+    one, other = (
+        folder.build(splits=dict(order)) for order in (SPLITS.items(), sorted(SPLITS.items()))
+    )
+    assert one.fingerprint == other.fingerprint
+    assert folder.build(splits=dict(reversed(SPLITS.items()))).fingerprint == one.fingerprint
+
+
 # --- where data lie, and what is wrong with them -------------------------------------------------
 
 
@@ -484,6 +493,15 @@ def test_without_data_the_error_says_what_to_name(folder: Folder, tmp_path: Path
         assert root is None or str(root) in message
         with pytest.raises(DataError, match="MMBENCH_DATA"):
             karpathy.source_digest(folder.request(root=root))
+
+
+def test_annotations_that_cannot_be_read_are_one_line(folder: Folder) -> None:
+    folder.file.unlink()
+    folder.file.symlink_to(folder.file)
+    with pytest.raises(DataError, match=r"dataset_flickr8k\.json"):
+        karpathy.source_digest(folder.request())
+    with pytest.raises(DataError, match="cannot be read: No such file"):
+        karpathy.digest_of(folder.root / "gone.json")
 
 
 def test_without_images_the_error_says_which_names_were_tried(folder: Folder) -> None:

@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from mmbench import rng
+from mmbench import catalog, rng
 from mmbench.data._cache import Entry, Made, cached
 from mmbench.data._cache import source_digest as file_digest
 from mmbench.data._contract import Request
@@ -73,7 +73,7 @@ def build(request: Request) -> Dataset:
     Raises:
         SpecError: Another version is asked for, or a parameter is wrong.
     """
-    where = f"task {request.task!r}: dataset"
+    where = f"{catalog.task_where(request.task)}: dataset"
     if request.version != VERSION:
         raise SpecError(
             f"{where}.version = {request.version}: this mmbench makes interactions {VERSION}; "
