@@ -137,13 +137,24 @@ def _on(content: dict[str, Any], task: TaskSpec, where: str) -> dict[str, Any]:
     return content
 
 
-def model_summaries() -> list[dict[str, Any]]:
-    """Return name, family, paper, outputs served and summary of all models; none is built."""
+def model_summaries(task: TaskSpec | None = None) -> list[dict[str, Any]]:
+    """Return name, family, paper, outputs served and summary of all models; none is built.
+
+    Args:
+        task: Only those that serve its outputs and have its modalities.
+    """
     rows = []
+    wanted = set() if task is None else {output.kind for output in task.outputs.values()}
     for name, path in _shelf("baselines").items():
         content = _extend(_raw_model(path), path)
         fusion = content.get("fusion", {})
         refused = registry.refused(str(fusion["name"])) if "name" in fusion else []
+        served = set(content.get("heads", {})) - set(refused)
+        heard = content.get("modalities") or ()
+        if task is not None and (
+            not wanted <= served or any(m not in (*task.modalities, "{modality}") for m in heard)
+        ):
+            continue
         rows.append(
             {
                 "name": str(content.get("expand", name)),

@@ -79,8 +79,7 @@ def reproduce(run: Run) -> str:
     parts = ["mmbench", "run", "-t", _shown(run.task_named or run.task.name), "-m", _shown(named)]
     parts += ["--seeds", f"{run.seed}-{run.seed}", "--budget", run.budget, "--device", run.device]
     settings = run.settings
-    if settings.threads != 1:
-        parts += ["--threads", str(settings.threads)]
+    parts += ["--threads", str(run.threads)]
     if settings.limit is not None:
         parts += ["--limit", str(settings.limit)]
     if settings.data is not None and _load.source_digest(run.task, settings.data):

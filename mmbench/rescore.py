@@ -52,7 +52,7 @@ def rescore(run: Run, stored: store.Stored, watcher: Watcher) -> store.Stored:
         {name: {**before[name].families, **new.statistics} for name, new in scored.items()},
         {split: before[split].clusters for split in told},
     )
-    now = provenance.collect(device_name(run.device), run.settings.threads, run.plugins)
+    now = provenance.collect(device_name(run.device), run.threads, run.plugins)
     rescored = {key: now[key] for key in ("mmbench", "commit", "started")}
     changed = msgspec.structs.replace(
         record,

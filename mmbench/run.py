@@ -33,7 +33,7 @@ class Settings:
         results: Where records go.
         data: Folder of the user's data, or None.
         device: ``auto``, ``cpu`` or ``cuda``.
-        threads: Compute threads; one is fastest on small models, and repeatable.
+        threads: Compute threads; None: as many as each task asks for.
         limit: Test items at most; such records are never ranked.
         force: Repeat what is finished.
         metrics: Metrics to score beside the task's own.
@@ -42,7 +42,7 @@ class Settings:
     results: Path = Path("results")
     data: Path | None = None
     device: str = "auto"
-    threads: int = 1
+    threads: int | None = None
     limit: int | None = None
     force: bool = False
     metrics: tuple[str, ...] = ()
@@ -65,6 +65,11 @@ class Run:
     def device(self) -> str:
         """``cpu`` or ``cuda``, resolved."""
         return resolve_device(self.settings.device)
+
+    @property
+    def threads(self) -> int:
+        """Compute threads."""
+        return self.settings.threads or self.task.threads
 
     @cached_property
     def identity(self) -> str:
@@ -198,7 +203,7 @@ def execute(run: Run, watcher: Watcher) -> store.Stored:
     store.check_writable(settings.results)
     watcher.phase("data")
     dataset = _load.load(run.task, settings.data)
-    came_from = provenance.collect(device_name(run.device), settings.threads, run.plugins)
+    came_from = provenance.collect(device_name(run.device), run.threads, run.plugins)
     _try_metrics(run, dataset)
     watcher.phase("build")
     model = make_model(run, dataset)
@@ -230,7 +235,7 @@ def make_model(run: Run, dataset: Dataset) -> Model:
     torch = import_torch()
     from mmbench.models.build import build
 
-    torch.set_num_threads(run.settings.threads)
+    torch.set_num_threads(run.threads)
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed, which would also set every GPU's state, and nobody put it back.
         torch.default_generator.manual_seed(rng.torch_seed(run.seed, "initialisation"))

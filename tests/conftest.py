@@ -32,6 +32,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             if name.startswith("MMBENCH_") and name != TEST_DATA:
                 patch.delenv(name)
         patch.setenv("MMBENCH_CACHE", str(cache))
+        patch.setenv("MMBENCH_THREADS", "1")
         yield cache
 
 

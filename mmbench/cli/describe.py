@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +121,45 @@ def _text(kind: str, name: str) -> str:
         for node in tree.body
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     ]
+    if kind == "dataset":
+        docs += _parameters(sys.modules[registry.load(kind, name).__module__])
     return "\n\n".join(doc for doc in docs if doc)
+
+
+def _parameters(module: Any) -> list[str]:
+    """Return what a task may set under ``[dataset.params]``, with what stands inside of it."""
+    import inspect
+
+    found: dict[Any, str] = {}
+
+    def add(kind: Any) -> None:
+        for part in (kind, *getattr(kind, "__args__", ())):
+            if part is not kind:
+                add(part)
+            elif isinstance(part, type) and issubclass(part, msgspec.Struct) and part not in found:
+                doc = inspect.getdoc(part) or ""
+                fields = msgspec.structs.fields(part)
+                told = [f"{f.encode_name} = {_default(f)}" for f in fields]
+                found[part] = f"{part.__name__}: {doc}\n\n" + "\n".join(f"    {t}" for t in told)
+                for item in fields:
+                    add(item.type)
+
+    import msgspec
+
+    add(getattr(module, "Params", None))
+    return ["[dataset.params]", *found.values()] if found else []
+
+
+def _default(item: Any) -> str:
+    import msgspec
+
+    if item.default_factory is not msgspec.NODEFAULT:
+        made = item.default_factory()
+        return f"{type(made).__name__}(...)" if isinstance(made, msgspec.Struct) else repr(made)
+    if item.default is msgspec.NODEFAULT:
+        return "(needed)"
+    made = item.default
+    return f"{type(made).__name__}(...)" if isinstance(made, msgspec.Struct) else repr(made)
 
 
 def _builtins(spec: Any) -> Any:

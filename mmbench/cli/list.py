@@ -33,10 +33,10 @@ COMPONENTS = {
     default=None,
     help="Of models: draw each one's wiring into this folder, and a page that shows them.",
 )
-@option("-t", "--task", default="sentiment", show_default=True, help="The gallery's task.")
+@option("-t", "--task", default=None, help="Models that make sense on it.  [gallery: sentiment]")
 @_options.as_json
 @_options.common
-def command(what: str | None, gallery: Path | None, task: str, as_json: bool) -> None:
+def command(what: str | None, gallery: Path | None, task: str | None, as_json: bool) -> None:
     """List tasks and models, or one kind of component.
 
     WHAT is tasks, models, datasets, encoders, fusions, combiners, heads, objectives or metrics.
@@ -44,18 +44,21 @@ def command(what: str | None, gallery: Path | None, task: str, as_json: bool) ->
     \b
     mmbench list
     mmbench list fusions
-    mmbench list models --gallery pictures
+    mmbench list models --task sentiment --gallery pictures
     """  # noqa: D301
     if gallery is not None:
         if what != "models":
             raise UsageError("--gallery: is of models: mmbench list models --gallery DIR")
+        task = task or "sentiment"
         page, count = _gallery(gallery, task)
         if as_json:
             _options.print_json({"page": str(page), "models": count})
         else:
             click.echo(f"wrote {page}: {count} models on {task}")
         return
-    tables = {name: _rows(name) for name in ([what] if what else ["tasks", "models"])}
+    if task is not None and what != "models":
+        raise UsageError("--task: is for models: mmbench list models --task TASK")
+    tables = {name: _rows(name, task) for name in ([what] if what else ["tasks", "models"])}
     if as_json:
         _options.print_json(tables)
         return
@@ -89,7 +92,7 @@ def _outputs(row: dict[str, Any]) -> list[str]:
     return ["+".join(row["outputs"])] if "outputs" in row else []
 
 
-def _rows(what: str) -> list[dict[str, Any]]:
+def _rows(what: str, on: str | None) -> list[dict[str, Any]]:
     from mmbench import catalog, registry
 
     if what == "tasks":
@@ -103,7 +106,7 @@ def _rows(what: str) -> list[dict[str, Any]]:
             for task in map(catalog.task, catalog.task_names())
         ]
     if what == "models":
-        return catalog.model_summaries()
+        return catalog.model_summaries(None if on is None else catalog.task(on))
     kind = COMPONENTS[what]
     return [
         {"name": name, "kind": "", "summary": registry.summary(kind, name)}

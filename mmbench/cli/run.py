@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @option("--set", "settings", multiple=True, help="Override: KEY=VALUE, e.g. width=96.")
 @option("--metric", "metrics", multiple=True, help="Score with these too; a name or a .py file.")
 @option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Compute threads.")
+@option("--threads", type=click.IntRange(1), default=None, help="Compute threads.  [the task's]")
 @option("--limit", type=click.IntRange(2), default=None, help="Test items at most; never ranked.")
 @option("--force", is_flag=True, help="Repeat what is finished.")
 @option("--dry-run", is_flag=True, help="Say what would run and how long, then stop.")
@@ -54,7 +54,7 @@ def command(
     settings: tuple[str, ...],
     metrics: tuple[str, ...],
     device: str,
-    threads: int,
+    threads: int | None,
     limit: int | None,
     force: bool,
     dry_run: bool,

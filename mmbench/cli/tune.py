@@ -42,7 +42,7 @@ MOST_TRIALS = 10_000
 )
 @option("--set", "settings", multiple=True, help="Override: KEY=VALUE, e.g. width=96.")
 @option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Compute threads.")
+@option("--threads", type=click.IntRange(1), default=None, help="Compute threads.  [the task's]")
 @option("--force", is_flag=True, help="Begin anew.")
 @option(
     "--out",
@@ -63,7 +63,7 @@ def command(
     sampler: str,
     settings: tuple[str, ...],
     device: str,
-    threads: int,
+    threads: int | None,
     force: bool,
     out: Path,
     quiet: bool,

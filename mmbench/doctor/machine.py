@@ -104,7 +104,10 @@ def usable_cores() -> float:
 
 def threads() -> Found:
     """Hold the threads of a run against the cores."""
-    given = os.environ.get("MMBENCH_THREADS") or "1"
+    given = os.environ.get("MMBENCH_THREADS")
+    if not given:
+        yield Check("threads", "ok", "as many as each task asks for (--threads)")
+        return
     if not given.isdecimal() or int(given) < 1:
         told = f"MMBENCH_THREADS={given}: expected a whole number of at least 1"
         yield Check("threads", "fail", told, "unset it, or set it right")

@@ -67,6 +67,9 @@ class Fusion(nn.Module, ABC):
     decision_level: bool = False
     #: Whether it draws random numbers while it trains (a latent variable, not dropout).
     draws: bool = False
+    #: Whether a modality's tokens are a set to it: in another order, each with its time and its
+    #: mask, they give the same summaries and answers, and equally reordered tokens.
+    unordered: bool = False
 
     @property
     @abstractmethod

@@ -114,6 +114,10 @@ class FusionContract:
         """What is said of an item does not depend on the other items of the batch."""
         self._check("batch")
 
+    def test_order(self) -> None:
+        """Where the fusion promises it (`Fusion.unordered`), tokens are a set."""
+        self._check("order")
+
     def test_parameters(self) -> None:
         """Every parameter is registered and learns."""
         self._check("parameters")

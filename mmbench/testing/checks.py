@@ -252,6 +252,31 @@ def _with_item(other: Batch, own: Batch, item: int) -> Batch:
     )
 
 
+@torch.no_grad()
+def order(case: Case) -> Lines:
+    """Check that a fusion that promises so (`Fusion.unordered`) hears tokens as a set."""
+    if not type(case.model.fusion).unordered:
+        return
+    case.model.eval()
+    streams = case.model.streams(case.batch)
+    mixed = {name: _mixed(stream, seed) for seed, (name, stream) in enumerate(streams.items())}
+    before, after = (_together(said(case.model, s, case.batch)) for s in (streams, mixed))
+    yield from changes(before, after, "tokens come in another order, each with its time (eval)")
+
+
+def _mixed(stream: Stream, seed: int) -> Stream:
+    """Return a stream with its tokens in another order, what is masked among them."""
+    places = torch.randperm(stream.x.shape[1], generator=torch.Generator().manual_seed(seed))
+    return replace(
+        stream, x=stream.x[:, places], mask=stream.mask[:, places], time=stream.time[:, places]
+    )
+
+
+def _together(found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return what is said of all tokens together; single ones stand in another order."""
+    return {name: x for name, x in found.items() if not name.startswith("the tokens")}
+
+
 def parameters(case: Case) -> Lines:
     """Check that every parameter is registered, and that a loss of the recipe reaches it."""
     model = case.model
@@ -488,6 +513,7 @@ CHECKS: Mapping[str, Callable[[Case], Lines]] = {
         padding,
         absent,
         batch,
+        order,
         parameters,
         gradients,
         saved,

@@ -163,6 +163,30 @@ def test_a_component_is_described_by_its_own_documentation(cli: Cli, kind: str) 
         assert f"{kind} {name}\n\n{text}" in done.out
 
 
+def test_a_dataset_is_described_with_what_a_task_may_set(cli: Cli) -> None:
+    text = cli("describe", "interactions").out
+    for part in ("[dataset.params]", "label_noise = 0.0", "structure = (needed)", "conflict: Prob"):
+        assert part in text
+    assert "tags: " in cli("describe", "karpathy").out
+
+
+def test_models_can_be_those_that_make_sense_on_a_task(cli: Cli, workplace: Path) -> None:
+    Path("no_text.toml").write_text(
+        'schema = 1\nname = "no_text"\nextends = "matched"\nsummary = "s"\nfamily = "own"\n'
+        'modalities = ["vision"]\n[fusion]\nname = "concat"\n'
+    )
+
+    def listed(task: str) -> set[str]:
+        done = cli("list", "models", "-t", task, "--include", "no_text.toml", "--json")
+        return {row["name"] for row in json.loads(done.out)["models"]}
+
+    assert {"no_text", "early", "{modality}_only"} <= listed("synergy")
+    assert "no_text" not in listed("captioning")
+    refused = cli("list", "tasks", "-t", "synergy")
+    assert refused.code == 2
+    assert "--task: is for models: mmbench list models --task TASK" in refused.error
+
+
 def test_a_metric_is_described_with_its_signature_and_bounds(cli: Cli) -> None:
     metric = registry.load("metric", "cider_d")
     done = cli("describe", "cider_d")

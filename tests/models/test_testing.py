@@ -170,6 +170,17 @@ class Deaf(Good):
         return self.summary(self.names[0], streams[self.names[0]])
 
 
+class Counts(Good):
+    """Promises to hear sets, and weighs tokens by where they stand."""
+
+    unordered = True
+
+    def summary(self, name: str, stream: Stream) -> torch.Tensor:
+        weight = 1.0 + torch.arange(stream.x.shape[1])[:, None]
+        summed: torch.Tensor = self.layers[name](pool(stream.x * weight, stream.mask))
+        return summed
+
+
 class Narrow(Good):
     """Returns a summary of another width."""
 
@@ -235,6 +246,7 @@ BROKEN: Mapping[type[Fusion], tuple[str, str]] = {
     Deaf: ("gradients", "no gradient reaches 'words'"),
     Narrow: ("shapes", "pooled is [6, 3], expected [6, 16]"),
     Renames: ("shapes", "branches are ['joint'], and `branches` promises ['everything']"),
+    Counts: ("order", "changes by"),
     Draws: ("seed", "parameters differ with the same seed: fusion.weight"),
     Reads: ("padding", "when padding holds NaN"),
     Overflows: ("autocast", "not finite when it computes in bfloat16"),

@@ -1,4 +1,4 @@
-"""A product of the branches' distributions: log p = sum_k w_k log p_k + b - log Z."""
+"""A product of the branches' distributions: log p = sum_k w_k log p_k - log Z."""
 
 from __future__ import annotations
 

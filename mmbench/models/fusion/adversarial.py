@@ -38,6 +38,7 @@ class AdversarialGraph(Fusion, Adversarial):
     """
 
     at_least = 2
+    unordered = True
 
     def __init__(
         self,

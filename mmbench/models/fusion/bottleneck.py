@@ -31,6 +31,8 @@ class Bottleneck(Fusion):
         dropout: Probability on residual branches.
     """
 
+    unordered = True
+
     def __init__(
         self,
         modalities: Sequence[str],

@@ -25,6 +25,8 @@ class Concat(Fusion):
         summary: How each modality's tokens are pooled; see `Tower`.
     """
 
+    unordered = True
+
     def __init__(
         self,
         modalities: Sequence[str],

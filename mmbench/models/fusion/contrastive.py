@@ -39,6 +39,7 @@ class Contrastive(Fusion):
     """
 
     at_least = 2
+    unordered = True
 
     def __init__(
         self,

@@ -30,6 +30,7 @@ class CrossAttention(Fusion):
     """
 
     at_least = 2
+    unordered = True
 
     def __init__(
         self,

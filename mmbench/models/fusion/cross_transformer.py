@@ -54,6 +54,7 @@ class CrossTransformer(Fusion):
     """
 
     at_least = 2
+    unordered = True
 
     def __init__(
         self,

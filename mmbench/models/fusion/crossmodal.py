@@ -35,6 +35,7 @@ class Crossmodal(Fusion):
     """
 
     at_least = 2
+    unordered = True
 
     def __init__(
         self,

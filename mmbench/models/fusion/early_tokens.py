@@ -23,6 +23,8 @@ class EarlyTokens(Fusion):
         summary: How tokens are summed up for heads that read one vector; see `Tower`.
     """
 
+    unordered = True
+
     def __init__(
         self,
         modalities: Sequence[str],

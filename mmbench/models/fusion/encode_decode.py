@@ -31,6 +31,8 @@ class EncodeDecode(Fusion):
         width: D.
     """
 
+    unordered = True
+
     def __init__(self, modalities: Sequence[str], width: int) -> None:
         super().__init__()
         self.marks = nn.ParameterDict({m: torch.randn(width) * 0.3 for m in modalities})

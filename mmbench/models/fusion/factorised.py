@@ -37,6 +37,7 @@ class Factorised(Fusion):
     """
 
     draws = True
+    unordered = True
 
     def __init__(
         self,

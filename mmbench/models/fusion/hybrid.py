@@ -29,6 +29,7 @@ class Hybrid(Fusion):
     """
 
     at_least = 2
+    unordered = True
 
     def __init__(
         self,

@@ -26,6 +26,7 @@ class Late(Fusion):
     """
 
     decision_level = True
+    unordered = True
 
     def __init__(
         self,

@@ -29,6 +29,8 @@ class LowRankTensor(Fusion):
         dropout: Probability on residual branches.
     """
 
+    unordered = True
+
     def __init__(
         self,
         modalities: Sequence[str],

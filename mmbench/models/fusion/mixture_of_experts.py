@@ -53,6 +53,7 @@ class MixtureOfExperts(Fusion):
     """
 
     draws = True
+    unordered = True
 
     def __init__(
         self,

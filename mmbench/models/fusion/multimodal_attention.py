@@ -30,6 +30,8 @@ class MultimodalAttention(Fusion):
         dropout: Probability on residual branches.
     """
 
+    unordered = True
+
     def __init__(
         self,
         modalities: Sequence[str],

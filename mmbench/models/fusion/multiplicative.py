@@ -29,6 +29,7 @@ class Multiplicative(Fusion):
     """
 
     at_least = 2
+    unordered = True
 
     def __init__(
         self,

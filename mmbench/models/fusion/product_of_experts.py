@@ -47,6 +47,7 @@ class ProductOfExperts(Fusion):
     """
 
     draws = True
+    unordered = True
 
     def __init__(
         self,

@@ -24,6 +24,8 @@ class Sum(Fusion):
         dropout: Probability on residual branches.
     """
 
+    unordered = True
+
     def __init__(
         self, modalities: Sequence[str], width: int, depth: int = 0, dropout: float = 0.0
     ) -> None:

@@ -29,6 +29,8 @@ class TensorProduct(Fusion):
         dropout: Probability on residual branches.
     """
 
+    unordered = True
+
     def __init__(
         self,
         modalities: Sequence[str],

@@ -28,6 +28,7 @@ class WeightedAverage(Fusion):
     """
 
     at_least = 2
+    unordered = True
 
     def __init__(
         self,
