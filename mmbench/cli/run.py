@@ -91,6 +91,8 @@ def command(
         metrics=tuple(_options.metric_name(name) for name in _options.split_names(metrics)),
     )
     left_out: list[str] = []
+    if "all" in {*_options.split_names(tasks), *_options.split_names(models)} and not quiet:
+        click.echo("planning: every model is built once for every task", err=True)
     runs = plan(
         _options.split_names(tasks),
         _options.split_names(models),

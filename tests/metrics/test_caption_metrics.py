@@ -543,7 +543,7 @@ def test_the_interval_of_bleu_covers_what_it_says(seeds: int, spread: float) -> 
 def test_the_interval_of_bleu_covers_93_to_97_percent(
     name: str, seeds: int, spread: float, items: int
 ) -> None:
-    assert 0.93 <= bleu_coverage(name, spread, (seeds, items), 4000) <= 0.97
+    assert 0.93 <= bleu_coverage(name, spread, (seeds, items), 1500) <= 0.97
 
 
 def cider_coverage(name: str, size: tuple[int, int], repeats: int) -> float:
@@ -583,6 +583,6 @@ def test_the_interval_of_cider_covers_what_it_says() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*CIDERS, "cider_d(idf=recomputed)"])
-@pytest.mark.parametrize("size", [(1, 100), (1, 400), (5, 100), (5, 300)])
+@pytest.mark.parametrize("size", [(1, 100), (1, 400), (5, 100)])
 def test_the_interval_of_cider_covers_93_to_97_percent(name: str, size: tuple[int, int]) -> None:
-    assert 0.93 <= cider_coverage(name, size, 1500) <= 0.97
+    assert 0.93 <= cider_coverage(name, size, 1000) <= 0.97

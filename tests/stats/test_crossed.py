@@ -170,7 +170,7 @@ def test_coverage_is_what_the_docstring_says(
     seeds: int, least: float, items: int, spread: tuple[float, float, float]
 ) -> None:
     rng = np.random.default_rng(15)
-    found = [interval(draw_crossed(rng, seeds, items, spread)) for _ in range(8000)]
+    found = [interval(draw_crossed(rng, seeds, items, spread)) for _ in range(4000)]
     assert least - 0.006 <= coverage(found) <= 0.978
 
 
