@@ -65,6 +65,7 @@ class Evaluation:
         warnings: What should be known before anyone believes the scores, a sentence each.
         clusters: [N] the unit that each item belongs to, or None.
         by: Column -> its subgroups.
+        labels: Column -> [N] the subgroup of each item.
         groupable: Columns whose groups could be scored, those of few different values.
         sources: ``predictions`` and ``references`` -> where they came from.
         asked: The metrics in the order asked for, whether there is a score of them or a reason.
@@ -82,6 +83,7 @@ class Evaluation:
     warnings: tuple[str, ...] = ()
     clusters: Sequence[Any] | None = None
     by: Mapping[str, Sequence[Subgroup]] = field(default_factory=dict)
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     groupable: tuple[str, ...] = ()
     sources: Mapping[str, Source] = field(default_factory=dict)
     asked: tuple[str, ...] = ()
@@ -246,7 +248,8 @@ def score_task(
     matched = Matched(items.ids, part.references[output], said, rows, None, [], own)
     if clusters is None and part.clusters is not None:
         clusters = part.clusters.tolist()
-    found = _evaluate(matched, names, output, given, by, clusters, allow_missing, split)
+    partly = not metrics  # all that the task has, as far as it can be told from these predictions
+    found = _evaluate(matched, names, output, given, by, clusters, allow_missing, split, partly)
     return replace(found, task=task, fingerprint=dataset.fingerprint)
 
 
@@ -293,6 +296,7 @@ def _evaluate(
     clusters: str | Sequence[Any] | None,
     allow_missing: bool,
     split: str,
+    partly: bool = False,
 ) -> Evaluation:
     answers = kinds.said(matched.predictions, matched.rows, matched.truth, given)
     missing = _missing(matched, answers, allow_missing)
@@ -301,18 +305,19 @@ def _evaluate(
     units = clusters_of(matched, clusters)
     truth = {output: matched.truth}
     # Metrics differ in what they make of a missing answer, and of one item: each on its own.
-    partly = bool(missing) or len(matched.ids) == 1
+    partly = partly or bool(missing) or len(matched.ids) == 1
     try:
         scored = scoring.score(
             predictions, truth, output, metrics, units, allow_missing=allow_missing, partly=partly
         )
     except ItemError as error:
         raise DataError(f"{_place(matched, error)}: {error}") from None
+    labels = labels_of(matched, by)
     found = {
         column: subgroups(
-            scored, predictions, matched.truth, output, labels, groups.in_order(labels), units
+            scored, predictions, matched.truth, output, own, groups.in_order(own), units
         )
-        for column, labels in labels_of(matched, by).items()
+        for column, own in labels.items()
     }
     sources = {"predictions": _source(matched.predictions)}
     if matched.references is not None:
@@ -327,6 +332,7 @@ def _evaluate(
         warnings=_warnings(matched, answers),
         clusters=units,
         by=found,
+        labels=labels,
         groupable=matched.groupable(),
         sources=sources,
         asked=tuple(str(registry.load("metric", name).name) for name in metrics),

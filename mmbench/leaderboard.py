@@ -16,11 +16,11 @@ from typing import Any
 
 import msgspec
 
-from mmbench import registry, store
-from mmbench.errors import MmbenchError, NotComparableError, UnknownNameError
+from mmbench import store
+from mmbench.errors import MmbenchError, NotComparableError
+from mmbench.paired import clustered, partition, rows_of, signature, task_of
 from mmbench.scoring import Score, alone, combine, ranks
-from mmbench.spec import TaskSpec, TuningSpec, digest
-from mmbench.types import Floats
+from mmbench.spec import TuningSpec, digest
 
 
 @dataclass(frozen=True)
@@ -131,15 +131,15 @@ def aggregate(members: Sequence[store.Stored], metric: str, split: str = "test")
         StoreError: Item statistics are missing or damaged.
     """
     items = [store.read_items(member)[split] for member in members]
-    units = _partition(items[0])
+    units = partition(items[0])
     for member, own in zip(members[1:], items[1:], strict=True):
-        if _partition(own) != units:
+        if partition(own) != units:
             raise NotComparableError(
-                f"{member.record.name}: has {_clustered(member.record, own)}, but "
-                f"{members[0].record.name} has {_clustered(members[0].record, items[0])}: seeds "
+                f"{member.record.name}: has {clustered(member.record, own)}, but "
+                f"{members[0].record.name} has {clustered(members[0].record, items[0])}: seeds "
                 f"combine over the same clusters only"
             )
-    return combine(metric, [_rows(i, metric) for i in items], items[0].clusters)
+    return combine(metric, [rows_of(i, metric) for i in items], items[0].clusters)
 
 
 def _board(
@@ -266,36 +266,21 @@ def _of_one_clustering(
     Intervals and tests of one board take one set of clusters for all: over items that are each
     their own, what many of them share would look like evidence. Of as many, the first count.
     """
-    parts = [_partition(items) for _, items in members]
+    parts = [partition(items) for _, items in members]
     if len(set(parts)) < 2:
         return list(members)
     counts = Counter(parts)
     most = max(counts.values())
     at = next(k for k, part in enumerate(parts) if counts[part] == most)
-    board = _clustered(members[at][0].record, members[at][1])
+    board = clustered(members[at][0].record, members[at][1])
     kept = []
     for (stored, items), part in zip(members, parts, strict=True):
         if part == parts[at]:
             kept.append((stored, items))
             continue
-        own = _clustered(stored.record, items)
+        own = clustered(stored.record, items)
         problems.append(f"{stored.record.name}: has {own}, the board {board}: left out")
     return kept
-
-
-def _partition(items: store.Items) -> tuple[int, ...]:
-    """Return each item's cluster as a number in order of appearance: labels may be called else."""
-    seen: dict[str, int] = {}
-    return tuple(seen.setdefault(label, len(seen)) for label in items.clusters)
-
-
-def _clustered(record: store.Record, items: store.Items) -> str:
-    """Say in what clusters items lie."""
-    count = len(set(items.clusters))
-    if count == len(items.ids):
-        return "no clusters"
-    column = record.definition.get("evaluation", {}).get("clusters", "")
-    return f"{count:,} clusters" + (f" of the column {column!r}" if column else "")
 
 
 def _definition(record: store.Record) -> tuple[str, ...]:
@@ -311,38 +296,21 @@ def _as_now(
     Another version of a metric may count other things, so its item statistics mean nothing to
     this one.
     """
-    now = _signature(metric)
+    now = signature(metric)
     others: dict[str, list[str]] = {}
     for stored in members:
-        signature = stored.record.scores[split][metric].signature
-        if signature != now:
-            others.setdefault(signature, []).append(stored.record.name)
-    for signature, names in others.items():
+        own = stored.record.scores[split][metric].signature
+        if own != now:
+            others.setdefault(own, []).append(stored.record.name)
+    for own, names in others.items():
         hint = "the same 'mmbench run' scores anew" if now else "--include the file that holds it"
         alike = f"the board as {now!r}" if now else f"and the metric {metric!r} is not known here"
-        problems.append(f"{', '.join(names)}: scored as {signature!r}, {alike}: left out; {hint}")
+        problems.append(f"{', '.join(names)}: scored as {own!r}, {alike}: left out; {hint}")
     return [s for s in members if s.record.scores[split][metric].signature == now]
 
 
-def _signature(metric: str) -> str:
-    """Return a metric's signature; empty where no metric has that name."""
-    try:
-        return str(registry.load("metric", metric).signature)
-    except UnknownNameError:
-        return ""
-
-
-def _rows(items: store.Items, metric: str) -> Floats:
-    """Return the rows of the metric's family."""
-    family = registry.load("metric", metric).family
-    if family not in items.families:
-        raise NotComparableError(f"the records hold no item statistics for {metric!r}")
-    rows: Floats = items.families[family][1]
-    return rows
-
-
 def _score(group: _Group, metric: str) -> Score:
-    return combine(metric, [_rows(i, metric) for i in group.items], group.items[0].clusters)
+    return combine(metric, [rows_of(i, metric) for i in group.items], group.items[0].clusters)
 
 
 def _row(group: _Group, main: str, also: Sequence[str], split: str, level: Any) -> Row:
@@ -350,7 +318,7 @@ def _row(group: _Group, main: str, also: Sequence[str], split: str, level: Any) 
     others: dict[str, Score | float | None] = {}
     for name in also:
         scores = [m.record.scores[split].get(name) for m in group.members]
-        there = all(score is not None and score.signature == _signature(name) for score in scores)
+        there = all(score is not None and score.signature == signature(name) for score in scores)
         others[name] = _score(group, name) if there else None
     costs = [m.record.cost for m in group.members]
     seconds = [float(c["train_seconds"]) for c in costs if "train_seconds" in c]
@@ -382,7 +350,7 @@ def _places(groups: Sequence[_Group], metric: str) -> list[tuple[int, int]]:
     """
     if len(groups) < 2 or _alone(groups):
         return [(1, len(groups))] * len(groups)
-    stats = [[_rows(items, metric) for items in group.items] for group in groups]
+    stats = [[rows_of(items, metric) for items in group.items] for group in groups]
     found = ranks(metric, stats, groups[0].items[0].clusters)
     return list(zip(found.low, found.high, strict=True))
 
@@ -421,19 +389,6 @@ def _scope(rows: Sequence[Row], groups: Sequence[_Group]) -> str:
         return f"95 % intervals over {items:,} items, for these weights: one seed"
     span = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     return f"95 % intervals over {span} seeds x {items:,} items; one training set"
-
-
-def task_of(record: store.Record) -> TaskSpec:
-    """Return the task as it stands now if its digest is the record's, else as it stood then."""
-    from mmbench import catalog
-
-    try:
-        now = catalog.task(record.task)
-        if record.budget in now.budgets and now.digest(record.budget) == record.task_digest:
-            return now
-    except MmbenchError:
-        pass
-    return msgspec.convert(record.definition["task"], TaskSpec)
 
 
 def to_json(made: Sequence[Board]) -> str:

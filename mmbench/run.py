@@ -145,10 +145,18 @@ class Watcher(Progress, Protocol):
         """Take note of predicted items."""
 
 
-def check(run: Run) -> None:
+#: By which share the size of a matched model may differ from what the task wants.
+WITHIN = 0.2
+
+
+def check(run: Run) -> str:
     """Refuse what cannot work, before anything is loaded or trained.
 
     The model is built for the shapes that the task promises, and thrown away.
+
+    Returns:
+        What is to be known of the model, in one line: a matched one of another size than the task
+        wants. Empty where there is nothing.
 
     Raises:
         IncompatibleError: Model and task do not fit.
@@ -160,6 +168,14 @@ def check(run: Run) -> None:
     with torch.random.fork_rng(devices=[]):
         model = build(run.model, promised(run.task))
     check_recipe(run.model.recipe, model, run.task.splits)
+    wanted = run.task.parameters if run.model.matched else 0
+    size = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    if not wanted or abs(size / wanted - 1) <= WITHIN:
+        return ""
+    return (
+        f"{run.model.name} has {size:,} parameters on {run.task.name}, which wants {wanted:,} "
+        f"within {WITHIN:.0%} of matched models: no width comes nearer"
+    )
 
 
 def promised(task: TaskSpec) -> Signature:

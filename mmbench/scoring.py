@@ -254,8 +254,8 @@ def _score(metric: Metric, stats_of_seeds: Sequence[Rows], clusters: Sequence[An
     metric.require_count(len(stats_of_seeds[0]))
     reason = alone(len(stats_of_seeds[0]), clusters)
     if not reason:
-        found, value = _interval(metric, stats_of_seeds, clusters)
-        reason = _alike(found)
+        found, value, spread = _interval(metric, stats_of_seeds, clusters)
+        reason = "" if spread > _ROUNDING else _ALIKE
     if reason:
         found, value = _without_interval(metric, stats_of_seeds)
         ends = found.low, found.high
@@ -293,15 +293,15 @@ def alone(items: int, clusters: Sequence[Any] | None) -> str:
     return ""
 
 
-#: A standard error below this share of the value is rounding.
-_ROUNDING = 1e-12
+#: A spread of pseudo-values below this share of the largest is rounding.
+_ROUNDING = 1e-9
+_ALIKE = "no item moves it, which does not tell how far others would"
 
 
-def _alike(found: crossed.Interval) -> str:
-    """Say why items without any spread have no interval, or return an empty string."""
-    if found.se > _ROUNDING * max(1.0, abs(found.value)):
-        return ""
-    return "all items are alike, which does not tell how far others would differ"
+def _spread(values: Floats) -> float:
+    """Return how far values differ, as a share of the largest."""
+    largest = float(np.abs(values).max(initial=0.0))
+    return float(np.ptp(values)) / largest if largest else 0.0
 
 
 def _without_interval(
@@ -319,8 +319,8 @@ def _without_interval(
 
 def _interval(
     metric: Metric, stats_of_seeds: Sequence[Rows], clusters: Sequence[Any] | None
-) -> tuple[crossed.Interval, float]:
-    """Return the interval and the value."""
+) -> tuple[crossed.Interval, float, float]:
+    """Return the interval, the value, and how far what it is made of differs (see `_spread`)."""
     if clusters is not None and len(set(clusters)) == len(clusters) == len(stats_of_seeds[0]):
         clusters = None  # each item is a unit of its own: the same as none, to the last bit
     estimates = [estimate(metric, rows, clusters) for rows in stats_of_seeds]
@@ -328,14 +328,13 @@ def _interval(
     value = float(np.mean([value for value, _ in estimates]))
     rows, (_, pseudo) = stats_of_seeds[0], estimates[0]
     if isinstance(rows, Coded) and clusters is None and len(estimates) == 1:
-        return counted.interval(
-            *shares.widened_counts(pseudo, rows.counts, metric.bounds, metric.wrong)
-        ), value
+        wide, counts = shares.widened_counts(pseudo, rows.counts, metric.bounds, metric.wrong)
+        return counted.interval(wide, counts), value, _spread(wide[counts > 0])
     whole = clusters is not None and metric.sees_clusters
     pairs = zip(stats_of_seeds, estimates, strict=True)
     values = [of.spread(x) if isinstance(of, Coded) and not whole else x for of, (_, x) in pairs]
-    widened = shares.widened(np.stack(values), metric.bounds, metric.wrong, clusters)
-    return crossed.interval(*widened), value
+    wide, units = shares.widened(np.stack(values), metric.bounds, metric.wrong, clusters)
+    return crossed.interval(wide, units), value, _spread(wide)
 
 
 def _check_rows(metric: Metric, stats: Sequence[Floats]) -> None:

@@ -11,7 +11,8 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -28,6 +29,9 @@ MetricName = Annotated[str, Meta(pattern=r"^([a-z0-9]\w*\.)?[a-z0-9]\w*(:\w+)?(\
 Positive = Annotated[int, Meta(ge=1)]
 Decay = Annotated[float, Meta(ge=0.0, lt=1.0)]
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
+Count = Annotated[int, Meta(ge=0)]
+Weight = Annotated[float, Meta(ge=0.0)]
+Above0 = Annotated[float, Meta(gt=0.0)]
 
 
 class _Strict(Struct, frozen=True, forbid_unknown_fields=True):
@@ -625,7 +629,13 @@ def _complaint(content: Mapping[str, Any], kind: type[Any]) -> str:
     return ""
 
 
-def _explain(message: str, kind: type[Any]) -> str:
+def explain(error: msgspec.ValidationError, kind: Any, name: str) -> str:
+    """Return what is wrong with a value that is not of a type: ``name: expected ...``."""
+    what, at, path = str(error).partition(" - at `$")
+    return _explain(f"{what} - at `${path}" if at else what, kind).replace("the file", name, 1)
+
+
+def _explain(message: str, kind: Any) -> str:
     """Turn msgspec's message into one that names the key first and offers the near one."""
     what, _, path = message.partition(" - at `")
     key = path.rstrip("`").removeprefix("$").removeprefix(".")
@@ -635,13 +645,51 @@ def _explain(message: str, kind: type[Any]) -> str:
         known = _paths(kind)
         near = nearest(name, known)
         full = f"{key}.{name}" if key else name
-        offer = f": did you mean {_like(near, known, key)!r}?" if near else ""
-        return f"unknown key {full!r}{offer}"
+        if near:
+            return f"unknown key {full!r}: did you mean {_like(near, known, key)!r}?"
+        tables = [part for part in _at(kind, key) if _is_struct(part)]
+        names = [item.encode_name for part in tables for item in msgspec.structs.fields(part)]
+        return f"unknown key {full!r}: known here: {', '.join(names) or 'none'}"
+    invalid = re.fullmatch(r"Invalid enum value '?(.*?)'?", what)
+    if invalid:
+        values = [str(v) for part in _at(kind, key) for v in getattr(part, "__args__", ())]
+        near = nearest(invalid[1], values)
+        offer = f"did you mean {near!r}? " if near else ""
+        known = ", ".join(values)
+        return f"{key or 'the file'}: {invalid[1]!r} is none of its values: {offer}known: {known}"
     missing = re.fullmatch(r"Object missing required field `(.*)`", what)
     if missing:
         full = f"{key}.{missing[1]}" if key else missing[1]
         return f"the key {full!r} is missing"
     return f"{key or 'the file'}: {what[0].lower()}{what[1:]}"
+
+
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Struct)
+
+
+def _at(kind: Any, path: str) -> list[Any]:
+    """Return the types that may stand at a path such as ``recipe.stages[0].name``."""
+    found = _alternatives(kind)
+    for step in re.findall(r"[^.\[\]]+", path):
+        following: list[Any] = []
+        for part in found:
+            if _is_struct(part):
+                fields = msgspec.structs.fields(part)
+                following += [f.type for f in fields if f.encode_name == step]
+            else:  # a table of one's own names, or a list
+                following += list(getattr(part, "__args__", ()))[-2:]
+        found = [inner for part in following for inner in _alternatives(part)]
+    return found
+
+
+def _alternatives(kind: Any) -> list[Any]:
+    """Unfold unions, and what carries metadata."""
+    if hasattr(kind, "__metadata__"):
+        return _alternatives(kind.__origin__)
+    if isinstance(kind, UnionType) or getattr(kind, "__origin__", None) is Union:
+        return [inner for part in kind.__args__ for inner in _alternatives(part)]
+    return [kind]
 
 
 def _like(name: str, known: Mapping[str, list[str]], key: str) -> str:

@@ -101,7 +101,7 @@ def plan(
         if run.seed != seeds[0]:
             continue
         try:
-            check(run)
+            notes += filter(None, [check(run)])
         except MissingExtraError as error:
             if left_out is None or run.named in models:
                 raise

@@ -122,6 +122,17 @@ def metric_name(name: str) -> str:
     return found[0]
 
 
+def roles(given: Sequence[str]) -> dict[str, str]:
+    """Read ``ROLE=NAME`` pairs."""
+    found = {}
+    for pair in given:
+        role, sign, column = pair.partition("=")
+        if not sign or not role or not column:
+            raise UsageError(f"--column {pair}: expected ROLE=NAME, such as prediction=said")
+        found[role.strip()] = column.strip()
+    return found
+
+
 def parse_seeds(text: str) -> list[int]:
     """Read ``3`` (a count: 0, 1, 2) or ``2-4`` (these).
 

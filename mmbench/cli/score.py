@@ -102,7 +102,7 @@ def command(
         "by": by,
         "clusters": cluster,
         "allow_missing": allow_missing,
-        "columns": _roles(roles),
+        "columns": _options.roles(roles),
     }
     if task is None:
         _refuse(data is not None, "--data", "--task")
@@ -126,7 +126,7 @@ def command(
         from mmbench import external
 
         asked = external.Asked(
-            columns=_roles(roles),
+            columns=_options.roles(roles),
             clusters=cluster or "",
             kind=kind or "",
             allow_missing=allow_missing,
@@ -168,16 +168,6 @@ def _metric_files(given: Sequence[str]) -> list[Path]:
     from mmbench.metrics._names import metric_names
 
     return [Path(name) for name in metric_names(given) if name.endswith(".py")] if given else []
-
-
-def _roles(given: Sequence[str]) -> dict[str, str]:
-    found = {}
-    for pair in given:
-        role, sign, column = pair.partition("=")
-        if not sign or not role or not column:
-            raise UsageError(f"--column {pair}: expected ROLE=NAME, such as prediction=said")
-        found[role.strip()] = column.strip()
-    return found
 
 
 def _refuse(given: bool, option: str, other: str) -> None:

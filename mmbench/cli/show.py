@@ -62,7 +62,7 @@ def command(
     mmbench show captioning/hybrid --seed 2
     mmbench show captioning/hybrid --split ood --figures pictures
     """  # noqa: D301 (click needs the backspace itself)
-    from mmbench import leaderboard, store
+    from mmbench import paired, store
     from mmbench.report import figures as drawn
     from mmbench.report import record as about
     from mmbench.report import samples, transcript
@@ -71,7 +71,7 @@ def command(
     if seed is not None:
         stored = about.with_seed(stored, seed)
     found = stored.record
-    task = leaderboard.task_of(found)
+    task = paired.task_of(found)
     scores = about.scores_of(found, task)
     if scores and split not in scores:
         raise UsageError(f"--split {split}: {found.name} has {', '.join(scores)}")

@@ -162,8 +162,8 @@ def _countable(items: MultilabelItems, wrong_too: bool) -> list[int]:
 def _lacks(items: MultilabelItems, wrong_too: bool) -> str:
     if items.scores is None:
         return (
-            "the predictions bring no probabilities: give them in a column named after the output, "
-            "OUTPUT.scores, with one number for each class; multilabel_macro_f1 needs none"
+            "the predictions bring no probabilities: give one number for each class, in a column "
+            "scores or in columns p:CLASS; multilabel_macro_f1 needs none"
         )
     without = int(np.isnan(items.scores[:, 0]).sum())
     if without:

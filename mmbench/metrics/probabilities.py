@@ -26,8 +26,8 @@ def lacks_scores(items: LabelItems) -> str:
     """Say what is missing to score probabilities, or return an empty string."""
     if items.scores is None:
         return (
-            "the predictions bring no probabilities: give them in a column named after the output, "
-            "OUTPUT.scores, with one number for each class; accuracy and macro_f1 need none"
+            "the predictions bring no probabilities: give one number for each class, in a column "
+            "scores or in columns p:CLASS; accuracy and macro_f1 need none"
         )
     without = int(np.isnan(items.scores[:, 0]).sum())
     if without:

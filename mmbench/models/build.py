@@ -13,7 +13,7 @@ from mmbench import registry
 from mmbench.errors import IncompatibleError, SpecError, nearest
 from mmbench.models.contract import Combiner, Encoder, Fusion, Head, Objective
 from mmbench.models.model import PRIOR, Model
-from mmbench.spec import ComponentSpec, ModelSpec, ObjectiveSpec
+from mmbench.spec import ComponentSpec, ModelSpec, ObjectiveSpec, explain
 from mmbench.types import Signature
 
 
@@ -98,6 +98,9 @@ _REFUSALS = (
 def construct(kind: str, spec: ComponentSpec, where: str, **given: Any) -> Any:
     """Call a component's class; a parameter that it does not take is refused by name."""
     component = registry.load(kind, spec.name)
+    place = registry.included_file(kind, spec.name)
+    if place is not None:
+        _check_own(component, f"{place}: the {kind} {spec.name!r}", given)
     taken = [name for name in inspect.signature(component).parameters if name not in given]
     for name in spec.params:
         if name not in taken:
@@ -117,14 +120,32 @@ def construct(kind: str, spec: ComponentSpec, where: str, **given: Any) -> Any:
         ) from error
 
 
+def _check_own(component: type[Any], where: str, given: Mapping[str, Any]) -> None:
+    """Refuse a class of the user's that lacks what every one of its kind has."""
+    lacking = sorted(getattr(component, "__abstractmethods__", ()))
+    if lacking:
+        raise SpecError(
+            f"{where} lacks {', '.join(lacking)}, which every {component.component} has: "
+            f"define {'it' if len(lacking) == 1 else 'them'} in the class"
+        )
+    parameters = inspect.signature(component).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    deaf = [name for name in given if name not in parameters]
+    if deaf:
+        raise SpecError(
+            f"{where}: its __init__ does not take {', '.join(deaf)}: expected "
+            f"__init__(self, {', '.join(given)}, ...)"
+        )
+
+
 def _typed(component: type[Any], name: str, value: Any, where: str) -> Any:
     """Hold a parameter against its annotation, where it is one that a TOML can answer to."""
     try:
-        hint = get_type_hints(component.__init__)[name]
+        hint = get_type_hints(component.__init__, include_extras=True)[name]
         return msgspec.convert(value, hint)
     except msgspec.ValidationError as error:
-        why = str(error).partition(" - at ")[0]
-        raise SpecError(f"{where}.params.{name}: {why[0].lower()}{why[1:]}") from None
+        raise SpecError(f"{where}.params.{explain(error, hint, name)}, got {value!r}") from None
     except (KeyError, NameError, TypeError):  # not annotated, or not in TOML's own types
         return value
 
@@ -149,7 +170,8 @@ def _fusion(spec: ModelSpec, signature: Signature, modalities: list[str]) -> Fus
         raise IncompatibleError(
             f"model {spec.name!r}: the fusion {spec.fusion.name!r} needs at least "
             f"{fusion.at_least} modalities and has {len(modalities)} "
-            f"({', '.join(modalities) or 'none'}): '{{modality}}_only' models take one"
+            f"({', '.join(modalities) or 'none'}): models for one are called "
+            f"{modalities[0] if modalities else 'text'}_only"
         )
     for output in signature.outputs.values():
         if output.kind in fusion.refuses:

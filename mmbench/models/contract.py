@@ -9,7 +9,7 @@ hybrid fusion those and the joint one.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +85,51 @@ class Fusion(nn.Module, ABC):
             clock: The time axis that the head needs of ``seq``: ``pool`` (any),
                 ``native:NAME`` (that modality's), ``latent:L`` (L steps).
         """
+
+
+def faults(fused: Any, promised: Sequence[str], items: int, width: int) -> Iterator[str]:
+    """Say what of a fusion's result is not as every fusion's has to be: names, shapes, types.
+
+    Args:
+        fused: What `Fusion.forward` returned for a batch.
+        promised: The names that `Fusion.branches` gives.
+        items: B.
+        width: D.
+    """
+    if not isinstance(fused, Fused):
+        yield f"forward returns {type(fused).__name__}, expected mmbench.models.Fused"
+        return
+    names = [branch.name for branch in fused.branches]
+    if names != list(promised):
+        yield f"branches are {names}, and `branches` promises {list(promised)}"
+    if len(set(names)) < len(names):
+        yield f"branches share a name: {names}"
+    for branch in fused.branches:
+        yield from _faults_of(branch, items, width)
+    if not names:
+        yield "there is no branch"
+
+
+def _faults_of(branch: Branch, items: int, width: int) -> Iterator[str]:
+    where = f"branch {branch.name!r}"
+    size = branch.seq.shape[1] if branch.seq.dim() == 3 else 0
+    wanted: dict[str, tuple[tuple[int, ...], bool]] = {
+        "seq": ((items, size, width), False),
+        "mask": ((items, size), True),
+        "pooled": ((items, width), False),
+        "present": ((items,), True),
+    }
+    for name, (shape, flags) in wanted.items():
+        tensor: Tensor = getattr(branch, name)
+        if tuple(tensor.shape) != shape:
+            told = f"[{items}, T, {width}]" if name == "seq" else f"{list(shape)}"
+            yield f"{where}: {name} is {list(tensor.shape)}, expected {told}"
+        if (tensor.dtype == torch.bool) is not flags:
+            yield f"{where}: {name} is {tensor.dtype}, expected {'bool' if flags else 'float'}"
+    if branch.mask.dim() == 2 and branch.mask.dtype == torch.bool:
+        empty = int((~branch.mask.any(dim=1)).sum())
+        if empty:
+            yield f"{where}: {empty} of {items} items have no real token to attend to"
 
 
 @dataclass

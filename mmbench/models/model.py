@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmbench.errors import SpecError
 from mmbench.models.contract import (
     Combined,
     Combiner,
@@ -16,6 +18,7 @@ from mmbench.models.contract import (
     Fusion,
     Head,
     HeadOut,
+    faults,
     present_of,
     split_out,
     stack,
@@ -32,6 +35,13 @@ class Verdict:
 
     outs: Sequence[HeadOut]
     combined: Combined
+
+
+def _place(fusion: Fusion) -> str:
+    """Name a fusion in an error: by its file, if it is the user's."""
+    own = type(fusion)
+    file = getattr(sys.modules.get(own.__module__), "__file__", None)
+    return f"the fusion {own.__name__}" + (f" of {file}" if file else "")
 
 
 class Model(nn.Module):
@@ -57,6 +67,8 @@ class Model(nn.Module):
     ) -> None:
         super().__init__()
         self.signature = signature
+        self.width = width
+        self._fits = False  # whether what the fusion returns has been looked at
         self.encoders = nn.ModuleDict(encoders)
         self.fusion = fusion
         self.heads = nn.ModuleDict({name: nn.ModuleList(group) for name, group in heads.items()})
@@ -101,9 +113,19 @@ class Model(nn.Module):
         return Stream(tokens, mask, (order / last).clamp(max=1.0), present, x, lengths)
 
     def fuse(self, batch: Batch) -> Fused:
-        """Encode and fuse."""
+        """Encode and fuse.
+
+        Raises:
+            SpecError: The fusion does not return what every fusion has to.
+        """
         clocks = {self.head_of(name, 0).clock for name in self.heads}
-        return self.fusion(self.streams(batch), clock=clocks.pop())  # type: ignore[no-any-return]
+        fused = self.fusion(self.streams(batch), clock=clocks.pop())
+        if not self._fits:
+            wrong = next(faults(fused, self.fusion.branches, batch.size, self.width), "")
+            if wrong:
+                raise SpecError(f"{_place(self.fusion)}: {wrong}")
+            self._fits = True  # it depends on the model, not on the batch
+        return fused  # type: ignore[no-any-return]
 
     def head_of(self, output: str, branch: int) -> Head:
         """Return the head that stands on a branch."""

@@ -103,6 +103,9 @@ class Decoders(nn.Module):
         size: L, numbers in what they decode.
         hidden: Width of their hidden layers.
         weights: Modality -> weight of its likelihood (lambda); 1 for those not named.
+
+    Raises:
+        ValueError: A weight is of a modality that is not there.
     """
 
     def __init__(
@@ -113,6 +116,10 @@ class Decoders(nn.Module):
         weights: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
+        strange = sorted(set(weights or {}) - set(inputs))
+        if strange:
+            known = ", ".join(inputs) or "none"
+            raise ValueError(f"weights.{strange[0]}: there is no such modality: it has {known}")
         self.weights = {name: (weights or {}).get(name, 1.0) for name in inputs}
         self.each = nn.ModuleDict({n: Decoder(m, size, hidden) for n, m in inputs.items()})
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: The version of what `to_dict` returns; raised whenever a key changes its meaning.
 SCHEMA = 1
+#: Below it three decimals say too little.
+_SMALL = 0.01
 
 
 def lines(found: Evaluation) -> list[str]:
@@ -68,7 +70,9 @@ def to_dict(found: Evaluation) -> dict[str, Any]:
                     "group": group.name,
                     "items": group.items,
                     "metrics": {
-                        name: _plain(group.scores[name]) if name in group.scores else None
+                        name: _of_group(found, column, group, name)
+                        if name in group.scores
+                        else None
                         for name in found.scores
                     },
                     "reasons": dict(group.reasons),
@@ -107,13 +111,23 @@ def _of_metric(found: Evaluation, name: str) -> dict[str, Any]:
     return score | {"sums": _sums(found, name)}
 
 
-def _sums(found: Evaluation, name: str) -> dict[str, float] | None:
-    """Return what the metric is a function of: substitutions, deletions, ... over all items."""
+def _of_group(found: Evaluation, column: str, group: Subgroup, name: str) -> dict[str, Any] | None:
+    if name not in group.scores:
+        return None
+    own = [item for item, label in enumerate(found.labels[column]) if label == group.name]
+    return _plain(group.scores[name]) | {"sums": _sums(found, name, own)}
+
+
+def _sums(
+    found: Evaluation, name: str, index: Sequence[int] | None = None
+) -> dict[str, float] | None:
+    """Return what the metric is a function of: substitutions, deletions, ... over its items."""
     metric: Metric = registry.load("metric", name)
-    if name not in found.scores or metric.value is None:
+    if name not in found.scores or metric.value is None or not metric.local:
         return None
     columns, stats = found.scored.statistics[metric.family]
-    return dict(zip(columns, np.asarray(stats.sum(axis=0)).tolist(), strict=True))
+    rows = stats if index is None else np.asarray(stats)[np.asarray(index)]
+    return dict(zip(columns, np.asarray(rows.sum(axis=0)).tolist(), strict=True))
 
 
 def _score_of(found: Evaluation, name: str) -> dict[str, Any]:
@@ -189,8 +203,8 @@ def _scores(found: Evaluation) -> list[str]:
             [
                 "*" if name == main else "",
                 name if of.higher_is_better else f"{name} (lower is better)",
-                number(got.value) if got else "-",
-                span(got) if got else "",
+                _value(got) if got else "-",
+                _span(got) if got else "",
                 f"{len(found):,}",
                 _bounds(of),
                 number(level.floor) if level else "",
@@ -199,6 +213,17 @@ def _scores(found: Evaluation) -> list[str]:
             ]
         )
     return aligned(table)
+
+
+def _value(got: Score) -> str:
+    """Write a value; one of a metric without a scale keeps its digits however small it is."""
+    free = got.bounds[1] is None and 0 < abs(got.value) < _SMALL
+    return f"{got.value:.3g}" if free else number(got.value)
+
+
+def _span(got: Score) -> str:
+    free = got.bounds[1] is None and 0 < abs(got.value) < _SMALL and not got.reason
+    return f"[{got.low:.3g}, {got.high:.3g}]" if free else span(got)
 
 
 def _reasons(found: Evaluation) -> list[str]:

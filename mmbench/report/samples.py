@@ -67,6 +67,11 @@ class Answers:
         found = None if self.data is None else self.data.references.get(self.output)
         return found if isinstance(found, TextReferences) else None
 
+    def right_of(self, item: int) -> tuple[str, ...]:
+        """Return what is right for an item, as far as it is known."""
+        row = self.row.get(self.ids[item])
+        return _right(self, item, self.references if row is not None else None, row)
+
 
 @dataclass(frozen=True)
 class Sample:

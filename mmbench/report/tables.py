@@ -46,11 +46,11 @@ def overview(boards: Sequence[Board]) -> str:
     heads = [
         f"{b.task.partition('@')[0]}{f', {b.metric} on {b.split}' if many else ''}" for b in boards
     ]
-    lines = ["| | " + " | ".join(map(_escape, heads)) + " |", "|---" * (len(boards) + 1) + "|"]
+    lines = ["| | " + " | ".join(map(escape, heads)) + " |", "|---" * (len(boards) + 1) + "|"]
     lines.append(_marks("all modalities (oracle)", [b.ceiling for b in boards]))
     for name in sorted(names, key=order):
         told = [_overview_cell(row) for row in cells[name]]
-        lines.append(f"| {_escape(name)} | " + " | ".join(told) + " |")
+        lines.append(f"| {escape(name)} | " + " | ".join(told) + " |")
     best = [_best_alone(board) for board in boards]
     lines.append(_marks("best single modality (oracle)", best))
     lines.append(_marks("floor", [b.floor for b in boards]))
@@ -60,7 +60,7 @@ def overview(boards: Sequence[Board]) -> str:
     notes = [f"{about}{first.scope}."] if first.scope else []
     notes += dict.fromkeys(board.tuning for board in boards if board.tuning)
     notes += [f"not ranked: {line}" for board in boards for line in board.listed]
-    return "\n".join([*shown, "", *map(_escape, notes)]).rstrip() + "\n"
+    return "\n".join([*shown, "", *map(escape, notes)]).rstrip() + "\n"
 
 
 def _of(board: Board, name: str) -> Row | None:
@@ -237,24 +237,24 @@ def _markdown(board: Board) -> str:
     for row in board.rows:
         value = "" if row.value is None else f"**{number(row.value)}**"
         first = f"{value} {span(row.main) if row.main is not None else ''}".strip()
-        cells = [rank(row), _escape(row.model), first]
+        cells = [rank(row), escape(row.model), first]
         cells += [_cell(row.also.get(name)) for name in board.also]
         cells += [
             f"{row.headroom:.0%}" if row.headroom is not None else "",
             str(row.seeds) if row.seeds else "published",
             f"{row.parameters:,}" if row.parameters is not None else "",
             f"{row.train_seconds:.0f}" if row.train_seconds is not None else "",
-            _escape(row.device),
+            escape(row.device),
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    lines += [f"\n{_escape(line)}" for line in _without(board)]
+    lines += [f"\n{escape(line)}" for line in _without(board)]
     if board.scope:
         lines += ["", f"{_footer(board)}."]
     if board.tuning:
-        lines += ["", f"{_escape(board.tuning)}."]
-    lines += [f"\n{_escape(_published(board, row))}" for row in board.rows if row.external]
+        lines += ["", f"{escape(board.tuning)}."]
+    lines += [f"\n{escape(_published(board, row))}" for row in board.rows if row.external]
     if board.listed:
-        lines += ["", "Not ranked:", *(f"- {_escape(line)}" for line in board.listed)]
+        lines += ["", "Not ranked:", *(f"- {escape(line)}" for line in board.listed)]
     return "\n".join(lines)
 
 
@@ -265,7 +265,8 @@ def _cell(got: Score | float | None) -> str:
     return number(got.value if isinstance(got, Score) else got)
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
+    """Escape what Markdown would read otherwise, in one line."""
     for sign in ("\\", "|", "<", "`", "*", "[", "]"):
         text = text.replace(sign, "&lt;" if sign == "<" else f"\\{sign}")
     return " ".join(text.split())

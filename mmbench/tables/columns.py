@@ -32,7 +32,7 @@ ROLES: Mapping[str, tuple[str, ...]] = {
 #: Names of an item's id; where a table has several, the first of these counts.
 IDS = (
     *("id", "image_id", "item", "item_id", "utterance", "utterance_id", "utt_id", "uid", "key"),
-    *("question_id", "image", "filename"),
+    *("question_id", "image", "filename", "ids"),
 )
 #: What a column of labels, or of several an item, is called that does not say whose they are.
 _LABELS = ("label", "labels", "class", "category", "answer", "tags")

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from mmbench.errors import MmbenchError, UnknownNameError
 from mmbench.models.build import objective
-from mmbench.models.contract import Fusion
+from mmbench.models.contract import Fusion, faults
 from mmbench.models.model import Model
 from mmbench.spec import BudgetSpec
 from mmbench.testing.cases import (
@@ -35,7 +35,7 @@ from mmbench.testing.cases import (
     take,
 )
 from mmbench.train import train
-from mmbench.types import Batch, Branch, Ragged, Split, Stream
+from mmbench.types import Batch, Ragged, Split, Stream
 
 Lines = Iterator[str]
 
@@ -143,38 +143,8 @@ def modes(case: Case) -> Iterator[str]:
 def shapes(case: Case) -> Lines:
     """Check names, shapes, types and masks of the branches."""
     model = case.model
-    found = list(model.fuse(case.batch).branches)
-    names, promised = [branch.name for branch in found], list(model.fusion.branches)
-    if names != promised:
-        yield f"branches are {names}, and `branches` promises {promised}"
-    if len(set(names)) < len(names):
-        yield f"branches share a name: {names}"
-    for branch in found:
-        yield from _shape(branch)
-    if not found:
-        yield "there is no branch"
-
-
-def _shape(branch: Branch) -> Lines:
-    where = f"branch {branch.name!r}"
-    size = branch.seq.shape[1] if branch.seq.dim() == 3 else 0
-    wanted: dict[str, tuple[tuple[int, ...], bool]] = {
-        "seq": ((ITEMS, size, WIDTH), False),
-        "mask": ((ITEMS, size), True),
-        "pooled": ((ITEMS, WIDTH), False),
-        "present": ((ITEMS,), True),
-    }
-    for name, (shape, flags) in wanted.items():
-        tensor: Tensor = getattr(branch, name)
-        if tuple(tensor.shape) != shape:
-            told = "[B, T, D]" if name == "seq" else f"{list(shape)}"
-            yield f"{where}: {name} is {list(tensor.shape)}, expected {told}"
-        if (tensor.dtype == torch.bool) is not flags:
-            yield f"{where}: {name} is {tensor.dtype}, expected {'bool' if flags else 'float'}"
-    if branch.mask.dim() == 2 and branch.mask.dtype == torch.bool:
-        empty = int((~branch.mask.any(dim=1)).sum())
-        if empty:
-            yield f"{where}: {empty} of {ITEMS} items have no real token to attend to"
+    fused = model.fusion(model.streams(case.batch))
+    yield from faults(fused, model.fusion.branches, ITEMS, WIDTH)
 
 
 @torch.no_grad()
@@ -198,6 +168,22 @@ def padding(case: Case) -> Lines:
         yield from changes(
             said(case.model, streams, case.batch), after, f"masked tokens hold {RUBBISH:g} ({mode})"
         )
+    case.model.eval()
+    streams = case.model.streams(case.batch)
+    longer = {name: _longer(stream) for name, stream in streams.items()}
+    before, after = (_together(said(case.model, s, case.batch)) for s in (streams, longer))
+    yield from changes(before, after, "three masked tokens more stand behind the others (eval)")
+
+
+def _longer(stream: Stream) -> Stream:
+    """Return a stream with three masked tokens more."""
+    more = (*stream.x.shape[:1], 3)
+    return replace(
+        stream,
+        x=torch.cat([stream.x, stream.x.new_full((*more, stream.x.shape[2]), RUBBISH)], dim=1),
+        mask=torch.cat([stream.mask, stream.mask.new_zeros(more)], dim=1),
+        time=torch.cat([stream.time, stream.time.new_full(more, 0.5)], dim=1),
+    )
 
 
 @torch.no_grad()

@@ -16,9 +16,9 @@ from typing import Any, NoReturn, TypeAlias
 import msgspec
 import numpy as np
 import pytest
+from made_up import add, change, found
 
-from mmbench import rng, sealed, store
-from mmbench.cli import run_cli
+from mmbench import rng, store
 from mmbench.errors import NotComparableError
 from mmbench.leaderboard import aggregate
 from mmbench.store import Stored
@@ -28,64 +28,6 @@ FORMATS = ["text", "markdown", "overview", "csv", "json"]
 
 Cli: TypeAlias = Callable[..., Any]
 Write: TypeAlias = Callable[..., str]
-
-
-@pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Path:
-    """Results of real runs: two models with two seeds, one with one."""
-    from mini import TASK
-
-    folder = tmp_path_factory.mktemp("made")
-    (folder / "mini.toml").write_text(TASK)
-    options = ["-t", str(folder / "mini.toml"), "--results", str(folder / "results"), "-q"]
-    for models, seeds in (("late,concat", "2"), ("image_only", "1")):
-        assert run_cli(["run", "-m", models, "--seeds", seeds, "--set", "width=16", *options]) == 0
-    return folder / "results"
-
-
-@pytest.fixture
-def results(made: Path, workplace: Path) -> Path:
-    """A copy of them that a test may spoil."""
-    for path in made.rglob("*.*"):
-        if path.is_file():
-            copy = Path("results", path.relative_to(made))
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(path.read_bytes())
-    return Path("results")
-
-
-def found(model: str, seed: int = 0) -> Stored:
-    (one,) = (
-        stored
-        for stored in store.scan(Path("results"))[0]
-        if (stored.record.model, stored.record.seed) == (model, seed)
-    )
-    return one
-
-
-def change(stored: Stored, **parts: Any) -> None:
-    """Write other things into a record, as another version or another machine would have."""
-    record = sealed.seal(msgspec.structs.replace(stored.record, **parts))
-    (stored.folder / "record.json").write_bytes(msgspec.json.encode(record))
-
-
-def add(
-    model: str,
-    rows: Any,
-    seed: int = 0,
-    ids: list[str] | None = None,
-    clusters: list[str] | None = None,
-    **parts: Any,
-) -> Stored:
-    """Store a record of made-up ROUGE-L scores of the items."""
-    like = found("late").record
-    ids = ids or [f"test-{i:04d}" for i in range(len(rows))]
-    statistics = {"rouge_l": (["rouge_l", "count"], np.stack([rows, np.ones(len(rows))], 1))}
-    table = store.items_table({"test": ids}, {"test": statistics}, {"test": clusters})
-    scores = {"test": {"rouge_l": like.scores["test"]["rouge_l"]}}
-    given = {"model": model, "seed": seed, "identity": f"{model}{seed}" + "0" * 60}
-    settings = given | {"scores": scores, "model_digest": model, "files": {}} | parts
-    return store.write(Path("results"), msgspec.structs.replace(like, **settings), table)
 
 
 def boards(cli: Cli, *arguments: object) -> list[dict[str, Any]]:

@@ -167,7 +167,7 @@ def test_the_json_has_these_keys_and_no_others(cli: Cli, files: Path) -> None:
     (column, groups), *_ = got["by"].items()
     assert (column, [group["group"] for group in groups]) == ("place", ["in", "out"])
     assert set(groups[0]) == {"group", "items", "metrics", "reasons"}
-    assert set(groups[0]["metrics"]["cider_d"]) == SCORE
+    assert set(groups[0]["metrics"]["cider_d"]) == SCORE | {"sums"}
 
 
 def test_what_a_metric_is_a_function_of_is_in_the_json(cli: Cli, workplace: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from mmbench import leaderboard
+from mmbench import paired
 from mmbench.report import record as about
 from mmbench.spec import LevelSpec, TaskSpec, parse_task
 from mmbench.store import Record, Stored, StoredScore
@@ -163,6 +163,6 @@ def test_a_diverged_record_is_offered_half_its_learning_rate() -> None:
 
 
 def test_a_task_that_is_not_there_any_more_is_taken_from_the_record() -> None:
-    assert leaderboard.task_of(record()) == TASK
-    assert isinstance(leaderboard.task_of(record(task="captioning")), TaskSpec)
-    assert leaderboard.task_of(record(task="captioning")).name == "mini"
+    assert paired.task_of(record()) == TASK
+    assert isinstance(paired.task_of(record(task="captioning")), TaskSpec)
+    assert paired.task_of(record(task="captioning")).name == "mini"

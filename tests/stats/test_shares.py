@@ -71,14 +71,16 @@ def test_what_is_no_share_stays_as_it_is(
 
 def test_pseudo_values_that_are_rounded_lie_on_the_bounds_all_the_same() -> None:
     # Those of chrF and of BLEU come from differences: 100 is 99.99999998.
-    near = np.array([[100 - 2e-8, 2e-9, 100 + 2e-8]])
-    assert shares.widened(near, (0.0, 100.0))[0].shape == (1, 7)
+    near = np.array([[100 - 2e-4, 2e-9, 100 + 2e-8]])
+    found = shares.widened(near, (0.0, 100.0))[0]
+    assert found.tolist() == [[100, 0, 100, 0, 0, 100, 100]], "rounding is no variance"
     assert shares.widened(near, (0.0, 200.0))[0].shape == (1, 3)
 
 
-def test_without_an_upper_bound_only_a_corpus_without_errors_is_widened() -> None:
-    none, some = np.zeros((1, 5)), np.array([[0.0, 0.0, 1.0]])
+def test_without_an_upper_bound_only_items_all_right_or_all_wrong_are_widened() -> None:
+    none, some = np.zeros((1, 5)), np.array([[0.0, 0.3, 1.0]])
     assert shares.widened(none, (0.0, None), 1.0)[0][0, 5:].tolist() == [0, 0, 1, 1]
+    assert shares.widened(none + 1, (0.0, None), 1.0)[0][0, 5:].tolist() == [0, 0, 1, 1]
     assert shares.widened(some, (0.0, None), 1.0)[0] is some
     assert shares.widened(none, (0.0, None))[0] is none
     one = shares.widened_counts(np.zeros(1), np.array([5.0]), (0.0, None), 1.0)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mmbench.models.contract import Encoder
 from mmbench.models.encoders._tokens import Tokens
 from mmbench.models.layers import drop
+from mmbench.spec import Decay
 from mmbench.types import Modality
 
 
@@ -25,7 +26,7 @@ class Recurrent(Encoder):
     #: torch's layer.
     layer: type[Any] = nn.GRU
 
-    def __init__(self, modality: Modality, width: int, dropout: float = 0.0) -> None:
+    def __init__(self, modality: Modality, width: int, dropout: Decay = 0.0) -> None:
         super().__init__()
         self.tokens = Tokens(modality, width)
         self.dropout = drop(dropout)

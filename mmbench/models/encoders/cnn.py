@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mmbench.models.contract import Encoder
 from mmbench.models.layers import Positions
+from mmbench.spec import Count, Positive
 from mmbench.types import Modality
 
 
@@ -35,8 +36,8 @@ class CNN(Encoder):
         modality: Modality,
         width: int,
         channels: tuple[int, ...] = (32, 64, 96),
-        grid: int = 4,
-        reach: int = 6,
+        grid: Positive = 4,
+        reach: Count = 6,
     ) -> None:
         super().__init__()
         current, height, breadth = modality.shape

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mmbench.models.contract import Encoder
 from mmbench.models.layers import Positions
+from mmbench.spec import Positive
 from mmbench.types import Modality
 
 
@@ -25,7 +26,9 @@ class LogMel(Encoder):
 
     kinds = ("spectrogram",)
 
-    def __init__(self, modality: Modality, width: int, hidden: int = 64, stride: int = 2) -> None:
+    def __init__(
+        self, modality: Modality, width: int, hidden: int = 64, stride: Positive = 2
+    ) -> None:
         super().__init__()
         channels, frames, bands = modality.shape
         self.stride = stride

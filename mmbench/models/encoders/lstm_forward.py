@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from mmbench.models.contract import Encoder
 from mmbench.models.encoders._tokens import Tokens
 from mmbench.models.layers import drop
+from mmbench.spec import Decay
 from mmbench.types import Modality
 
 
@@ -28,7 +29,7 @@ class LSTMForward(Encoder):
 
     kinds = ("text", "sequence")
 
-    def __init__(self, modality: Modality, width: int, dropout: float = 0.0) -> None:
+    def __init__(self, modality: Modality, width: int, dropout: Decay = 0.0) -> None:
         super().__init__()
         self.tokens = Tokens(modality, width)
         self.dropout = drop(dropout)

@@ -12,6 +12,7 @@ from mmbench.models.contract import Encoder
 from mmbench.models.encoders._networks import Pieces, network, tokenizer
 from mmbench.models.encoders._tokens import with_a_key
 from mmbench.models.layers import pool
+from mmbench.spec import Count, Positive
 from mmbench.types import Modality
 
 
@@ -55,9 +56,9 @@ class Pretrained(Encoder):
         width: int,
         weights: str = "",
         download: bool = False,
-        depth: int = 2,
-        heads: int = 4,
-        patch: int = 0,
+        depth: Count = 2,
+        heads: Positive = 4,
+        patch: Count = 0,
     ) -> None:
         super().__init__()
         if not weights and width % heads:

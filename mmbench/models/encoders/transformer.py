@@ -7,6 +7,7 @@ from torch import Tensor
 from mmbench.models.contract import Encoder
 from mmbench.models.encoders._tokens import Tokens, with_a_key
 from mmbench.models.layers import Positions, Tower
+from mmbench.spec import Count, Decay
 from mmbench.types import Modality
 
 
@@ -23,7 +24,7 @@ class Transformer(Encoder):
     kinds = ("text", "sequence")
 
     def __init__(
-        self, modality: Modality, width: int, depth: int = 1, dropout: float = 0.0
+        self, modality: Modality, width: int, depth: Count = 1, dropout: Decay = 0.0
     ) -> None:
         super().__init__()
         self.tokens = Tokens(modality, width)

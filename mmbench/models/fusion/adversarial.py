@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mmbench.models.contract import Adversarial, Fusion
 from mmbench.models.joint import Mix, of_vector, own_towers, summaries
 from mmbench.models.latents import mean_where
+from mmbench.spec import Count, Decay, Weight
 from mmbench.types import Fused, Stream
 
 
@@ -44,9 +45,9 @@ class AdversarialGraph(Fusion, Adversarial):
         self,
         modalities: Sequence[str],
         width: int,
-        confusion: float = 0.1,
-        depth: int = 1,
-        dropout: float = 0.0,
+        confusion: Weight = 0.1,
+        depth: Count = 1,
+        dropout: Decay = 0.0,
     ) -> None:
         super().__init__()
         self.towers = own_towers(modalities, width, depth, dropout)

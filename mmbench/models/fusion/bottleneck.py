@@ -10,6 +10,7 @@ from torch import nn
 from mmbench.models.attention import quiet_block
 from mmbench.models.contract import Fusion
 from mmbench.models.joint import encode, of_tokens, own_towers
+from mmbench.spec import Count, Decay, Positive
 from mmbench.types import Fused, Stream
 
 
@@ -18,8 +19,9 @@ class Bottleneck(Fusion):
 
     Multimodal Bottleneck Transformer (Nagrani et al. 2021, arXiv:2107.00135): in every layer each
     modality's own block encodes its tokens beside the shared ones, [h_m || z_m] = Block_m([h_m ||
-    z]), and the shared tokens become the mean, z = mean_m z_m. Departs from the paper: the mean of
-    all tokens, the shared ones among them, sums up instead of a class token of each modality.
+    z]), and the shared tokens become the mean, z = mean_m z_m. Departs from the paper: the maximum
+    over all tokens, the shared ones among them, sums up (`mmbench.models.joint.of_tokens`) instead
+    of a class token of each modality.
 
     Args:
         modalities: Their names.
@@ -37,11 +39,11 @@ class Bottleneck(Fusion):
         self,
         modalities: Sequence[str],
         width: int,
-        tokens: int = 4,
-        depth: int = 2,
-        own_depth: int = 0,
-        heads: int = 4,
-        dropout: float = 0.0,
+        tokens: Positive = 4,
+        depth: Count = 2,
+        own_depth: Count = 0,
+        heads: Positive = 4,
+        dropout: Decay = 0.0,
     ) -> None:
         super().__init__()
         self.towers = own_towers(modalities, width, own_depth, dropout)

@@ -9,6 +9,7 @@ from torch import nn
 
 from mmbench.models.contract import Fusion
 from mmbench.models.layers import FeedForward, Tower
+from mmbench.spec import Count, Decay
 from mmbench.types import Branch, Fused, Stream
 
 
@@ -31,8 +32,8 @@ class Concat(Fusion):
         self,
         modalities: Sequence[str],
         width: int,
-        depth: int = 1,
-        dropout: float = 0.0,
+        depth: Count = 1,
+        dropout: Decay = 0.0,
         summary: str = "mean",
     ) -> None:
         super().__init__()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mmbench.models.contract import Fusion
 from mmbench.models.joint import Mix, of_vector, own_towers, summaries
+from mmbench.spec import Above0, Count, Decay, Weight
 from mmbench.types import Fused, Stream
 
 #: The logits of the contrast are at most this many times a cosine.
@@ -45,10 +46,10 @@ class Contrastive(Fusion):
         self,
         modalities: Sequence[str],
         width: int,
-        alignment: float = 0.1,
-        temperature: float = 0.07,
-        depth: int = 1,
-        dropout: float = 0.0,
+        alignment: Weight = 0.1,
+        temperature: Above0 = 0.07,
+        depth: Count = 1,
+        dropout: Decay = 0.0,
     ) -> None:
         super().__init__()
         self.towers = own_towers(modalities, width, depth, dropout)

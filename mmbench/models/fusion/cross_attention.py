@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mmbench.models.attention import CrossBlock
 from mmbench.models.contract import Fusion
 from mmbench.models.joint import encode, of_tokens, own_towers
+from mmbench.spec import Count, Decay, Positive
 from mmbench.types import Fused, Stream
 
 
@@ -36,10 +37,10 @@ class CrossAttention(Fusion):
         self,
         modalities: Sequence[str],
         width: int,
-        depth: int = 1,
-        own_depth: int = 0,
-        heads: int = 4,
-        dropout: float = 0.0,
+        depth: Count = 1,
+        own_depth: Count = 0,
+        heads: Positive = 4,
+        dropout: Decay = 0.0,
     ) -> None:
         super().__init__()
         self.towers = own_towers(modalities, width, own_depth, dropout)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mmbench.models.contract import Fusion
 from mmbench.models.joint import anything
 from mmbench.models.layers import pool
+from mmbench.spec import Count, Positive
 from mmbench.types import Branch, Fused, Stream
 
 
@@ -60,8 +61,8 @@ class CrossTransformer(Fusion):
         self,
         modalities: Sequence[str],
         width: int,
-        heads: int = 4,
-        depth: int = 2,
+        heads: Positive = 4,
+        depth: Count = 2,
         hidden: int = 0,
     ) -> None:
         super().__init__()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mmbench.models.attention import CrossBlock
 from mmbench.models.contract import Fusion
 from mmbench.models.joint import Own, of_tokens
+from mmbench.spec import Count, Decay, Positive
 from mmbench.types import Fused, Stream
 
 
@@ -21,8 +22,9 @@ class Crossmodal(Fusion):
     source's; the target's results over all sources are put side by side and encoded by
     self-attention. There is no pair of a modality with itself. Departs from the paper: the
     encoders take the place of its convolutions and positions; padding is masked; each target's
-    (M - 1) D numbers are projected to D, so that its tokens can be a memory; the mean of all
-    tokens sums up instead of each target's last one, which is padding in a short item.
+    (M - 1) D numbers are projected to D, so that its tokens can be a memory; the maximum
+    over all tokens sums up (`mmbench.models.joint.of_tokens`) instead of each target's last one,
+    which is padding in a short item.
 
     Args:
         modalities: Their names.
@@ -41,11 +43,11 @@ class Crossmodal(Fusion):
         self,
         modalities: Sequence[str],
         width: int,
-        depth: int = 1,
-        self_depth: int = 1,
-        heads: int = 4,
-        expansion: int = 2,
-        dropout: float = 0.0,
+        depth: Count = 1,
+        self_depth: Count = 1,
+        heads: Positive = 4,
+        expansion: Positive = 2,
+        dropout: Decay = 0.0,
     ) -> None:
         super().__init__()
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from mmbench.models.contract import Fusion
 from mmbench.models.layers import Tower
+from mmbench.spec import Count, Decay
 from mmbench.types import Branch, Fused, Stream
 
 
@@ -29,8 +30,8 @@ class EarlyTokens(Fusion):
         self,
         modalities: Sequence[str],
         width: int,
-        depth: int = 1,
-        dropout: float = 0.0,
+        depth: Count = 1,
+        dropout: Decay = 0.0,
         summary: str = "mean",
     ) -> None:
         super().__init__()

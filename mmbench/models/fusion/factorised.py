@@ -11,6 +11,7 @@ from mmbench.models.contract import Fusion
 from mmbench.models.joint import Mix, anything, of_vector, own_towers, summaries
 from mmbench.models.latents import discrepancy, mean_where
 from mmbench.models.reconstruction import Decoders
+from mmbench.spec import Count, Decay, Positive, Weight
 from mmbench.types import Fused, Modality, Stream
 
 
@@ -44,12 +45,12 @@ class Factorised(Fusion):
         modalities: Sequence[str],
         width: int,
         inputs: Mapping[str, Modality],
-        latent: int = 32,
-        reconstruction: float = 0.5,
-        prior: float = 0.1,
+        latent: Positive = 32,
+        reconstruction: Weight = 0.5,
+        prior: Weight = 0.1,
         weights: dict[str, float] | None = None,
-        depth: int = 1,
-        dropout: float = 0.0,
+        depth: Count = 1,
+        dropout: Decay = 0.0,
     ) -> None:
         super().__init__()
         self.towers = own_towers(modalities, width, depth, dropout)

@@ -9,6 +9,7 @@ from torch import nn
 
 from mmbench.models.contract import Fusion
 from mmbench.models.joint import of_vector, own_towers, summaries
+from mmbench.spec import Count, Decay
 from mmbench.types import Fused, Stream
 
 
@@ -29,7 +30,7 @@ class Gated(Fusion):
     unordered = True
 
     def __init__(
-        self, modalities: Sequence[str], width: int, depth: int = 0, dropout: float = 0.0
+        self, modalities: Sequence[str], width: int, depth: Count = 0, dropout: Decay = 0.0
     ) -> None:
         super().__init__()
         self.towers = own_towers(modalities, width, depth, dropout)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mmbench.models.contract import Fusion
 from mmbench.models.graphs import GraphStack, with_self
 from mmbench.models.joint import of_tokens
+from mmbench.spec import Count, Decay, Positive
 from mmbench.types import Fused, Stream
 
 
@@ -40,12 +41,12 @@ class GATv2(Fusion):
         self,
         modalities: Sequence[str],
         width: int,
-        heads: int = 4,
+        heads: Positive = 4,
         slope: float = 0.2,
-        depth: int = 2,
-        nearest: int = 0,
+        depth: Count = 2,
+        nearest: Count = 0,
         residual: bool = True,
-        dropout: float = 0.0,
+        dropout: Decay = 0.0,
     ) -> None:
         super().__init__()
         if width % heads:

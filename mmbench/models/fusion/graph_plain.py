@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mmbench.models.contract import Fusion
 from mmbench.models.graphs import GraphStack, Norm, normalised, with_self
 from mmbench.models.joint import of_tokens
+from mmbench.spec import Count, Decay
 from mmbench.types import Fused, Stream
 
 
@@ -37,10 +38,10 @@ class GraphPlain(Fusion):
         width: int,
         norm: Norm = "row",
         self_loops: bool = True,
-        depth: int = 2,
-        nearest: int = 0,
+        depth: Count = 2,
+        nearest: Count = 0,
         residual: bool = True,
-        dropout: float = 0.0,
+        dropout: Decay = 0.0,
     ) -> None:
         super().__init__()
         layers = [_Layer(width, norm, self_loops) for _ in range(depth)]

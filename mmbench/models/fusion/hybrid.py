@@ -9,6 +9,7 @@ from torch import nn
 
 from mmbench.models.contract import Fusion
 from mmbench.models.layers import Tower
+from mmbench.spec import Count, Decay
 from mmbench.types import Branch, Fused, Stream
 
 
@@ -35,9 +36,9 @@ class Hybrid(Fusion):
         self,
         modalities: Sequence[str],
         width: int,
-        depth: int = 1,
-        own_depth: int = 0,
-        dropout: float = 0.0,
+        depth: Count = 1,
+        own_depth: Count = 0,
+        dropout: Decay = 0.0,
         summary: str = "mean",
     ) -> None:
         super().__init__()

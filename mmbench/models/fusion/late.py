@@ -8,6 +8,7 @@ from torch import nn
 
 from mmbench.models.contract import Fusion
 from mmbench.models.layers import Tower
+from mmbench.spec import Count, Decay
 from mmbench.types import Branch, Fused, Stream
 
 
@@ -32,8 +33,8 @@ class Late(Fusion):
         self,
         modalities: Sequence[str],
         width: int,
-        depth: int = 1,
-        dropout: float = 0.0,
+        depth: Count = 1,
+        dropout: Decay = 0.0,
         summary: str = "mean",
     ) -> None:
         super().__init__()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mmbench.models.contract import Fusion
 from mmbench.models.joint import of_tokens
 from mmbench.models.layers import Attention, FeedForward, drop, quiet
+from mmbench.spec import Count, Decay, Positive
 from mmbench.types import Fused, Stream
 
 
@@ -36,9 +37,9 @@ class MultimodalAttention(Fusion):
         self,
         modalities: Sequence[str],
         width: int,
-        depth: int = 1,
-        heads: int = 4,
-        dropout: float = 0.0,
+        depth: Count = 1,
+        heads: Positive = 4,
+        dropout: Decay = 0.0,
     ) -> None:
         super().__init__()
         self.modalities = tuple(modalities)

@@ -9,6 +9,7 @@ from torch import nn
 
 from mmbench.models.contract import Fusion
 from mmbench.models.joint import of_vector, own_towers, summaries
+from mmbench.spec import Count, Decay, Positive
 from mmbench.types import Fused, Stream
 
 
@@ -35,9 +36,9 @@ class Multiplicative(Fusion):
         self,
         modalities: Sequence[str],
         width: int,
-        size: int = 12,
-        depth: int = 0,
-        dropout: float = 0.0,
+        size: Positive = 12,
+        depth: Count = 0,
+        dropout: Decay = 0.0,
     ) -> None:
         super().__init__()
         self.towers = own_towers(modalities, width, depth, dropout)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mmbench.models.contract import Fusion
 from mmbench.models.joint import Mix, encode, of_vector, own_towers
 from mmbench.models.layers import Attention, peak
+from mmbench.spec import Count, Decay
 from mmbench.types import Fused, Stream
 
 
@@ -35,8 +36,8 @@ class Parallel(Fusion):
         modalities: Sequence[str],
         width: int,
         level: Literal["pooled", "tokens"] = "pooled",
-        depth: int = 0,
-        dropout: float = 0.0,
+        depth: Count = 0,
+        dropout: Decay = 0.0,
     ) -> None:
         super().__init__()
         self.towers = own_towers(modalities, width, depth, dropout)

@@ -18,6 +18,7 @@ from mmbench.models.latents import (
     side_by_side,
 )
 from mmbench.models.reconstruction import Decoders
+from mmbench.spec import Count, Decay, Positive, Weight
 from mmbench.types import Fused, Modality, Stream
 
 
@@ -54,12 +55,12 @@ class ProductOfExperts(Fusion):
         modalities: Sequence[str],
         width: int,
         inputs: Mapping[str, Modality],
-        latent: int = 32,
-        reconstruction: float = 0.5,
-        kl: float = 2e-3,
+        latent: Positive = 32,
+        reconstruction: Weight = 0.5,
+        kl: Weight = 2e-3,
         weights: dict[str, float] | None = None,
-        depth: int = 1,
-        dropout: float = 0.0,
+        depth: Count = 1,
+        dropout: Decay = 0.0,
     ) -> None:
         super().__init__()
         self.towers = own_towers(modalities, width, depth, dropout)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mmbench.models.contract import Fusion
 from mmbench.models.graphs import GraphStack, normalised, relations
 from mmbench.models.joint import of_tokens
+from mmbench.spec import Count, Decay
 from mmbench.types import Fused, Stream
 
 
@@ -36,10 +37,10 @@ class RGCN(Fusion):
         self,
         modalities: Sequence[str],
         width: int,
-        depth: int = 2,
-        nearest: int = 0,
+        depth: Count = 2,
+        nearest: Count = 0,
         residual: bool = True,
-        dropout: float = 0.0,
+        dropout: Decay = 0.0,
     ) -> None:
         super().__init__()
         layers = [_Layer(width, len(relations(modalities))) for _ in range(depth)]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmbench.models.contract import Fusion
 from mmbench.models.joint import anything, encode, own_towers, summaries
+from mmbench.spec import Count, Decay
 from mmbench.types import Branch, Fused, Stream
 
 
@@ -39,8 +40,8 @@ class Sequential(Fusion):
         width: int,
         axis: Literal["modality", "time"] = "modality",
         order: Sequence[str] = (),
-        depth: int = 0,
-        dropout: float = 0.0,
+        depth: Count = 0,
+        dropout: Decay = 0.0,
     ) -> None:
         super().__init__()
         if order and sorted(order) != sorted(modalities):

@@ -10,7 +10,11 @@ from torch import Tensor, nn
 
 from mmbench.models.contract import Fusion
 from mmbench.models.joint import of_vector, own_towers, summaries
+from mmbench.spec import Count, Decay, Positive
 from mmbench.types import Fused, Stream
+
+#: Weights of the layer behind the product at most: a quarter of a gigabyte.
+MOST = 1 << 26
 
 
 class TensorProduct(Fusion):
@@ -35,11 +39,17 @@ class TensorProduct(Fusion):
         self,
         modalities: Sequence[str],
         width: int,
-        size: int = 8,
-        depth: int = 0,
-        dropout: float = 0.0,
+        size: Positive = 8,
+        depth: Count = 0,
+        dropout: Decay = 0.0,
     ) -> None:
         super().__init__()
+        numbers = (size + 1) ** len(modalities)
+        if numbers * width > MOST:
+            raise ValueError(
+                f"the product of {len(modalities)} modalities would have {numbers:,} numbers, "
+                f"(size + 1)^{len(modalities)}: choose a smaller size than {size}"
+            )
         self.towers = own_towers(modalities, width, depth, dropout)
         self.factors = nn.ModuleDict(
             {m: nn.Sequential(nn.LayerNorm(width), nn.Linear(width, size)) for m in modalities}

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mmbench.models.contract import Combined, Combiner, Head, HeadOut, present_of
 from mmbench.models.layers import drop
+from mmbench.spec import Decay
 from mmbench.types import Branch, Output
 
 
@@ -26,7 +27,7 @@ class PooledHead(Head):
         dropout: Probability on the hidden layer.
     """
 
-    def __init__(self, output: Output, width: int, dropout: float = 0.0) -> None:
+    def __init__(self, output: Output, width: int, dropout: Decay = 0.0) -> None:
         super().__init__()
         self.output = output
         self.hidden = nn.Sequential(

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mmbench.models.heads._text import State, TextHead
 from mmbench.models.layers import Attention
+from mmbench.spec import Decay, Positive
 from mmbench.types import Branch, Output
 
 
@@ -27,7 +28,9 @@ class RecurrentHead(TextHead):
     cell_type: type[nn.LSTM] | type[nn.GRU]
     fixed = ("keys", "values", "mask")
 
-    def __init__(self, output: Output, width: int, dropout: float = 0.0, heads: int = 4) -> None:
+    def __init__(
+        self, output: Output, width: int, dropout: Decay = 0.0, heads: Positive = 4
+    ) -> None:
         super().__init__(output, width, dropout)
         self.cell = self.cell_type(width, width, batch_first=True)
         self.start = nn.Linear(width, width)

@@ -21,6 +21,7 @@ from mmbench.models.contract import (
 )
 from mmbench.models.decoding import beam_search
 from mmbench.models.layers import drop
+from mmbench.spec import Decay
 from mmbench.text import BOS, EOS, PAD, UNK, Vocabulary
 from mmbench.types import Branch, Output
 
@@ -43,7 +44,7 @@ class TextHead(Head):
     kind = "text"
     shared = True
 
-    def __init__(self, output: Output, width: int, dropout: float = 0.0) -> None:
+    def __init__(self, output: Output, width: int, dropout: Decay = 0.0) -> None:
         super().__init__()
         self.vocabulary = Vocabulary(output.vocabulary)
         self.limit = output.size

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from mmbench.models.heads._text import State, TextHead
 from mmbench.models.layers import Attention, FeedForward, Positions, drop
+from mmbench.spec import Count, Decay, Positive
 from mmbench.types import Branch, Output
 
 
@@ -63,7 +64,12 @@ class Transformer(TextHead):
     """
 
     def __init__(
-        self, output: Output, width: int, dropout: float = 0.0, depth: int = 2, heads: int = 4
+        self,
+        output: Output,
+        width: int,
+        dropout: Decay = 0.0,
+        depth: Count = 2,
+        heads: Positive = 4,
     ) -> None:
         super().__init__(output, width, dropout)
         self.positions = Positions(output.size, width)

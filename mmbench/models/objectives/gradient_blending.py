@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mmbench.models.contract import Objective
 from mmbench.models.model import Model
+from mmbench.spec import Weight
 from mmbench.types import Batch, Fused
 
 
@@ -29,7 +30,7 @@ class GradientBlending(Objective):
     """
 
     def __init__(
-        self, least: float = 0.1, tiny: float = 0.01, auxiliary_weight: float = 1.0
+        self, least: float = 0.1, tiny: float = 0.01, auxiliary_weight: Weight = 1.0
     ) -> None:
         self.least = least
         self.tiny = tiny

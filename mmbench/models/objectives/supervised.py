@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mmbench.models.contract import Objective
 from mmbench.models.model import Model
+from mmbench.spec import Weight
 from mmbench.types import Batch
 
 
@@ -21,7 +22,7 @@ class Supervised(Objective):
         auxiliary_weight: Weight of each auxiliary loss that the fusion names.
     """
 
-    def __init__(self, branch_weight: float = 0.5, auxiliary_weight: float = 1.0) -> None:
+    def __init__(self, branch_weight: Weight = 0.5, auxiliary_weight: Weight = 1.0) -> None:
         self.branch_weight = branch_weight
         self.auxiliary_weight = auxiliary_weight
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mmbench.errors import DataError
+from mmbench.errors import DataError, UsageError, nearest
 from mmbench.tables import columns
 from mmbench.tables.cells import is_missing, parsed, short
 from mmbench.tables.formats.arrays import MATRIX
@@ -50,7 +50,8 @@ def classes_of(table: Table, given: Mapping[str, str], labels: Iterable[str]) ->
     for value in table.columns[column]:
         plain = value if hasattr(value, "shape") else _mapped(value)
         if isinstance(plain, Mapping):
-            found.update(map(str, plain))
+            # The first row names the classes: what another one has besides is a slip.
+            found = found or set(map(str, plain))
         elif hasattr(plain, "__len__") and not isinstance(plain, str):
             width = width or len(plain)
         if width and (hasattr(plain, "shape") or found):
@@ -107,8 +108,16 @@ def scores_and_column(
         DataError: A cell holds something else.
     """
     scores = scores_of(table, rows, classes, given)
-    find = columns.find if scores is not None else columns.need
-    return scores, find(table, "prediction", usual, given, [column_of(table, given)])
+    taken = [column_of(table, given)]
+    if scores is not None:
+        return scores, columns.find(table, "prediction", usual, given, taken)
+    try:
+        return None, columns.need(table, "prediction", usual, given, taken)
+    except UsageError as error:
+        raise UsageError(
+            f"{error}; probabilities stand in a column scores, {{class: number}} in each row, or "
+            f"in columns p:CLASS"
+        ) from None
 
 
 def _order(table: Table, classes: Sequence[str]) -> list[int]:
@@ -127,7 +136,10 @@ def _of_columns(table: Table, names: Sequence[str | None], row: int) -> list[flo
     """Read a row of columns ``p:CLASS``; a class that nobody gave a column has probability 0."""
     found = [0.0 if name is None else number(table, name, row) for name in names]
     numbers = [value for value in found if value is not None]
-    return numbers if len(numbers) == len(found) else None
+    if numbers and len(numbers) < len(found):
+        empty = next(name for name, value in zip(names, found, strict=True) if value is None)
+        raise DataError(f"{table.where(row)}: {empty} is empty: give a number for every class")
+    return numbers or None
 
 
 def _of_cell(table: Table, column: str, row: int, classes: Sequence[str]) -> list[float] | None:
@@ -139,6 +151,14 @@ def _of_cell(table: Table, column: str, row: int, classes: Sequence[str]) -> lis
         value = dict(zip(named, value, strict=True))
     if isinstance(value, Mapping):
         by_name = {str(key): x for key, x in value.items()}
+        stray = [name for name in by_name if name not in classes]
+        if stray:
+            near = nearest(stray[0], classes)
+            offer = f"did you mean {near!r}? " if near else ""
+            raise DataError(
+                f"{table.where(row)}: {column} names {stray[0]!r}, which is no class: {offer}the "
+                f"classes, as the first row names them, are {some(classes)}"
+            )
         lacking = [label for label in classes if label not in by_name]
         if lacking:
             raise DataError(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mmbench.errors import DataError
+from mmbench.errors import DataError, UsageError
 from mmbench.references import FrameReferences, References
 from mmbench.tables import columns
 from mmbench.tables.cells import is_missing, parsed, short
@@ -42,6 +42,11 @@ def truth(
         DataError: A cell holds no list of labels, or a recording has two rows.
     """
     keys = columns.of_names(references, KEYS)
+    if keys is not None and columns.find(references, "reference", USUAL, given, [keys]) is None:
+        raise UsageError(
+            f"{references.source}: has key frames and no frames: add a column 'frames', the label "
+            f"of every frame, which says how long a recording is"
+        )
     name = columns.of_reference(references, predictions, USUAL, given, [keys])
     own = single(references, rows)
     right = [_frames(references, name, row) for row in own]

@@ -61,6 +61,10 @@ def truth(
         DataError: A right answer is no entry of the gallery.
     """
     column, read = _first(references, "reference", RELEVANT, given), _listed
+    if column is not None and _gallery_size(predictions) is not None and not _named(predictions):
+        cells = references.columns[column]
+        if all(_whole(cell) is not None for cell in cells):
+            read = _numbers  # as a CSV file writes them
     if column is None:
         column, read = _by_number(references, given), _numbers
     if column is None:
@@ -194,13 +198,33 @@ def _rankings(predictions: Table, given: Mapping[str, str]) -> list[list[Any]]:
 
 
 def _names(predictions: Table, listed: Sequence[Sequence[Any]]) -> tuple[str, ...] | None:
-    """Return the gallery's names, None where its entries are numbered."""
+    """Return the gallery's names, None where its entries are numbered.
+
+    Raises:
+        DataError: There is not one name for each column of the similarities.
+        UsageError: Entries are named, and nobody says which column is which.
+    """
     ids = (predictions.extras or {}).get(GALLERY_IDS, predictions.columns.get(GALLERY_IDS))
+    size = _gallery_size(predictions)
     if ids is not None:
+        if size not in (None, len(ids)):
+            raise DataError(
+                f"{predictions.source}: {GALLERY_IDS} has {len(ids):,} names, but the gallery has "
+                f"{size:,} entries: expected one name each"
+            )
         return tuple(str(name) for name in ids)
     if not any(isinstance(x, str) for own in listed for x in own):
         return None
+    if size is not None:
+        raise UsageError(
+            f"{predictions.source}: right answers are named, and nothing says which of the "
+            f"{size:,} entries bears which name: add {GALLERY_IDS}, or list right answers by number"
+        )
     return tuple(sorted({str(x) for own in listed for x in own}))
+
+
+def _named(predictions: Table) -> bool:
+    return GALLERY_IDS in {*(predictions.extras or {}), *predictions.columns}
 
 
 def _gallery_size(predictions: Table) -> int | None:
