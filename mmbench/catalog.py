@@ -155,19 +155,31 @@ def model_summaries(task: TaskSpec | None = None) -> list[dict[str, Any]]:
             not wanted <= served or any(m not in (*task.modalities, "{modality}") for m in heard)
         ):
             continue
-        rows.append(
+        pattern = content.get("expand")
+        told = {"name": name if pattern is None else pattern, "summary": content.get("summary", "")}
+        own = [told]
+        if task is not None and pattern is not None:
+            own = [_fill(told, modality) for modality in task.modalities]
+        rows += [
             {
-                "name": str(content.get("expand", name)),
+                "name": str(one["name"]),
                 "kind": str(content.get("family", "")),
                 "paper": str(content.get("paper", "")),
                 "outputs": [kind for kind in content.get("heads", {}) if kind not in refused],
-                "summary": str(content.get("summary", "")),
+                "summary": str(one["summary"]),
             }
-        )
+            for one in own
+        ]
     return sorted(rows, key=lambda row: str(row["name"]))
 
 
 def _model_content(name: str) -> tuple[dict[str, Any], str]:
+    for path in _shelf("baselines").values():
+        if name == _raw_model(path).get("expand"):
+            raise UsageError(
+                f"{name!r} stands for a model of each modality: name one, such as "
+                f"{name.replace('{modality}', 'text')}; 'mmbench list models -t TASK' names all"
+            )
     if name.endswith(".py"):
         path = Path(name)
         held = registry.include(path)

@@ -655,8 +655,8 @@ def _explain(message: str, kind: Any) -> str:
         values = [str(v) for part in _at(kind, key) for v in getattr(part, "__args__", ())]
         near = nearest(invalid[1], values)
         offer = f"did you mean {near!r}? " if near else ""
-        known = ", ".join(values)
-        return f"{key or 'the file'}: {invalid[1]!r} is none of its values: {offer}known: {known}"
+        listed = ", ".join(values)
+        return f"{key or 'the file'}: {invalid[1]!r} is none of its values: {offer}known: {listed}"
     missing = re.fullmatch(r"Object missing required field `(.*)`", what)
     if missing:
         full = f"{key}.{missing[1]}" if key else missing[1]

@@ -543,7 +543,8 @@ def test_the_interval_of_bleu_covers_what_it_says(seeds: int, spread: float) -> 
 def test_the_interval_of_bleu_covers_93_to_97_percent(
     name: str, seeds: int, spread: float, items: int
 ) -> None:
-    assert 0.93 <= bleu_coverage(name, spread, (seeds, items), 1500) <= 0.97
+    repeats = 4000 if spread > 0.2 else 1500  # close to 97 %: seeds differ more than items do
+    assert 0.93 <= bleu_coverage(name, spread, (seeds, items), repeats) <= 0.97
 
 
 def cider_coverage(name: str, size: tuple[int, int], repeats: int) -> float:

@@ -170,3 +170,114 @@ def test_a_modality_that_the_task_lacks_is_told(workplace: Path) -> None:
     Path("own.toml").write_text(f'{text}modalities = ["smell"]\nfusion = {{ name = "late" }}\n')
     with pytest.raises(IncompatibleError, match="'smell', which this task lacks: it has image"):
         tiny.make(catalog.model("own.toml"))
+
+
+# --- fusions of one's own ------------------------------------------------------------------------
+
+OWN = """
+import torch
+from mmbench.models import Branch, Fused, Fusion
+from mmbench.models.layers import pool
+
+
+class Own(Fusion):
+    "The sum of all summaries."
+
+    def __init__(self, modalities, width):
+        super().__init__()
+        self.layer = torch.nn.Linear(width, width)
+
+    @property
+    def branches(self):
+        return ("joint",)
+
+    def forward(self, streams, clock="pool"):
+        found = [self.layer(pool(s.x, s.mask)) for s in streams.values()]
+        joint = torch.stack(found).sum(dim=0)
+        ones = torch.ones(len(joint), 1, dtype=torch.bool)
+        return Fused([Branch("joint", joint[:, None], ones, joint, ones[:, 0])])
+"""
+
+#: What is written otherwise -> what has to be said.
+FAULTS = {
+    "works": ("", "", ""),
+    "shape": (
+        "torch.stack(found).sum(dim=0)",
+        "torch.cat(found, dim=1)",
+        "branch 'joint': seq is [48, 1, 32], expected [48, T, 16]",
+    ),
+    "nothing": ("return Fused(", "return (", "forward returns list, expected mmbench.models.Fused"),
+    "names": (
+        'Branch("joint"',
+        'Branch("all"',
+        "branches are ['all'], and `branches` promises ['joint']",
+    ),
+    "mask": ("dtype=torch.bool", "dtype=torch.float", "mask is torch.float32, expected bool"),
+    "branches": (
+        "def branches(self)",
+        "def twigs(self)",
+        "the fusion 'own' lacks branches, which every fusion has: define it in the class",
+    ),
+    "arguments": (
+        "(self, modalities, width)",
+        "(self, width)",
+        "its __init__ does not take modalities: expected __init__(self, modalities, width, ...)",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_an_own_fusion_that_is_none_is_told_by_its_file(
+    cli: Cli, task: Write, workplace: Path, fault: str
+) -> None:
+    old, new, told = FAULTS[fault]
+    Path("own.py").write_text(OWN.replace(old, new) if old else OWN)
+    done = cli("run", "-t", task(), "-m", "./own.py", "--set", "width=16", "-q")
+    if not told:
+        assert done.code == 0, done.err
+        return
+    assert done.code == 2
+    assert told in done.error
+    assert "own.py" in done.error
+    assert "internal" not in done.error
+
+
+@pytest.mark.parametrize(
+    ("fusion", "params", "told"),
+    [
+        ("bottleneck", {"tokens": 0}, "params.tokens: expected `int` >= 1, got 0"),
+        ("product_of_experts", {"latent": 0}, "params.latent: expected `int` >= 1, got 0"),
+        ("tensor", {"size": 9999}, "would have 1,000,000,000,000 numbers, (size + 1)^3: choose"),
+        ("late", {"depth": -1}, "params.depth: expected `int` >= 0, got -1"),
+        ("adversarial", {"confusion": -1.0}, "params.confusion: expected `float` >= 0.0, got -1.0"),
+        ("mixture_of_experts", {"weights": {"smell": 2.0}}, "weights.smell: there is no such"),
+        (
+            "weighted_average",
+            {"weights": "dynmic"},
+            "'dynmic' is none of its values: did you mean 'dynamic'? known: static, dynamic",
+        ),
+        ("contrastive", {"temperature": 0.0}, "params.temperature: expected `float` > 0.0"),
+        ("concat", {"dropout": 1.0}, "params.dropout: expected `float` < 1.0, got 1.0"),
+    ],
+)
+def test_a_size_that_makes_no_sense_is_refused_by_name(
+    fusion: str, params: dict[str, Any], told: str
+) -> None:
+    spec = msgspec.structs.replace(tiny.spec("concat"), fusion=ComponentSpec(fusion, params))
+    with pytest.raises(SpecError) as caught:
+        tiny.make(spec)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_matched_model_of_another_size_is_told(cli: Cli, workplace: Path) -> None:
+    text = catalog.task_path("synergy").read_text().replace('"synergy"', '"mine"', 1)
+    for size, said in ((10, True), (50_000, False)):
+        changed = "\n".join(
+            f"parameters = {size}" if line.startswith("parameters") else line
+            for line in text.splitlines()
+        )
+        Path("mine.toml").write_text(changed)
+        done = cli("run", "-t", "./mine.toml", "-m", "concat", "--dry-run")
+        assert done.code == 0, done.err
+        assert ("note: concat has " in done.err) is said
