@@ -26,7 +26,7 @@ class Verbs(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the verbs, in the order in which a newcomer needs them."""
         there = {path.stem for path in Path(__file__).parent.glob("[!_]*.py")}
-        first = ["run", "leaderboard", "show", "list", "describe", "new", "doctor"]
+        first = ["run", "leaderboard", "compare", "show", "list", "describe", "new", "doctor"]
         return [verb for verb in first if verb in there] + sorted(there - set(first))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -60,7 +60,8 @@ def cli(ctx: click.Context) -> None:
 
     \b
     mmbench run --task captioning --model hybrid      train, predict, score
-    mmbench leaderboard                               compare what was run
+    mmbench leaderboard                               rank what was run
+    mmbench compare hybrid late                       which is better, and is that real
     mmbench show captioning/hybrid                    look at one record
 
     Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 inconclusive, 4 missing or not comparable.

@@ -89,6 +89,15 @@ def test_attention_to_tokens_passes_the_shortcut_further_than_a_concatenation(mo
     assert accuracy("shortcut", model) > accuracy("shortcut", "concat") + 0.05
 
 
+@pytest.mark.parametrize("model", ["gat", "gatv2"])
+def test_attention_over_a_graph_finds_the_object_that_the_text_names(model: str) -> None:
+    """GAT gives all nodes one order of their neighbours, and was expected to fail where GATv2 does
+    not (Brody et al. 2022). Inside of residual layers with a feed-forward part it does not fail:
+    GAT .971, .974, .942 on three seeds, GATv2 .960, .967, .976; with a single layer .975 and .970.
+    """
+    assert accuracy("grounding", model) > 0.85
+
+
 def test_late_fusion_stands_noise_that_it_never_trained_on_better_than_early() -> None:
     """Means over noise in one modality at a time; measured on three seeds: late .716, .726, .740,
     early .686, .687, .685.
