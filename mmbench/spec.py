@@ -632,7 +632,10 @@ def _complaint(content: Mapping[str, Any], kind: type[Any]) -> str:
 def explain(error: msgspec.ValidationError, kind: Any, name: str) -> str:
     """Return what is wrong with a value that is not of a type: ``name: expected ...``."""
     what, at, path = str(error).partition(" - at `$")
-    return _explain(f"{what} - at `${path}" if at else what, kind).replace("the file", name, 1)
+    if not at:
+        return _explain(what, kind).replace("the file", name, 1)
+    told = _explain(f"{what} - at `${path}", kind)
+    return told if told.startswith("unknown") else f"{name}{'' if told[0] == '[' else '.'}{told}"
 
 
 def _explain(message: str, kind: Any) -> str:
@@ -696,14 +699,18 @@ def _like(name: str, known: Mapping[str, list[str]], key: str) -> str:
     """Return the path of a key: in the same table, else in the table nearest to the top."""
     table = re.sub(r"\[(\d+)\]", r".\1", key)
     here = f"{table}.{name}" if table else name
-    if any(_anyhow(path) == _anyhow(here) for path in known[name]):
+    if any(_alike(path, here) for path in known[name]):
         return here
     return min(known[name], key=lambda path: path.count("."))
 
 
-def _anyhow(path: str) -> str:
-    """Return a path in which the numbers of elements do not count."""
-    return re.sub(r"\b\d+\b", "0", path)
+def _alike(pattern: str, path: str) -> bool:
+    """Whether a path is one of those that ``0`` (any element) and ``*`` (any name) stand for."""
+    parts, own = pattern.split("."), path.split(".")
+    return len(parts) == len(own) and all(
+        part == step or part == "*" or (part == "0" and step.isdigit())
+        for part, step in zip(parts, own, strict=True)
+    )
 
 
 def _paths(kind: Any, above: str = "", seen: frozenset[Any] = frozenset()) -> dict[str, list[str]]:

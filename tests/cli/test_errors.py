@@ -83,7 +83,6 @@ USAGE = {
     ],
     "run -t sentiment -m late --metric mse": ["; intensity.mse scores that one; 'mmbench list"],
     "run -t TASK -m late -q -v": ["--verbose: not with --quiet: give one of both"],
-    "run -t all -m text_only --budget zzz": ["--budget zzz: the task"],
     "run -t TASK -m late --set width=abc": ["width: expected `int`, got `str`"],
     "run -t TASK -m late --set recipe.decoding.beams=0": ["recipe.decoding.beams: expected `int`"],
     "run -t TASK -m late --set width.x=1": ["--set 'width.x=1': 'x' does not stand in a table"],
@@ -198,7 +197,11 @@ DEFINITIONS = {
     "no_split": ("val = 16\n", "", "splits.val is missing: a task needs train, val and test"),
     "missing": ('name = "scenecap"\n', "", "the key 'dataset.name' is missing"),
     "unknown": ("summary = ", "sumary = ", "unknown key 'sumary': did you mean 'summary'?"),
-    "deep": ("steps = 6", "step = 6", "unknown key 'budgets.brief.step': did you mean 'steps'?"),
+    "deep": (
+        "steps = 6",
+        "step = 6",
+        "unknown key 'budgets.brief.step': did you mean 'budgets.brief.steps'?",
+    ),
     "syntax": ("[splits]", "[[splits", "is not valid TOML: "),
     "newer": ("schema = 1", "schema = 9", "schema = 9 is newer than this mmbench reads (1)"),
     "budget": (
@@ -215,7 +218,7 @@ DEFINITIONS = {
         "unknown key 'oclusion': did you mean 'occlusion'?",
     ),
     "kind": ('kind = "spectrogram"', 'kind = "smell"', "has no encoder for 'smell': its encoders"),
-    "head": ('kind = "text"', 'kind = "poem"', "has no head for 'poem': its heads are for text"),
+    "head": ('kind = "text"', 'kind = "poem"', "of the task 'wrong' is of the kind 'poem'"),
 }
 
 
@@ -306,7 +309,7 @@ def test_a_fusion_of_several_modalities_on_one_is_refused_with_what_would_work(c
     assert done.code == 2
     assert done.error == (
         "error: model 'hybrid': the fusion 'hybrid' needs at least 2 modalities and has 1 (image): "
-        "'{modality}_only' models take one"
+        "models for one are called image_only"
     )
 
 

@@ -161,7 +161,7 @@ def test_generated_tests_pass() -> None:
     assert new("metric", "words") == 0
     done = run_pytest()
     assert done.returncode == 0, done.stdout
-    assert "14 passed" in done.stdout
+    assert "15 passed" in done.stdout
 
 
 FAULTS = {

@@ -116,8 +116,14 @@ def test_an_encoder_of_another_kind_is_refused() -> None:
         ({"fusion": ("late", {"depth": "two"})}, "late: fusion.params.depth: expected `int`, got"),
         ({"fusion": ("late", {"depth": 2.5})}, "late: fusion.params.depth: expected `int`, got"),
         ({"combiner": ("mixture", {"gate": 1})}, "combiner.params.gate: expected `str`, got `int`"),
-        ({"heads": {"text": ("lstm", {"heads": 0})}}, "heads.text: the head 'lstm' refuses"),
-        ({"fusion": ("late", {"dropout": 1.5})}, "late: fusion: the fusion 'late' refuses"),
+        (
+            {"heads": {"text": ("lstm", {"heads": 0})}},
+            "heads.text.params.heads: expected `int` >= 1, got 0",
+        ),
+        (
+            {"fusion": ("late", {"dropout": 1.5})},
+            "late: fusion.params.dropout: expected `float` < 1.0, got 1.5",
+        ),
         (
             {"heads": {"text": ("transformer", {"heads": 3})}},
             "width 16 is not divisible by 3 heads",
@@ -133,11 +139,11 @@ def test_arguments_that_a_component_does_not_take_are_refused(
 @pytest.mark.parametrize(
     ("params", "expected"),
     [
-        ({"grid": 0}, "grid and reach have to be 1 or more"),
+        ({"grid": 0}, "params.grid: expected `int` >= 1, got 0"),
         ({"reach": 0}, "grid and reach have to be 1 or more"),
         ({"channels": []}, "channels not empty"),
         ({"channels": [12]}, "the encoder 'cnn' refuses its arguments"),
-        ({"channels": [8, "16"]}, "encoders.image.params.channels: expected `int`, got `str`"),
+        ({"channels": [8, "16"]}, "encoders.image.params.channels[1]: expected `int`, got `str`"),
         ({"grid": 100}, "an image of 26 x 28 has no 100 x 100 patches"),
     ],
 )
