@@ -165,17 +165,30 @@ def check(run: Run) -> str:
     torch = import_torch()
     from mmbench.models.build import build
 
-    with torch.random.fork_rng(devices=[]):
-        model = build(run.model, promised(run.task))
-    check_recipe(run.model.recipe, model, run.task.splits)
-    wanted = run.task.parameters if run.model.matched else 0
-    size = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    key = (*_pinned(run.model, run.task), tuple(run.task.splits))
+    if key not in _fitting:
+        with torch.random.fork_rng(devices=[]):
+            model = build(run.model, promised(run.task))
+        check_recipe(run.model.recipe, model, run.task.splits)
+        _fitting[key] = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    wanted, size = run.task.parameters if run.model.matched else 0, _fitting[key]
     if not wanted or abs(size / wanted - 1) <= WITHIN:
         return ""
     return (
         f"{run.model.name} has {size:,} parameters on {run.task.name}, which wants {wanted:,} "
         f"within {WITHIN:.0%} of matched models: no width comes nearer"
     )
+
+
+#: What is known of models that tasks of the same shapes share: of 46 models on six tasks, most.
+_fitting: dict[tuple[Any, ...], int] = {}
+_widths: dict[tuple[Any, ...], int] = {}
+
+
+def _pinned(model: ModelSpec, task: TaskSpec) -> tuple[Any, ...]:
+    """Return all that a model as built for a task depends on."""
+    plugins = tuple(Run(task, model, task.default_budget, 0).plugins.items())
+    return model.digest(), plugins, repr(promised(task))
 
 
 def promised(task: TaskSpec) -> Signature:
@@ -205,8 +218,10 @@ def sized(model: ModelSpec, task: TaskSpec) -> ModelSpec:
     import_torch()
     from mmbench.models.sizes import matched_width
 
-    width = matched_width(model, promised(task), task.parameters)
-    return msgspec.structs.replace(model, width=width)
+    key = (*_pinned(model, task), task.parameters)
+    if key not in _widths:
+        _widths[key] = matched_width(model, promised(task), task.parameters)
+    return msgspec.structs.replace(model, width=_widths[key])
 
 
 def execute(run: Run, watcher: Watcher) -> store.Stored:

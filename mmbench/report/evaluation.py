@@ -228,14 +228,13 @@ def _span(got: Score) -> str:
 
 def _reasons(found: Evaluation) -> list[str]:
     """Say why metrics have no value, or no interval."""
-    without: dict[str, list[str]] = {}
+    lacking: dict[tuple[str, str], list[str]] = {}
+    for name, why in found.reasons.items():
+        lacking.setdefault(("value", why), []).append(name)
     for name, got in found.scores.items():
         if got.reason:
-            without.setdefault(got.reason, []).append(name)
-    return [
-        *(f"- {name}: no value: {why}" for name, why in found.reasons.items()),
-        *(f"- {', '.join(names)}: no interval: {why}" for why, names in without.items()),
-    ]
+            lacking.setdefault(("interval", got.reason), []).append(name)
+    return [f"- {', '.join(names)}: no {what}: {why}" for (what, why), names in lacking.items()]
 
 
 def _by(found: Evaluation, groups: Sequence[Subgroup]) -> list[str]:

@@ -226,8 +226,8 @@ def test_what_has_no_worst_answer_has_a_reason_and_the_others_are_scored(
     lines = done.out.splitlines()
     assert [line.split()[0] for line in lines[2:5]] == ["mae", "acc7", "pearson"]
     assert lines[2].split() == ["mae", "(lower", "is", "better)", "-", "3", "[0,", "inf)"]
-    assert lines[5].startswith("- mae: no value: 1 of 3 items have no answer, and no number stands")
-    assert lines[6].startswith("- pearson: no value: 1 of 3 items have no answer")
+    told = "- mae, pearson: no value: 1 of 3 items have no answer, and no number stands"
+    assert lines[5].startswith(told)
     got = json.loads(cli(*asked, "--allow-missing", "--json").out)["metrics"]
     assert list(got) == ["mae", "acc7", "pearson"]
     assert set(got["mae"]) == set(got["acc7"]) == SCORE | LEVELS
@@ -858,3 +858,15 @@ def test_a_process_imports_nothing_heavy(files: Path) -> None:
     command = [sys.executable, "-c", code, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "0 []"
+
+
+def test_of_a_task_what_the_predictions_allow_is_scored_and_the_rest_has_a_reason(
+    cli: Cli, workplace: Path
+) -> None:
+    write("labels.csv", "id,label", *(f"test-{k:04d},{k % 4}" for k in range(3000)))
+    done = cli("score", "-t", "synergy", "labels.csv")
+    assert done.code == 0, done.err
+    (line,) = (line for line in done.out.splitlines() if line.startswith("- "))
+    assert line.startswith("- bits, nll, brier: no value: the predictions bring no probabilities")
+    named = cli("score", "-t", "synergy", "labels.csv", "--metrics", "nll")
+    assert (named.code, "scores or in columns p:CLASS" in named.error) == (2, True)
