@@ -69,7 +69,7 @@ def test_an_unknown_name_is_told_with_the_near_one_and_where_to_look() -> None:
         UnknownNameError, match="unknown fusion 'hybird': did you mean 'hybrid'"
     ) as e:
         registry.load("fusion", "hybird")
-    assert "'mmbench list fusions' shows them; a file of yours is named by its path" in str(e.value)
+    assert "'mmbench list fusions' shows them; --include ./hybird.py brings" in str(e.value)
 
 
 def test_a_file_with_an_underscore_is_no_component() -> None:

@@ -7,6 +7,28 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+class Places:
+    """Where the real tokens of sequences of unequal length stand: layers need no others.
+
+    Args:
+        real: [B, L] bool.
+    """
+
+    def __init__(self, real: Tensor) -> None:
+        self.shape = tuple(real.shape)
+        self.index = real.flatten().nonzero().flatten()
+
+    def gather(self, x: Tensor) -> Tensor:
+        """Return the real tokens [P, D] of x [B, L, D]."""
+        return x.flatten(0, 1).index_select(0, self.index)
+
+    def spread(self, x: Tensor) -> Tensor:
+        """Put real tokens [P, D] into their places in zeros [B, L, D]."""
+        size, length = self.shape
+        whole = x.new_zeros(size * length, x.shape[-1])
+        return whole.index_copy(0, self.index, x).view(size, length, -1)
+
+
 class Attention(nn.Module):
     """Scaled dot-product attention with several heads (Vaswani et al. 2017, arXiv:1706.03762).
 
@@ -60,6 +82,32 @@ class Attention(nn.Module):
         """Attend from x [B, L, D] to memory [B, T, D]."""
         keys, values = self.keys_values(memory)
         return self.attend(x, keys, values, mask, causal)
+
+    def packed(
+        self, x: Tensor, places: Places, memory: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """Attend from the tokens of ragged sequences: to those before them, or to a memory.
+
+        Args:
+            x: [P, D] the real tokens of B sequences, of those of the first item first.
+            places: Where they stand.
+            memory: [B, T, D]; None: causal attention to themselves.
+            mask: [B, T], True = may be attended to.
+
+        Returns:
+            [P, D].
+        """
+        query = self._split(places.spread(self.query(x)))
+        if memory is None:
+            keys, values = self.key_value(x).chunk(2, dim=-1)
+            keys, values = self._split(places.spread(keys)), self._split(places.spread(values))
+            # What stands behind an item's last token is heard by nothing that is kept.
+            heard = F.scaled_dot_product_attention(query, keys, values, is_causal=True)
+        else:
+            keys, values = self.keys_values(memory)
+            bias = None if mask is None else mask[:, None, None, :]
+            heard = F.scaled_dot_product_attention(query, keys, values, attn_mask=bias)
+        return self.out(places.gather(heard.transpose(1, 2).flatten(2)))  # type: ignore[no-any-return]
 
     def _split(self, x: Tensor) -> Tensor:
         size, length, width = x.shape

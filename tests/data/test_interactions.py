@@ -373,9 +373,9 @@ def test_wrong_parameters_are_one_line_that_names_the_key(
     tmp_path: Path, params: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(SpecError) as caught:
-        interactions.build(Request("mine", 1, 7, params, SPLITS, None, tmp_path))
+        interactions.build(Request("unread", 1, 7, params, SPLITS, None, tmp_path))
     assert message in str(caught.value)
-    assert "tasks/mine.toml: dataset.params" in str(caught.value)
+    assert "tasks/unread.toml: dataset.params" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

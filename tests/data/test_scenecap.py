@@ -107,7 +107,7 @@ def test_references_can_be_taken_and_sliced(dataset: Dataset) -> None:
 
 
 def test_another_version_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"'captioning': dataset.version = 9: .* version = 1"):
+    with pytest.raises(SpecError, match=r"captioning.toml: dataset.version = 9: .* version = 1"):
         scenecap.build(request(tmp_path, version=9))
 
 

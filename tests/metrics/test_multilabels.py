@@ -312,7 +312,7 @@ def test_probabilities_need_not_add_up_to_one_but_must_be_some() -> None:
 @pytest.mark.parametrize("name", RANKED)
 def test_rankings_need_probabilities_of_all_items(name: str) -> None:
     metric = registry.load("metric", name)
-    with pytest.raises(UsageError, match=rf"'{name}'.*no probabilities.*OUTPUT.scores"):
+    with pytest.raises(UsageError, match=rf"'{name}'.*no probabilities.*columns p:CLASS"):
         metric.measure(prepare([[], []], THREE))
     with pytest.raises(UsageError, match="1 of 2 items have no probabilities"):
         metric.measure(prepare([[], []], THREE, {"scores": [[0.1] * 3, None]}))

@@ -466,7 +466,7 @@ def test_probabilities_may_be_rounded() -> None:
 @pytest.mark.parametrize("name", [name for name in METRICS if name != "top_k_accuracy"])
 def test_predictions_without_probabilities_are_refused_with_what_to_give(name: str) -> None:
     metric = registry.load("metric", name)
-    with pytest.raises(UsageError, match=rf"'{name}'.*no probabilities.*OUTPUT.scores"):
+    with pytest.raises(UsageError, match=rf"'{name}'.*no probabilities.*columns p:CLASS"):
         metric.measure(prepare([0, 1, 2], THREE))
     some = prepare([0, 1, 2], THREE, {"scores": [GOOD, None, GOOD]})
     with pytest.raises(UsageError, match=rf"'{name}': 1 of 3 items have no probabilities"):

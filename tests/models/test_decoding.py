@@ -227,3 +227,30 @@ def taught(model: Model, batch: Any, every: list[list[int]]) -> tuple[Tensor, Te
         scores.append(each[:, : len(words)].double().sum(dim=1) / len(words) ** 0.7)
         weights.append(merged.weights)
     return torch.stack(scores, dim=1), torch.stack(weights, dim=1)
+
+
+def test_what_is_taught_of_real_words_alone_is_what_is_read_word_by_word() -> None:
+    """The Transformer leaves out what stands behind a text's end; its states there are zero."""
+    from mmbench.models.heads.transformer import Transformer
+    from mmbench.text import BOS, EOS, PAD
+    from mmbench.types import Branch, Output
+
+    torch.manual_seed(0)
+    words = ("<pad>", "<bos>", "<eos>", "<unk>", *(f"w{i}" for i in range(20)))
+    head = Transformer(Output("text", 10, words), 32).eval()
+    seq, mask = torch.randn(4, 7, 32), torch.rand(4, 7) > 0.3
+    mask[:, 0] = True
+    branch = Branch("joint", seq, mask, seq.mean(dim=1), torch.ones(4, dtype=torch.bool))
+    target = torch.randint(4, 24, (4, 10))
+    for item, length in enumerate([3, 10, 1, 6]):
+        target[item, length - 1] = EOS
+        target[item, length:] = PAD
+    with torch.no_grad():
+        taught = head(branch, target).states
+        state, said = head.begin(branch, 1), torch.full((4,), BOS)
+        for step in range(10):
+            states, state = head.advance(state, said, step)
+            real = target[:, step] != PAD
+            assert torch.allclose(states[real], taught[:, step][real], atol=1e-5)
+            assert not taught[:, step][~real].any()
+            said = target[:, step]

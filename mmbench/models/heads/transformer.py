@@ -5,8 +5,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from mmbench.models.heads._text import State, TextHead
-from mmbench.models.layers import Attention, FeedForward, Positions, drop
+from mmbench.models.layers import Attention, FeedForward, Places, Positions, drop
 from mmbench.spec import Count, Decay, Positive
+from mmbench.text import EOS, PAD
 from mmbench.types import Branch, Output
 
 
@@ -23,10 +24,11 @@ class _Layer(nn.Module):
         self.forward_part = FeedForward(width, 2 * width)
         self.dropout = drop(dropout)
 
-    def forward(self, x: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
-        normed = self.norm_self(x)
-        x = x + self.dropout(self.self_attention(normed, normed, causal=True))
-        x = x + self.dropout(self.memory_attention(self.norm_memory(x), memory, mask))
+    def forward(self, x: Tensor, places: Places, memory: Tensor, mask: Tensor) -> Tensor:
+        """Hear the words before, then the memory; x [P, D], real words only."""
+        x = x + self.dropout(self.self_attention.packed(self.norm_self(x), places))
+        told = self.memory_attention.packed(self.norm_memory(x), places, memory, mask)
+        x = x + self.dropout(told)
         changed: Tensor = x + self.dropout(self.forward_part(self.norm_forward(x)))
         return changed
 
@@ -82,12 +84,14 @@ class Transformer(TextHead):
         self.fixed = ("mask", "prompt", *memory)
 
     def teach(self, branch: Branch, words: Tensor) -> Tensor:
-        """See `TextHead.teach`."""
+        """See `TextHead.teach`; zero where no word follows any more."""
         x = self.embed(words) * self.scale + self.prompt(branch.pooled)[:, None]
-        x = self.dropout(self.positions(x))
+        # Captions are of unequal length: two in five of a batch's words are padding.
+        places = Places((words != PAD) & (words != EOS))
+        x = self.dropout(places.gather(self.positions(x)))
         for layer in self.layers:
-            x = layer(x, branch.seq, branch.mask)
-        return self.norm(x)  # type: ignore[no-any-return]
+            x = layer(x, places, branch.seq, branch.mask)
+        return places.spread(self.norm(x))
 
     def begin(self, branch: Branch, beams: int) -> State:
         """See `TextHead.begin`."""
