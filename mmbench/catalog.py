@@ -174,12 +174,6 @@ def model_summaries(task: TaskSpec | None = None) -> list[dict[str, Any]]:
 
 
 def _model_content(name: str) -> tuple[dict[str, Any], str]:
-    for path in _shelf("baselines").values():
-        if name == _raw_model(path).get("expand"):
-            raise UsageError(
-                f"{name!r} stands for a model of each modality: name one, such as "
-                f"{name.replace('{modality}', 'text')}; 'mmbench list models -t TASK' names all"
-            )
     if name.endswith(".py"):
         path = Path(name)
         held = registry.include(path)
@@ -208,6 +202,11 @@ def _model_content(name: str) -> tuple[dict[str, Any], str]:
         pattern = raw.pop("expand", None)
         if pattern is None:
             continue
+        if name == pattern:
+            raise UsageError(
+                f"{name!r} stands for a model of each modality: name one, such as "
+                f"{name.replace('{modality}', 'text')}; 'mmbench list models -t TASK' names all"
+            )
         match = re.fullmatch(re.escape(str(pattern)).replace(r"\{modality\}", "(.+)"), name)
         if match and name not in shelf:
             return _extend(_fill(raw, match[1]), path), _where(path)

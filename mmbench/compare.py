@@ -20,16 +20,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmbench import registry, store
-from mmbench.errors import MmbenchError, NotComparableError, UsageError
+from mmbench.errors import NotComparableError, UsageError
 from mmbench.metrics import pseudo_values
-from mmbench.paired import clustered, partition, rows_of, signature, task_of
+from mmbench.paired import signature
 from mmbench.scoring import Score, alone, combine, difference
 from mmbench.stats import components, power
 from mmbench.stats.crossed import THESE_WEIGHTS
 from mmbench.stats.holm import holm
 
 if TYPE_CHECKING:
-    from mmbench.evaluation import Evaluation
     from mmbench.metrics import Metric
     from mmbench.types import Floats
 
@@ -273,88 +272,25 @@ def of_groups(
     return found
 
 
-def of_records(members: Sequence[store.Stored], split: str, name: str) -> Side:
-    """Return the seeds of one model as a side.
-
-    Args:
-        members: Records of one model, one a seed.
-        split: The split.
-        name: What to call it.
-
-    Raises:
-        NotComparableError: The seeds have other items or clusters.
-        StoreError: Item statistics are missing or damaged.
-    """
-    items = []
-    for member in members:
-        found = store.read_items(member)
-        if split not in found:
-            raise NotComparableError(
-                f"{member.record.name}: has no split {split!r}; it has: {', '.join(found)}"
-            )
-        items.append(found[split])
-    for member, own in zip(members, items, strict=True):
-        if own.ids != items[0].ids:
-            raise NotComparableError(f"{member.record.name}: was tested on other items")
-        if partition(own) != partition(items[0]):
-            raise NotComparableError(
-                f"{member.record.name}: has {clustered(member.record, own)}, "
-                f"{members[0].record.name} {clustered(members[0].record, items[0])}"
-            )
-    scores = [m.record.scores[split] for m in members]
-    shared = [name for name in scores[0] if all(name in own for own in scores)]
-    signatures = {}
-    for metric in shared:
-        each = {own[metric].signature for own in scores}
-        signatures[metric] = each.pop() if len(each) == 1 else "several signatures"
-    known = [metric for metric in shared if signature(metric)]
-    families = [
-        {registry.load("metric", m).family: rows_of(own, m) for m in known} for own in items
-    ]
-    return Side(
-        name=name,
-        families=families,
-        signatures=signatures,
-        ids=items[0].ids,
-        clusters=items[0].clusters,
-        tuning=_tuning(members[0].record),
-        members=tuple(members),
+def made(
+    own: tuple[Side, Side], differences: Sequence[Difference], task: str, split: str
+) -> Comparison:
+    """Return a comparison; groups, flips and the budget are for others to add."""
+    first, second = own
+    return Comparison(
+        task=task,
+        split=split,
+        budget="",
+        first=first.name,
+        second=second.name,
+        main=differences[0].metric,
+        differences=tuple(differences),
+        scope=scope(first, second),
+        tuning=tuning(first, second),
     )
 
 
-def of_evaluation(found: Evaluation, name: str) -> Side:
-    """Return scored predictions as a side: one seed, these weights."""
-    return Side(
-        name=name,
-        families=[{family: stats.rows for family, stats in found.scored.statistics.items()}],
-        signatures={metric: score.signature for metric, score in found.scores.items()},
-        ids=found.ids,
-        clusters=found.clusters,
-    )
-
-
-def refuse_apart(first: store.Record, second: store.Record) -> None:
-    """Refuse to compare two records that were measured differently.
-
-    Raises:
-        NotComparableError: Naming what differs.
-    """
-    both = ((first.name, first), (second.name, second))
-    for what, of in (
-        ("task", lambda r: f"{r.task}@{r.task_version}"),
-        ("budget", lambda r: r.budget),
-        ("task digest", lambda r: r.task_digest[:12]),
-        ("data", lambda r: r.data.get("fingerprint", "")[:12]),
-    ):
-        (one, a), (other, b) = ((name, of(record)) for name, record in both)
-        if a != b:
-            raise NotComparableError(
-                f"{one} and {other} differ in {what}: {a or 'none'} and {b or 'none'}: only what "
-                f"was measured alike can be compared"
-            )
-
-
-def scope(differences: Sequence[Difference], first: Side, second: Side) -> str:
+def scope(first: Side, second: Side) -> str:
     """Say what the intervals are about."""
     items = f"{len(first.ids):,} items"
     if first.clusters is not None and len(set(first.clusters)) < len(first.ids):
@@ -374,15 +310,6 @@ def tuning(first: Side, second: Side) -> str:
         return f"tuning equal: {first.tuning} each"
     told = [f"{s.name}: {s.tuning or 'as written'}" for s in (first, second)]
     return f"tuning differs: {'; '.join(told)}"
-
-
-def _tuning(record: store.Record) -> str:
-    import msgspec
-
-    from mmbench.spec import TuningSpec
-
-    found = record.definition.get("model", {}).get("tuning")
-    return msgspec.convert(found, TuningSpec).effort if found else ""
 
 
 def _refuse_other_items(first: Side, second: Side) -> None:
@@ -459,83 +386,3 @@ def _verdict(found: Difference, p: float) -> str:
     if p >= LEVEL:
         return "no difference found"
     return "better" if (found.value > 0) == found.higher_is_better else "worse"
-
-
-def pairs(
-    first: Sequence[store.Stored], second: Sequence[store.Stored]
-) -> list[tuple[list[store.Stored], list[store.Stored]]]:
-    """Put together the records of two models that were measured alike: a pair for each task.
-
-    Of a task, those of the budget and digest that both have.
-
-    Raises:
-        NotComparableError: There is none, naming what differs.
-    """
-    groups: list[dict[tuple[str, ...], list[store.Stored]]] = []
-    for side in (first, second):
-        own: dict[tuple[str, ...], list[store.Stored]] = {}
-        for stored in side:
-            r = stored.record
-            key = (r.task, r.budget, r.task_digest, r.data.get("fingerprint", ""))
-            own.setdefault(key, []).append(stored)
-        groups.append(own)
-    shared = [key for key in groups[0] if key in groups[1]]
-    if not shared:
-        for one in first:
-            for other in second:
-                if one.record.task == other.record.task:
-                    refuse_apart(one.record, other.record)
-        tasks = [sorted({s.record.task for s in side}) for side in (first, second)]
-        raise NotComparableError(
-            f"the two have no task in common: {', '.join(tasks[0])} and {', '.join(tasks[1])}"
-        )
-    return [(groups[0][key], groups[1][key]) for key in sorted(shared)]
-
-
-def one_model(members: Sequence[store.Stored], name: str) -> list[store.Stored]:
-    """Return records with each seed once, of one definition.
-
-    Raises:
-        NotComparableError: Several definitions bear the name.
-    """
-    digests = {m.record.model_digest: m.record.name for m in members}
-    devices = {str(m.record.provenance.get("device", "")) for m in members}
-    if len(digests) > 1:
-        raise NotComparableError(
-            f"{name}: {len(digests)} definitions bear this name ({', '.join(digests.values())}): "
-            f"name a record's folder, or the beginning of its name"
-        )
-    if len(devices) > 1:
-        raise NotComparableError(
-            f"{name}: was run on several devices: {', '.join(sorted(devices))}"
-        )
-    by_seed: dict[int, store.Stored] = {}
-    for member in sorted(members, key=lambda m: m.record.seed):
-        by_seed.setdefault(member.record.seed, member)
-    return list(by_seed.values())
-
-
-def main_of(record: store.Record) -> tuple[str, tuple[str, ...]]:
-    """Return the main metric of a record's task, and all of its metrics."""
-    task = task_of(record)
-    return task.metrics.main, task.metric_names
-
-
-def with_words(
-    found: Sequence[Flip], first: Side, second: Side, split: str, output: str
-) -> tuple[Flip, ...]:
-    """Put beside each item what the first seed of each side said of it."""
-    told: list[dict[str, str]] = []
-    for side in (first, second):
-        said: dict[str, str] = {}
-        if side.members:
-            try:
-                columns = store.read_predictions(side.members[0], split)
-                said = dict(zip(columns["id"], map(str, columns.get(output, ())), strict=False))
-            except MmbenchError:
-                said = {}
-        told.append(said)
-    return tuple(
-        replace(flip, first=told[0].get(flip.id, ""), second=told[1].get(flip.id, ""))
-        for flip in found
-    )

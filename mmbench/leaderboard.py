@@ -18,8 +18,9 @@ import msgspec
 
 from mmbench import store
 from mmbench.errors import MmbenchError, NotComparableError
-from mmbench.paired import clustered, partition, rows_of, signature, task_of
+from mmbench.paired import clustered, definition, partition, rows_of, signature, task_of
 from mmbench.scoring import Score, alone, combine, ranks
+from mmbench.sealed import finite
 from mmbench.spec import TuningSpec, digest
 
 
@@ -217,13 +218,13 @@ def _groups(members: Sequence[store.Stored], split: str, problems: list[str]) ->
     """Put the seeds of a model together; other definitions under its name stand apart."""
     digests: dict[str, set[tuple[str, ...]]] = {}
     for stored in members:
-        digests.setdefault(stored.record.model, set()).add(_definition(stored.record))
+        digests.setdefault(stored.record.model, set()).add(definition(stored.record))
     found: dict[str, _Group] = {}
     for stored, items in _of_one_clustering(_of_one_test(members, split, problems), problems):
         record = stored.record
         name = record.model
         if len(digests[name]) > 1:
-            name = f"{name}#{digest(_definition(record))[:4]} {_definition(record)[1]}"
+            name = f"{name}#{digest(definition(record))[:4]} {definition(record)[1]}"
         group = found.setdefault(name, _Group(name))
         if any(m.record.seed == record.seed for m in group.members):
             problems.append(f"{record.name}: seed {record.seed} is there twice: the first counts")
@@ -281,11 +282,6 @@ def _of_one_clustering(
         own = clustered(stored.record, items)
         problems.append(f"{stored.record.name}: has {own}, the board {board}: left out")
     return kept
-
-
-def _definition(record: store.Record) -> tuple[str, ...]:
-    plugins = json.dumps(record.provenance.get("plugins", {}), sort_keys=True)
-    return (record.model_digest, str(record.provenance.get("device", "")), plugins)
 
 
 def _as_now(
@@ -393,12 +389,4 @@ def _scope(rows: Sequence[Row], groups: Sequence[_Group]) -> str:
 
 def to_json(made: Sequence[Board]) -> str:
     """Write boards as JSON; a number that is none is null."""
-    return json.dumps([_plain(asdict(board)) for board in made], indent=1, sort_keys=True)
-
-
-def _plain(content: Any) -> Any:
-    if isinstance(content, Mapping):
-        return {key: _plain(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_plain(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
+    return json.dumps([finite(asdict(board)) for board in made], indent=1, sort_keys=True)

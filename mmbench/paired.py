@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import msgspec
 
 from mmbench import registry, store
@@ -53,3 +55,9 @@ def clustered(record: store.Record, items: store.Items) -> str:
         return "no clusters"
     column = record.definition.get("evaluation", {}).get("clusters", "")
     return f"{count:,} clusters" + (f" of the column {column!r}" if column else "")
+
+
+def definition(record: store.Record) -> tuple[str, ...]:
+    """Return what all seeds of one model share: its digest, the device, components of one's own."""
+    plugins = json.dumps(record.provenance.get("plugins", {}), sort_keys=True)
+    return (record.model_digest, str(record.provenance.get("device", "")), plugins)

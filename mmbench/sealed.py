@@ -1,8 +1,12 @@
-"""JSON files that say their schema and their own checksum; written whole or not at all."""
+"""JSON files that say their schema and their own checksum; written whole or not at all.
+
+`finite` is for JSON that is printed: what has no number there is null.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import tempfile
 from collections.abc import Mapping
@@ -88,3 +92,12 @@ def put(path: Path, content: bytes) -> None:
 
 def _checksum(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(encode({**content, "checksum": ""})).hexdigest()
+
+
+def finite(content: Any) -> Any:
+    """Return JSON content in which a number that is none is null."""
+    if isinstance(content, Mapping):
+        return {key: finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content

@@ -130,35 +130,30 @@ def _parameters(module: Any) -> list[str]:
     """Return what a task may set under ``[dataset.params]``, with what stands inside of it."""
     import inspect
 
-    found: dict[Any, str] = {}
-
-    def add(kind: Any) -> None:
-        for part in (kind, *getattr(kind, "__args__", ())):
-            if part is not kind:
-                add(part)
-            elif isinstance(part, type) and issubclass(part, msgspec.Struct) and part not in found:
-                doc = inspect.getdoc(part) or ""
-                fields = msgspec.structs.fields(part)
-                told = [f"{f.encode_name} = {_default(f)}" for f in fields]
-                found[part] = f"{part.__name__}: {doc}\n\n" + "\n".join(f"    {t}" for t in told)
-                for item in fields:
-                    add(item.type)
-
     import msgspec
 
-    add(getattr(module, "Params", None))
-    return ["[dataset.params]", *found.values()] if found else []
+    told: dict[type[Any], str] = {}
+    waiting = [getattr(module, "Params", None)]
+    while waiting:
+        kind = waiting.pop(0)
+        waiting += getattr(kind, "__args__", ())
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind not in told:
+            fields = msgspec.structs.fields(kind)
+            values = [f"    {item.encode_name} = {_default(item)}" for item in fields]
+            doc = inspect.getdoc(kind) or ""
+            told[kind] = "\n".join([f"{kind.__name__}: {doc}", "", *values])
+            waiting += [item.type for item in fields]
+    return ["[dataset.params]", *told.values()] if told else []
 
 
 def _default(item: Any) -> str:
     import msgspec
 
+    made = item.default
     if item.default_factory is not msgspec.NODEFAULT:
         made = item.default_factory()
-        return f"{type(made).__name__}(...)" if isinstance(made, msgspec.Struct) else repr(made)
-    if item.default is msgspec.NODEFAULT:
+    if made is msgspec.NODEFAULT:
         return "(needed)"
-    made = item.default
     return f"{type(made).__name__}(...)" if isinstance(made, msgspec.Struct) else repr(made)
 
 

@@ -67,9 +67,7 @@ def _word_rows(items: TextItems, normalizer: str = "none") -> Floats:
         UnknownNameError: No normaliser has that name.
     """
     rows = word_edits(*_sides(items, normalizer))
-    if not rows[:, [0, 1, 3]].any():
-        raise UsageError(f"word error rates: {_nothing_left('word', normalizer)}")
-    return rows.astype(np.float64)
+    return _counted(rows, rows[:, [0, 1, 3]], "word", normalizer)
 
 
 def _character_rows(items: TextItems, normalizer: str = "none") -> Floats:
@@ -86,11 +84,8 @@ def _character_rows(items: TextItems, normalizer: str = "none") -> Floats:
         UsageError: The references that were compared with have no character, all of them together.
         UnknownNameError: No normaliser has that name.
     """
-    said, true, counts = _sides(items, normalizer)
-    rows = character_edits([t.strip() for t in said], [t.strip() for t in true], counts)
-    if not rows[:, 1].any():
-        raise UsageError(f"character error rate: {_nothing_left('character', normalizer)}")
-    return rows.astype(np.float64)
+    rows = character_edits(*_stripped(items, normalizer))
+    return _counted(rows, rows[:, 1], "character", normalizer)
 
 
 def _character_edit_rows(items: TextItems, normalizer: str = "none") -> Floats:
@@ -107,12 +102,8 @@ def _character_edit_rows(items: TextItems, normalizer: str = "none") -> Floats:
         UsageError: The references that were compared with have no character, all of them together.
         UnknownNameError: No normaliser has that name.
     """
-    said, true, counts = _sides(items, normalizer)
-    said, true = [t.strip() for t in said], [t.strip() for t in true]
-    rows = character_edit_kinds(said, true, counts)
-    if not rows[:, [0, 1, 3]].any():
-        raise UsageError(f"character error rates: {_nothing_left('character', normalizer)}")
-    return rows.astype(np.float64)
+    rows = character_edit_kinds(*_stripped(items, normalizer))
+    return _counted(rows, rows[:, [0, 1, 3]], "character", normalizer)
 
 
 def _sides(items: TextItems, normalizer: str) -> tuple[list[str], list[str], Ints]:
@@ -120,6 +111,19 @@ def _sides(items: TextItems, normalizer: str) -> tuple[list[str], list[str], Int
     counts = np.fromiter(map(len, items.references), dtype=np.int64, count=len(items))
     flat = (text for references in items.references for text in references)
     return normalise(items.predictions, normalizer), normalise(flat, normalizer), counts
+
+
+def _stripped(items: TextItems, normalizer: str) -> tuple[list[str], list[str], Ints]:
+    """Return `_sides` without the blanks around texts, which are no characters."""
+    said, true, counts = _sides(items, normalizer)
+    return [text.strip() for text in said], [text.strip() for text in true], counts
+
+
+def _counted(rows: Ints, of_references: Ints, unit: str, normalizer: str) -> Floats:
+    """Return rows as floats; refuse references that say nothing, all of them together."""
+    if not of_references.any():
+        raise UsageError(f"{unit} error rates: {_nothing_left(unit, normalizer)}")
+    return rows.astype(np.float64)
 
 
 def _silent(unit: str, items: TextItems, normalizer: str = "none") -> str:

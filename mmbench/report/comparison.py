@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from mmbench.report.evaluation import aligned
 from mmbench.report.tables import number
+from mmbench.sealed import finite
 
 if TYPE_CHECKING:
     from mmbench.compare import Comparison, Difference
@@ -59,7 +59,7 @@ def latex(found: Sequence[Comparison]) -> str:
 
 def to_dict(found: Sequence[Comparison]) -> dict[str, Any]:
     """Return everything, for machines; a number that is none is null."""
-    plain = _finite([asdict(one) for one in found])
+    plain = finite([asdict(one) for one in found])
     return {"schema": SCHEMA, "comparisons": plain}
 
 
@@ -194,11 +194,3 @@ def _tex(name: str) -> str:
         signs.get(sign, f"\\{sign}" if sign in "&%$#_{}" else sign)
         for sign in " ".join(name.split())
     )
-
-
-def _finite(content: Any) -> Any:
-    if isinstance(content, dict):
-        return {key: _finite(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_finite(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content

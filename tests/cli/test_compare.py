@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,7 +12,6 @@ import pytest
 from made_up import add, change, found
 
 from mmbench import scoring, store
-from mmbench.stats import crossed
 
 Cli: TypeAlias = Callable[..., Any]
 
@@ -234,6 +232,21 @@ def test_what_is_not_there_or_not_finished_is_told(cli: Cli, results: Path) -> N
         assert cli("compare", "late", "concat", *option).code == 2
 
 
+def test_seeds_of_two_definitions_are_no_one_model(cli: Cli, results: Path) -> None:
+    other = found("late", 1)
+    change(other, provenance=other.record.provenance | {"plugins": {"fusion late": "f" * 64}})
+    done = cli("compare", "late", "concat")
+    assert done.code == 4
+    assert "late: 2 definitions bear this name: " in done.error
+
+
+def test_limited_records_stand_in_for_nothing(cli: Cli, results: Path) -> None:
+    change(found("late", 1), ranked=False)
+    (one,) = compared(cli, "late", "concat")
+    assert main(one)["first"]["seeds"] == 1
+    assert main(one)["second"]["seeds"] == 2
+
+
 def test_one_item_has_a_difference_and_no_interval(cli: Cli, workplace: Path) -> None:
     Path("t.csv").write_text("id,reference\n1,a b\n")
     for name, said in (("a", "a b"), ("b", "a")):
@@ -310,6 +323,8 @@ def test_two_equal_models_are_told_apart_in_at_most_8_percent(seeds: int, spread
             (draw.random((seeds, 300)) < np.clip(ease + draw.normal(0, spread, (seeds, 1)), 0, 1))
             for _ in range(2)
         )
-        wrong += crossed.difference(a, b).p_value() < 0.05
+        rows = (
+            [np.stack([seed, np.ones(300)], axis=1) for seed in of.astype(float)] for of in (a, b)
+        )
+        wrong += scoring.difference("accuracy", *rows).p_value() < 0.05
     assert wrong / 4000 <= 0.08
-    assert not math.isnan(wrong)
