@@ -169,6 +169,19 @@ def test_late_fusion_stands_noise_better_than_early_by_what_readme_says() -> Non
     assert f"({late:.3f} against `early`'s {early:.3f}".replace("0.", ".") in README
 
 
+def test_what_readme_says_of_attention_is_what_was_measured() -> None:
+    text = (REFERENCE / "attention.csv").read_text(encoding="utf-8")
+    rows = [row for row in csv.DictReader(text.splitlines()) if row["metric"] == "accuracy"]
+    assert {(row["task"], row["model"], row["seeds"]) for row in rows} == {
+        ("grounding@1", "gat", "3"),
+        ("grounding@1", "gatv2", "3"),
+        ("shortcut@1", "mult", "3"),
+    }
+    for row in rows:
+        value, low, high = (f"{float(row[key]):.3f}" for key in ("value", "low", "high"))
+        assert f"{value} [{low}, {high}]".replace("0.", ".") in README, row["model"]
+
+
 def test_the_constraints_pin_what_the_tests_ran_with() -> None:
     pins = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     assert re.search(r"^torch==2\.13\.0$", pins, flags=re.M)
