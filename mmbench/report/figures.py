@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmbench.report import canvas, curve, gate, scores, sheet
+from mmbench.report import canvas, curve, scores, sheet, voices
 from mmbench.report.samples import Answers, choose
 from mmbench.spec import TaskSpec
 from mmbench.store import Record
@@ -45,7 +45,7 @@ def draw_all(
         drawings["sheet"] = lambda: sheet.figure(answers, shown, title)
     if answers is not None and answers.weights is not None and len(answers.branches) > 1:
         spoken = choose(answers, items or GATE_ITEMS)
-        drawings["gate"] = lambda: gate.figure(answers, spoken, title)
+        drawings["gate"] = lambda: voices.figure(answers, spoken, title)
     return {
         name: canvas.save(folder, f"{name}.png", canvas.png(draw))
         for name, draw in drawings.items()

@@ -9,7 +9,7 @@ import msgspec
 
 from mmbench import store
 from mmbench.errors import MmbenchError, NotComparableError
-from mmbench.report import gate, verdicts
+from mmbench.report import verdicts, voices
 from mmbench.report.samples import Answers, Sample
 from mmbench.report.tables import bar, number
 from mmbench.spec import LevelSpec, TaskSpec, TuningSpec
@@ -264,7 +264,7 @@ def _sample(answers: Answers, sample: Sample) -> dict[str, Any]:
         "said": sample.said,
         "references": list(sample.references),
         "wrong": verdicts.wrong_facts(answers, sample),
-        "gate": [{"word": v.word, "weights": list(v.weights)} for v in gate.voices(sample)],
+        "gate": [{"word": v.word, "weights": list(v.weights)} for v in voices.voices(sample)],
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mmbench.report import colours, gate, verdicts
+from mmbench.report import colours, verdicts, voices
 from mmbench.report.samples import Answers, Sample
 
 _INDENT = 9
@@ -33,7 +33,7 @@ def transcript(answers: Answers, samples: Sequence[Sample], columns: int) -> lis
         Lines of pieces that are written one after the other.
     """
     gated = len(answers.branches) > 1 and any(sample.weights for sample in samples)
-    marked = gated and gate.constant(samples) is None
+    marked = gated and voices.constant(samples) is None
     lines: list[Line] = [[Piece(f"samples of {answers.split}:")]]
     for sample in samples:
         lines.append([Piece(f"  {sample.id}  {sample.label(answers.metric)}")])
@@ -43,7 +43,7 @@ def transcript(answers: Answers, samples: Sequence[Sample], columns: int) -> lis
         for fact in verdicts.wrong_facts(answers, sample) or ():
             lines += _paragraph("wrong", _words(fact, colours.WRONG), columns)
     if gated:
-        lines += _paragraph("", _words(gate.legend(answers.branches, samples)), columns, indent=2)
+        lines += _paragraph("", _words(voices.legend(answers.branches, samples)), columns, indent=2)
     return lines
 
 
@@ -60,9 +60,9 @@ def _said(answers: Answers, sample: Sample, marked: bool) -> list[Piece]:
         return _words(sample.said)
     paints = list(colours.of_branches(answers.branches).values())
     return [
-        Piece(_printable(voice.word) + gate.mark(voice, answers.branches), paints[voice.loudest])
-        for voice in gate.voices(sample)
-        if voice.word is not gate.END
+        Piece(_printable(voice.word) + voices.mark(voice, answers.branches), paints[voice.loudest])
+        for voice in voices.voices(sample)
+        if voice.word is not voices.END
     ]
 
 
