@@ -1,8 +1,10 @@
-"""Prediction: a trained model reads a split, in the split's order."""
+"""Prediction: a trained model reads a split, in the split's order. And what one item costs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Items per batch; texts are decoded together, and no result depends on it.
 BATCH = 125
+#: Items over which operations are counted.
+COUNTED = 8
 
 
 def predict(
@@ -64,3 +68,46 @@ def predict(
                 progress(int(index[-1]) + 1, len(feed))
     columns["branches"] = [list(model.fusion.branches)] * len(feed)
     return Predictions(list(split.ids[: len(feed)]), outputs, columns)
+
+
+def flops_per_item(model: Model, split: Split) -> int:
+    """Count the floating-point operations of one forward pass, per item.
+
+    A multiplication and an addition are two. What is counted are products of matrices,
+    convolutions and attention, as `torch.utils.flop_counter` counts them, over the first
+    `COUNTED` items; texts are read along, not decoded, so that the number of beams does not matter.
+    Nothing is trained and no random number of the run is drawn.
+
+    Args:
+        model: On its device.
+        split: The items, with targets.
+    """
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from mmbench.models.feed import Feed
+
+    device = next(model.parameters()).device
+    feed = Feed(split, device, list(model.encoders), min(COUNTED, len(split)), targets=True)
+    batch = feed.batch(np.arange(len(feed), dtype=np.int64))
+    model.eval()
+    counter = FlopCounterMode(display=False)
+    # Fused kernels of attention and of recurrent layers are one operation that nobody counts;
+    # without them the same products are done one by one. The counter's hooks need a graph.
+    with _unfused(), sdpa_kernel(SDPBackend.MATH), torch.enable_grad(), counter:
+        branches = model.fuse(batch).branches
+        for name in model.heads:
+            model.verdict(name, branches, batch.targets[name])
+    return round(counter.get_total_flops() / len(feed))
+
+
+@contextmanager
+def _unfused() -> Iterator[None]:
+    """Let recurrent layers compute by plain products."""
+    import torch
+
+    with warnings.catch_warnings(), torch.backends.cudnn.flags(enabled=False):
+        warnings.simplefilter("ignore")  # about accelerators that are not there
+        with torch.backends.mkldnn.flags(enabled=False):
+            yield

@@ -230,6 +230,8 @@ def execute(run: Run, watcher: Watcher) -> store.Stored:
     Raises:
         MmbenchError: Whatever stands in the way, in one line; nothing is stored then.
     """
+    from mmbench.predict import flops_per_item
+
     settings = run.settings
     store.check_writable(settings.results)
     watcher.phase("data")
@@ -252,6 +254,7 @@ def execute(run: Run, watcher: Watcher) -> store.Stored:
     test_seconds = time.perf_counter() - started
     record = records.record(run, dataset, model, trained, scored, came_from)
     record.cost["test_seconds"] = test_seconds
+    record.cost["flops_per_item"] = flops_per_item(model, dataset.splits["test"])
     return store.write(
         settings.results,
         record,
@@ -409,7 +412,7 @@ def _clusters(split: Split, count: int) -> list[Any] | None:
 def device_name(device: str) -> str:
     """Return what the device calls itself."""
     if device == "cuda":
-        return str(import_torch().cuda.getdevice_name())
+        return str(import_torch().cuda.get_device_name())
     return "cpu"
 
 

@@ -181,6 +181,8 @@ def cost_line(record: Record) -> str:
     parts = []
     if "parameters" in cost:
         parts.append(f"{cost['parameters']:,} parameters")
+    if "flops_per_item" in cost:
+        parts.append(f"{operations(cost['flops_per_item'])} an item")
     if "train_seconds" in cost:
         early = ", stopped early" if cost.get("stopped_early") else ""
         steps = f", {cost['steps']:,} steps{early}" if "steps" in cost else ""
@@ -194,6 +196,20 @@ def cost_line(record: Record) -> str:
         if key in cost:
             parts.append(f"peak {what} {cost[key] / 1e9:.2f} GB")
     return "; ".join(parts) or "not known: made elsewhere"
+
+
+def operations(count: float) -> str:
+    """Write a number of floating-point operations.
+
+    >>> operations(950), operations(1_234_000), operations(56.7e9)
+    ('950 FLOPs', '1.2 MFLOPs', '57 GFLOPs')
+    """
+    size, unit = float(count), ""
+    for larger in ("k", "M", "G", "T"):
+        if size < 999.5:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.{int(size < 9.95 and unit != '')}f} {unit}FLOPs"
 
 
 def duration(seconds: float) -> str:
