@@ -177,6 +177,40 @@ def rewrite(stored: Stored, record: Record, items: pa.Table) -> Stored:
     return _place(stored.folder.parents[2], stored.folder, kept, fill)
 
 
+def adopt(results: Path, stored: Stored) -> Stored:
+    """Copy a record into another results folder, without its weights; one of its name is replaced.
+
+    Raises:
+        StoreError: As for `write`.
+    """
+    target = folder_of(results, stored.record)
+    with _explained(results):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=target.parent))
+        try:
+            for name in (RECORD, *stored.record.files):
+                if name != WEIGHTS and (stored.folder / name).exists():
+                    shutil.copyfile(stored.folder / name, temporary / name)
+                    _sync(temporary / name)
+            temporary.chmod(0o755)
+            _swap(temporary, target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return Stored(target, stored.record)
+
+
+def remove(stored: Stored) -> None:
+    """Take a record away; a reader never meets half of it.
+
+    Raises:
+        StoreError: The folder cannot be changed.
+    """
+    with _explained(stored.folder.parents[2]):
+        hidden = Path(tempfile.mkdtemp(prefix=".writing-", dir=stored.folder.parent))
+        os.rename(stored.folder, hidden / "old")
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
 def _place(results: Path, folder: Path, record: Record, fill: Callable[[Path], None]) -> Stored:
     """Write a folder beside, then put it in its place."""
     with _explained(results):

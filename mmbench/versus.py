@@ -88,7 +88,7 @@ def of_models(
     sides, every = [], []
     for pair in _pairs(*both):
         own = [
-            _of_records(_one_model(members, name), asked.split, name)
+            record_side(one_model(members, name), asked.split, name)
             for members, name in zip(pair, asked.names, strict=True)
         ]
         task = task_of(own[0].members[0].record)
@@ -144,7 +144,7 @@ def _pairs(
         for one in first:
             for other in second:
                 if one.record.task == other.record.task:
-                    _refuse_apart(one.record, other.record)
+                    refuse_apart(one.record, other.record)
         tasks = [sorted({s.record.task for s in side}) for side in (first, second)]
         raise NotComparableError(
             f"the two have no task in common: {', '.join(tasks[0])} and {', '.join(tasks[1])}"
@@ -152,7 +152,7 @@ def _pairs(
     return [(groups[0][key], groups[1][key]) for key in sorted(shared)]
 
 
-def _refuse_apart(first: store.Record, second: store.Record) -> None:
+def refuse_apart(first: store.Record, second: store.Record) -> None:
     """Refuse to compare two records that were measured differently.
 
     Raises:
@@ -173,7 +173,7 @@ def _refuse_apart(first: store.Record, second: store.Record) -> None:
             )
 
 
-def _one_model(members: Sequence[store.Stored], name: str) -> list[store.Stored]:
+def one_model(members: Sequence[store.Stored], name: str) -> list[store.Stored]:
     """Return records with each seed once, of one definition.
 
     Raises:
@@ -191,7 +191,7 @@ def _one_model(members: Sequence[store.Stored], name: str) -> list[store.Stored]
     return list(by_seed.values())
 
 
-def _of_records(members: Sequence[store.Stored], split: str, name: str) -> Side:
+def record_side(members: Sequence[store.Stored], split: str, name: str) -> Side:
     """Return the seeds of one model as a side.
 
     Args:
@@ -315,10 +315,10 @@ def of_files(
         DataError: As `mmbench.score`.
     """
     warnings = [] if warnings is None else warnings
-    found = [_evaluated(name, asked, references, columns or {}, clusters) for name in asked.names]
+    found = [evaluated(name, asked, references, columns or {}, clusters) for name in asked.names]
     warnings += [f"{n}: {w}" for n, e in zip(asked.names, found, strict=True) for w in e.warnings]
     one, other = found
-    own = (_of_evaluation(one, asked.first), _of_evaluation(other, asked.second))
+    own = (file_side(one, asked.first), file_side(other, asked.second))
     metrics = [m for m in one.asked if m in one.scores and m in other.scores]
     if not metrics:
         raise NotComparableError("no metric could score both files")
@@ -331,13 +331,19 @@ def of_files(
     return [replace(made, by=_by(own, made, one.labels), flips=_told(flips, told, right))]
 
 
-def _evaluated(
+def evaluated(
     name: str,
     asked: Asked,
     references: Path | None,
     columns: Mapping[str, str],
     clusters: str | None,
 ) -> Evaluation:
+    """Score a file of predictions as `of_files` does.
+
+    Raises:
+        UsageError: Nobody says what is right, or more than one task.
+        DataError: As `mmbench.score`.
+    """
     from mmbench import catalog, evaluation
 
     if len(asked.tasks) > 1:
@@ -354,7 +360,7 @@ def _evaluated(
     return evaluation.score_task(Path(name), task, split=asked.split, data=asked.data, **common)
 
 
-def _of_evaluation(found: Evaluation, name: str) -> Side:
+def file_side(found: Evaluation, name: str) -> Side:
     """Return scored predictions as a side: one seed, these weights."""
     return Side(
         name=name,

@@ -1,0 +1,257 @@
+"""``mmbench gate``: pass or fail for CI. Imports no torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mmbench.cli import _options
+from mmbench.cli._options import option
+from mmbench.errors import NotComparableError, UsageError
+
+if TYPE_CHECKING:
+    from mmbench.gate.history import Watched
+    from mmbench.gate.policy import Policy
+    from mmbench.gate.sides import Files, Pair
+    from mmbench.gate.verdicts import Outcome
+
+FILE = click.Path(path_type=Path)
+
+
+@click.command("gate")
+@option("--reference", required=True, help="Results folder, record, model, or predictions.")
+@option("--candidate", default=None, help="The same of what is new; of --history the last one.")
+@option("--policy", type=FILE, default=None, help="TOML of margins and tiers; see below.")
+@option("-t", "--task", "tasks", multiple=True, help="Only these tasks; of files: theirs.")
+@option("--metric", "--metrics", "metrics", multiple=True, help="Without a policy: these.")
+@option("--margin", default=None, help="Without a policy: 0.02, or 2% of the reference.")
+@option("--split", default="test", show_default=True, help="Of files: which test split.")
+@option("--references", type=FILE, default=None, help="What is right, for files without a task.")
+@option("--column", "roles", multiple=True, help="Of files: ROLE=NAME, see 'mmbench score'.")
+@option("--cluster", default=None, help="Of files: column of the unit that items share.")
+@option(
+    "--on-inconclusive",
+    type=click.Choice(["fail", "warn", "pass"]),
+    default="fail",
+    show_default=True,
+    help="What a critical verdict does that cannot be reached: exit 3, a warning, nothing.",
+)
+@option("--history", type=FILE, default=None, help="Folder of what each commit scored.")
+@option("--update", is_flag=True, help="Make the candidate the reference, whatever the verdict.")
+@option("--message", default="", help="Why; written down beside the reference.")
+@option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "markdown", "junit", "json"]),
+    default="text",
+    show_default=True,
+)
+@option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write there too.")
+@option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write JUnit XML there.")
+@option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Write Markdown there.")
+@_options.data
+@_options.results
+@_options.as_json
+@_options.common
+def command(
+    reference: str,
+    candidate: str | None,
+    policy: Path | None,
+    tasks: tuple[str, ...],
+    metrics: tuple[str, ...],
+    margin: str | None,
+    split: str,
+    references: Path | None,
+    roles: tuple[str, ...],
+    cluster: str | None,
+    on_inconclusive: str,
+    history: Path | None,
+    update: bool,
+    message: str,
+    form: str,
+    out: Path | None,
+    junit: Path | None,
+    markdown: Path | None,
+    data: Path | None,
+    results: Path,
+    as_json: bool,
+) -> int:
+    """Hold a candidate against a frozen reference: not worse by more than a margin?
+
+    \b
+    mmbench gate --reference results/reference --candidate results --policy gates.toml
+    mmbench gate --reference captioning/early --candidate captioning/hybrid
+    mmbench gate --reference ref.jsonl --candidate new.jsonl -t captioning --margin 0.02
+    mmbench gate --reference R --candidate C --update --message "the new encoder"
+
+    \b
+    A policy:
+        alpha = 0.05              # one-sided
+        seeds = [3, 5, 8]         # looks that are planned; none: one look
+        [[gates]]
+        task = "captioning"       # model =, split =
+        metric = "emitter_f1"
+        margin = 0.02             # or "2%" of the reference's score
+        tier = "critical"         # or supporting, advisory
+
+    Exit codes: 0 passed; 1 regressed (critical or supporting); 3 a critical one inconclusive; 4 a
+    critical one missing, or not comparable.
+    """  # noqa: D301
+    from mmbench.gate import policy as policies
+    from mmbench.gate import promotion, sides, verdicts
+
+    named = [_options.metric_name(name) for name in _options.split_names(metrics)]
+    if policy is not None and margin is not None:
+        raise UsageError("--margin: the policy has margins of its own: give one of both")
+    files = sides.is_file(reference)
+    if policy is not None and named:
+        raise UsageError("--metric: the policy says which metrics: give one of both")
+    asked = policies.read(policy) if policy else policies.asked(named, margin)
+    for given, name in ((references, "--references"), (roles, "--column"), (cluster, "--cluster")):
+        if given and not files:
+            raise UsageError(f"{name}: goes with files of predictions only")
+    how = sides.Files(
+        tasks=_options.split_names(tasks),
+        metrics=list(dict.fromkeys(gate.metric for gate in asked.gates if gate.metric)),
+        own=any(not gate.metric for gate in asked.gates),
+        split=split,
+        references=references,
+        columns=_options.roles(roles),
+        clusters=cluster,
+        data=data,
+    )
+    commits = _commits(history)
+    if candidate is None:
+        if not commits:
+            raise UsageError("--candidate: is missing: what is held against the reference?")
+        candidate = str(commits[-1])
+    notes: list[str] = []
+    if message and not update:
+        raise UsageError("--message: goes with --update")
+    if update:
+        promotion.check(Path(reference), message)
+    if promotion.book_of(Path(reference)).exists():
+        notes += [told for told in [promotion.recover(Path(reference))] if told]
+    problems: list[str] = []
+    pairs, more = _pairs(reference, candidate, how, results, problems)
+    anchor = promotion.anchor_of(Path(reference))
+    old = _anchored(anchor, candidate, how, results, problems)
+    outcome = verdicts.judge(
+        pairs, asked, anchors=old, notes=[*notes, *more], on_inconclusive=on_inconclusive
+    )
+    watched = _watch(reference, anchor, commits, asked, how, results, problems)
+    for problem in dict.fromkeys(problems):
+        click.echo(f"warning: {problem}", err=True)
+    code = _tell(outcome, watched, "json" if as_json else form, out, junit, markdown)
+    if update:
+        made = promotion.promote(Path(reference), candidate, pairs, outcome, message)
+        click.echo(f"promoted: {len(made.promoted)} in place of {len(made.replaced)}: {message}")
+        return 0
+    return code
+
+
+def _commits(history: Path | None) -> list[Path]:
+    if history is None:
+        return []
+    from mmbench.gate import history as histories
+
+    return histories.entries(history)
+
+
+def _pairs(
+    reference: str, candidate: str, how: Files, results: Path, problems: list[str]
+) -> tuple[list[Pair], list[str]]:
+    from mmbench.gate import sides
+
+    kinds = [sides.is_file(name) for name in (reference, candidate)]
+    if kinds[0] != kinds[1]:
+        raise UsageError(
+            f"--candidate {candidate}: a file of predictions is held against another one, records "
+            f"against records; 'mmbench score --save' makes a record of a file"
+        )
+    if kinds[0]:
+        return [sides.of_files(reference, candidate, how, problems)], []
+    old = sides.members(reference, results, "--reference", problems)
+    new = sides.members(candidate, results, "--candidate", problems)
+    found = sides.pairs(old, new, how.tasks)
+    if not found[0]:
+        known = ", ".join(sorted({s.record.task for s in old}))
+        raise NotComparableError(
+            f"-t {','.join(how.tasks)}: the reference has no such task; it has: {known}"
+        )
+    return found
+
+
+def _anchored(
+    anchor: Path, candidate: str, how: Files, results: Path, problems: list[str]
+) -> list[Pair]:
+    """Return the first anchor beside the candidate, where the reference was ever promoted."""
+    if not anchor.exists():
+        return []
+    pairs, _ = _pairs(str(anchor), candidate, how, results, problems)
+    return [pair for pair in pairs if not pair.lacking]
+
+
+def _watch(
+    reference: str,
+    anchor: Path,
+    commits: Sequence[Path],
+    asked: Policy,
+    how: Files,
+    results: Path,
+    problems: list[str],
+) -> list[Watched]:
+    if not commits:
+        return []
+    from mmbench.gate import history, verdicts
+
+    found = history.watch(reference, commits, asked, how, results, problems=problems)
+    if anchor.exists():
+        against = verdicts.ANCHOR
+        found += history.watch(str(anchor), commits, asked, how, results, against, problems)
+    return found
+
+
+def _tell(
+    outcome: Outcome,
+    watched: Sequence[Watched],
+    form: str,
+    out: Path | None,
+    junit: Path | None,
+    markdown: Path | None,
+) -> int:
+    """Print and write; return the exit code."""
+    import json
+
+    from mmbench.report import gate as report
+
+    writers = {
+        "text": lambda: report.text(outcome, watched),
+        "markdown": lambda: report.markdown(outcome, watched),
+        "junit": lambda: report.junit(outcome),
+        "json": lambda: json.dumps(report.to_dict(outcome, watched), indent=1),
+    }
+    content = writers[form]()
+    for path, name in ((out, form), (junit, "junit"), (markdown, "markdown")):
+        if path is not None:
+            told = writers[name]()
+            _options.write_text(path, told if told.endswith("\n") else f"{told}\n")
+    click.echo(content.rstrip("\n"))
+    _on_github(outcome, report.markdown(outcome, watched))
+    if outcome.exit_code:
+        click.echo(f"error: {report.summary(outcome, watched)}", err=True)
+    elif outcome.on_inconclusive == "warn" and outcome.of("inconclusive", "critical"):
+        click.echo(f"warning: {report.summary(outcome, watched)}", err=True)
+    return outcome.exit_code
+
+
+def _on_github(outcome: Outcome, summary: str) -> None:
+    """Add the verdict to the page of a GitHub workflow, where there is one."""
+    page = os.environ.get("GITHUB_STEP_SUMMARY")
+    if page:
+        with Path(page).open("a", encoding="utf-8") as file:
+            file.write(f"{summary}\n")

@@ -1,0 +1,223 @@
+"""Making a candidate the reference, and keeping book of it.
+
+A reference is a results folder or a file of predictions. What it held before its first promotion is
+kept beside as the *first anchor* (``REFERENCE/anchor/``, ``NAME.anchor.jsonl``): every later
+candidate is held against that too, since small losses within the margin add up. Each promotion is
+written down with its message, what was replaced by what, and what the gate had said
+(``REFERENCE/promotions.json``, ``NAME.promotions.json``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from msgspec import Struct, field
+
+import mmbench
+from mmbench import sealed, store
+from mmbench.errors import StoreError, UsageError
+from mmbench.gate.sides import Pair
+from mmbench.gate.verdicts import Outcome, Verdict
+
+#: The schema that this version writes.
+SCHEMA = 1
+_BOOK = "promotions.json"
+
+
+class Said(Struct, frozen=True, kw_only=True):
+    """What the gate had said of one metric."""
+
+    task: str
+    model: str
+    split: str
+    metric: str
+    against: str
+    status: str
+    change: float | None
+    margin: float | None
+
+
+class Promotion(Struct, frozen=True, kw_only=True):
+    """One promotion.
+
+    Attributes:
+        message: Why, in the words of whoever promoted.
+        when: UTC, to the second.
+        mmbench: Version.
+        replaced: Name of each record, or of the file -> its checksum.
+        promoted: The same of what took its place.
+        verdicts: What the gate had said.
+    """
+
+    message: str
+    when: str
+    mmbench: str
+    replaced: dict[str, str]
+    promoted: dict[str, str]
+    verdicts: list[Said] = field(default_factory=list)
+
+
+class Promotions(Struct, frozen=True, kw_only=True):
+    """The book: promotions in their order."""
+
+    schema: int = SCHEMA
+    promotions: list[Promotion] = field(default_factory=list)
+    checksum: str = ""
+
+
+def anchor_of(reference: Path) -> Path:
+    """Return where the first anchor of a reference is kept."""
+    if reference.is_dir():
+        return reference / "anchor"
+    return reference.with_name(f"{reference.stem}.anchor{reference.suffix}")
+
+
+def book_of(reference: Path) -> Path:
+    """Return where promotions are written down."""
+    if reference.is_dir():
+        return reference / _BOOK
+    return reference.with_name(f"{reference.name}.{_BOOK}")
+
+
+def read(reference: Path) -> list[Promotion]:
+    """Return the promotions of a reference.
+
+    Raises:
+        StoreError: The book is damaged, or from a newer mmbench.
+    """
+    path = book_of(reference)
+    return sealed.read(path, Promotions, SCHEMA).promotions if path.exists() else []
+
+
+def check(reference: Path, message: str) -> None:
+    """Refuse what cannot be promoted before anything is judged.
+
+    Raises:
+        UsageError: The reference is neither a results folder nor a file, or there is no message.
+        StoreError: The book is damaged.
+    """
+    if not message.strip():
+        raise UsageError("--update: needs --message TEXT: why the candidate becomes the reference")
+    if not reference.exists() or (reference / store.RECORD).exists():
+        raise UsageError(
+            f"--update: {reference} is no results folder and no file: only those can be replaced; "
+            f"copy the records into a folder of their own and name that as --reference"
+        )
+    read(reference)
+
+
+def recover(reference: Path) -> str:
+    """Finish a promotion that was cut off, or take it back; say what was done.
+
+    Raises:
+        StoreError: The book is damaged, or the reference cannot be written.
+    """
+    done = read(reference)
+    if not done:
+        return ""
+    last = done[-1]
+    if reference.is_dir():
+        there = {s.record.name: s for s in store.scan(reference)[0]}
+        left = [there[name] for name in last.replaced if name in there]
+        if all(name in there for name in last.promoted):
+            old = [s for s in left if s.record.name not in last.promoted]
+            for stored in old:
+                store.remove(stored)
+            return "finished a promotion that was cut off" if old else ""
+        if len(left) < len(last.replaced):
+            return ""  # somebody has taken records away: that is none of ours
+        for name in last.promoted:
+            if name in there and name not in last.replaced:
+                store.remove(there[name])
+    elif store.checksum(reference) not in last.replaced.values() or last.replaced == last.promoted:
+        return ""
+    _write(reference, done[:-1])
+    return "took back a promotion that was cut off"
+
+
+def promote(
+    reference: Path, candidate: str, pairs: Sequence[Pair], outcome: Outcome, message: str
+) -> Promotion:
+    """Put the candidate in the reference's place.
+
+    The anchor comes first, then the entry in the book, then the new, and at last the old goes;
+    what is killed in between is put right by `recover`.
+
+    Args:
+        reference: A results folder, or a file.
+        candidate: The candidate's file; of records, the pairs know them.
+        pairs: What was judged.
+        outcome: What the gate said.
+        message: Why.
+
+    Raises:
+        StoreError: Something cannot be written.
+    """
+    there = [pair for pair in pairs if pair.candidates]
+    if reference.is_dir():
+        replaced = {s.record.name: s.record.checksum for p in there for s in p.references}
+        promoted = {s.record.name: s.record.checksum for p in there for s in p.candidates}
+    else:
+        replaced = {reference.name: store.checksum(reference)}
+        promoted = {Path(candidate).name: store.checksum(Path(candidate))}
+    made = Promotion(
+        message=message.strip(),
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+        mmbench=mmbench.__version__,
+        replaced=replaced,
+        promoted=promoted,
+        verdicts=[_said(v) for v in outcome.verdicts],
+    )
+    try:
+        _keep_anchor(reference, there)
+        _write(reference, [*read(reference), made])
+        if not reference.is_dir():
+            sealed.put(reference, Path(candidate).read_bytes())
+            return made
+        for pair in there:
+            for stored in pair.candidates:
+                store.adopt(reference, stored)
+            for stored in pair.references:
+                if stored.record.name not in promoted:
+                    store.remove(stored)
+    except OSError as error:
+        raise StoreError(f"{reference}: cannot be updated: {error.strerror or error}") from None
+    return made
+
+
+def _keep_anchor(reference: Path, pairs: Sequence[Pair]) -> None:
+    """Keep what the reference holds if nothing was kept yet."""
+    anchor = anchor_of(reference)
+    if not reference.is_dir():
+        if not anchor.exists():
+            sealed.put(anchor, reference.read_bytes())
+        return
+    for pair in pairs:
+        first = pair.references[0].record
+        key = (first.task, first.budget, first.model)
+        kept = (s.record for s in store.scan(anchor)[0])
+        if key not in {(r.task, r.budget, r.model) for r in kept}:
+            for stored in pair.references:
+                store.adopt(anchor, stored)
+
+
+def _write(reference: Path, promotions: Sequence[Promotion]) -> None:
+    book = sealed.seal(Promotions(promotions=list(promotions)))
+    try:
+        sealed.put(book_of(reference), sealed.encode(book))
+    except OSError as error:
+        raise StoreError(f"{book_of(reference)}: cannot be written: {error.strerror}") from None
+
+
+def _said(verdict: Verdict) -> Said:
+    def number(name: str) -> float | None:
+        value = float(getattr(verdict, name))
+        return value if value == value else None
+
+    texts = {
+        name: str(getattr(verdict, name))
+        for name in ("task", "model", "split", "metric", "against", "status")
+    }
+    return Said(**texts, change=number("change"), margin=number("margin"))
