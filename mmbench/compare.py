@@ -377,7 +377,9 @@ def _detectable(a: Floats, b: Floats, clusters: Sequence[Any] | None, items: int
     seeds = (len(a), len(b))
     try:
         found = components.estimate_difference(a, b, clusters)
-        return power.detectable(found, seeds, items, alpha=LEVEL, power=POWER).difference
+        return power.detectable(
+            found, seeds, items, alpha=LEVEL, power=POWER, estimated=True
+        ).difference
     except UsageError:
         return float("nan")
 

@@ -27,6 +27,7 @@ FILE = click.Path(path_type=Path)
 @option("--candidate", default=None, help="The same of what is new; of --history the last one.")
 @option("--policy", type=FILE, default=None, help="TOML of margins and tiers; see below.")
 @option("-t", "--task", "tasks", multiple=True, help="Only these tasks; of files: theirs.")
+@option("-m", "--model", "models", multiple=True, help="Only these models of the reference.")
 @option("--metric", "--metrics", "metrics", multiple=True, help="Without a policy: these.")
 @option("--margin", default=None, help="Without a policy: 0.02, or 2% of the reference.")
 @option("--split", default="test", show_default=True, help="Of files: which test split.")
@@ -62,6 +63,7 @@ def command(
     candidate: str | None,
     policy: Path | None,
     tasks: tuple[str, ...],
+    models: tuple[str, ...],
     metrics: tuple[str, ...],
     margin: str | None,
     split: str,
@@ -116,6 +118,7 @@ def command(
             raise UsageError(f"{name}: goes with files of predictions only")
     how = sides.Files(
         tasks=_options.split_names(tasks),
+        models=_options.split_names(models),
         metrics=list(dict.fromkeys(gate.metric for gate in asked.gates if gate.metric)),
         own=any(not gate.metric for gate in asked.gates),
         split=split,
@@ -177,11 +180,13 @@ def _pairs(
         return [sides.of_files(reference, candidate, how, problems)], []
     old = sides.members(reference, results, "--reference", problems)
     new = sides.members(candidate, results, "--candidate", problems)
-    found = sides.pairs(old, new, how.tasks)
+    _options.known("task", [*how.tasks], {s.record.task for s in old})
+    _options.known("model", [*how.models], {s.record.model for s in old})
+    found = sides.pairs(old, new, how.tasks, how.models, sides.is_folder(candidate))
     if not found[0]:
-        known = ", ".join(sorted({s.record.task for s in old}))
         raise NotComparableError(
-            f"-t {','.join(how.tasks)}: the reference has no such task; it has: {known}"
+            f"--candidate {candidate}: has nothing of what the reference has: "
+            f"{', '.join(sorted({f'{s.record.task}/{s.record.model}' for s in old}))}"
         )
     return found
 

@@ -143,7 +143,7 @@ def _pairs(
         return [sides.of_files(reference, str(commit), how, problems)]
     old = sides.members(reference, results, "--reference", problems)
     new = store.scan(commit)[0]
-    return sides.pairs(old, new, how.tasks)[0]
+    return sides.pairs(old, new, how.tasks, how.models)[0]
 
 
 def _watched(

@@ -54,6 +54,11 @@ def is_file(name: str) -> bool:
 # --- records -------------------------------------------------------------------------------------
 
 
+def is_folder(name: str) -> bool:
+    """Whether a name is that of a results folder, which stands for all that it holds."""
+    return Path(name).is_dir() and not (Path(name) / store.RECORD).exists()
+
+
 def members(name: str, results: Path, what: str, problems: list[str]) -> list[store.Stored]:
     """Return the records that a name stands for.
 
@@ -68,7 +73,7 @@ def members(name: str, results: Path, what: str, problems: list[str]) -> list[st
         NotComparableError: There are none.
     """
     folder = Path(name)
-    if folder.is_dir() and not (folder / store.RECORD).exists():
+    if is_folder(name):
         found, unreadable = store.scan(folder)
         problems += unreadable
         if not found:
@@ -87,7 +92,11 @@ def members(name: str, results: Path, what: str, problems: list[str]) -> list[st
 
 
 def pairs(
-    reference: Sequence[store.Stored], candidate: Sequence[store.Stored], tasks: Sequence[str] = ()
+    reference: Sequence[store.Stored],
+    candidate: Sequence[store.Stored],
+    tasks: Sequence[str] = (),
+    models: Sequence[str] = (),
+    whole: bool = True,
 ) -> tuple[list[Pair], list[str]]:
     """Put together what bears one task, budget and model; where each has one model, those two.
 
@@ -95,11 +104,14 @@ def pairs(
         reference: Records.
         candidate: Records.
         tasks: Only these.
+        models: Only these of the reference.
+        whole: Whether the candidate has to have all that the reference has.
 
     Returns:
         A pair for each of the reference's, and what stands beside them, in words.
     """
     old, new = (_by_model(side, tasks) for side in (reference, candidate))
+    old = {key: own for key, own in old.items() if not models or key[2] in models}
     notes = []
     found = []
     taken = set()
@@ -107,6 +119,8 @@ def pairs(
         match = key if key in new else _only(key, old, new)
         if match is not None:
             taken.add(match)
+        elif not whole:
+            continue
         found.append(_pair(key, own, new.get(match, []) if match else []))
     beside = sorted({f"{task}/{model}" for task, _, model in new if (task, _, model) not in taken})
     if beside:
@@ -232,6 +246,7 @@ class Files:
         split: Which test split.
         references: What is right, where there is no task.
         columns: Role -> column.
+        models: Only these models of the reference; of records.
         clusters: Column of the unit that items share.
         data: Folder of the user's data.
     """
@@ -242,6 +257,7 @@ class Files:
     split: str = "test"
     references: Path | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
+    models: Sequence[str] = ()
     clusters: str | None = None
     data: Path | None = None
 

@@ -6,8 +6,10 @@ interval is that of `mmbench.stats.crossed`: items paired, seeds of both sides o
 the policy plans looks, each takes its share of alpha (`mmbench.stats.group_sequential`), since
 adding seeds until it passes would pass anything. A candidate with one seed beside a reference with
 several is taken to vary as much from seed to seed as the reference does: else any unlucky seed
-would be a regression. One seed on both sides is about these weights. Red verdicts are corrected for how many there
-could have been (Holm); green ones are not: all have to be.
+would be a regression. One seed on both sides is about these weights.
+
+Red verdicts are corrected for how many there could have been (Holm); green ones are not: all have
+to be.
 """
 
 from __future__ import annotations
@@ -166,18 +168,17 @@ def judge(
         notes: What else is to be known.
         on_inconclusive: `FAIL`, `WARN` or `PASS`.
     """
-    found, used = [], set()
+    found = []
     notes = list(notes)
     for against, group in ((REFERENCE, pairs), (ANCHOR, anchors)):
         for pair in group:
             asked = _asked(pair, policy)
-            used |= {place for place, _ in asked}
             if not asked and against == REFERENCE:
                 notes.append(f"{pair.task}/{pair.model}: the policy asks nothing about it")
-            found += [replace(_verdict(pair, gate, policy), against=against) for _, gate in asked]
-    for place, gate in enumerate(policy.gates):
-        if place not in used and not any(_same_question(gate, policy.gates[k]) for k in used):
-            found.append(_unmatched(gate))
+            found += [replace(_verdict(pair, gate, policy), against=against) for gate in asked]
+    found += [
+        _unmatched(g) for g in policy.gates if not any(g.fits(p.task, p.model) for p in pairs)
+    ]
     return Outcome(
         verdicts=tuple(_corrected(found, policy.alpha)),
         bits=tuple(Bits(p.task, p.model, *p.same) for p in pairs if not p.lacking),
@@ -187,18 +188,13 @@ def judge(
     )
 
 
-def _asked(pair: Pair, policy: Policy) -> list[tuple[int, Gate]]:
+def _asked(pair: Pair, policy: Policy) -> list[Gate]:
     """Return the gates that fit, the first of each metric and split."""
-    found: dict[tuple[str, str], tuple[int, Gate]] = {}
-    for place, gate in enumerate(policy.gates):
+    found: dict[tuple[str, str], Gate] = {}
+    for gate in policy.gates:
         if gate.fits(pair.task, pair.model):
-            found.setdefault((gate.metric or pair.main, gate.split), (place, gate))
+            found.setdefault((gate.metric or pair.main, gate.split), gate)
     return list(found.values())
-
-
-def _same_question(one: Gate, other: Gate) -> bool:
-    """Whether a gate asks nothing new because an earlier one has answered it."""
-    return one.split == other.split and one.metric == other.metric
 
 
 def _unmatched(gate: Gate) -> Verdict:
@@ -408,7 +404,9 @@ def _seeds(found: Interval, margin: float, look: _Look) -> int | None:
 
 def _detectable(look: _Look, found: Interval) -> float:
     try:
-        return power.detectable(look.parts, found.seeds, found.items, alpha=look.alpha).margin
+        return power.detectable(
+            look.parts, found.seeds, found.items, alpha=look.alpha, estimated=True
+        ).margin
     except MmbenchError:
         return _NAN
 

@@ -305,26 +305,3 @@ def test_files_need_to_know_what_is_right(cli: Cli, workplace: Path) -> None:
     assert "hybrid: a file of predictions is compared with another one" in done.error
     done = cli("compare", "a.csv", "a.csv", "--budget", "small", "-t", "captioning")
     assert "--budget: goes with records only" in done.error
-
-
-# --- what the statistics promise -----------------------------------------------------------------
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seeds", [3, 5])
-@pytest.mark.parametrize("spread", [0.002, 0.02])
-def test_two_equal_models_are_told_apart_in_at_most_8_percent(seeds: int, spread: float) -> None:
-    """Accuracy of 300 items whose difficulty the models share, as planted; 4,000 experiments."""
-    draw = np.random.default_rng([seeds, round(spread * 1000)])
-    wrong = 0
-    for _ in range(4000):
-        ease = draw.beta(4, 2, 300)
-        a, b = (
-            (draw.random((seeds, 300)) < np.clip(ease + draw.normal(0, spread, (seeds, 1)), 0, 1))
-            for _ in range(2)
-        )
-        rows = (
-            [np.stack([seed, np.ones(300)], axis=1) for seed in of.astype(float)] for of in (a, b)
-        )
-        wrong += scoring.difference("accuracy", *rows).p_value() < 0.05
-    assert wrong / 4000 <= 0.08
