@@ -54,6 +54,7 @@ FILE = click.Path(path_type=Path)
 @option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write there too.")
 @option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write JUnit XML there.")
 @option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Write Markdown there.")
+@option("--json-out", type=click.Path(path_type=Path, dir_okay=False), help="Write JSON there.")
 @_options.data
 @_options.results
 @_options.as_json
@@ -78,6 +79,7 @@ def command(
     out: Path | None,
     junit: Path | None,
     markdown: Path | None,
+    json_out: Path | None,
     data: Path | None,
     results: Path,
     as_json: bool,
@@ -109,12 +111,12 @@ def command(
     named = [_options.metric_name(name) for name in _options.split_names(metrics)]
     if policy is not None and margin is not None:
         raise UsageError("--margin: the policy has margins of its own: give one of both")
-    files = sides.is_file(reference)
+    of_files = sides.is_file(reference)
     if policy is not None and named:
         raise UsageError("--metric: the policy says which metrics: give one of both")
     asked = policies.read(policy) if policy else policies.asked(named, margin)
     for given, name in ((references, "--references"), (roles, "--column"), (cluster, "--cluster")):
-        if given and not files:
+        if given and not of_files:
             raise UsageError(f"{name}: goes with files of predictions only")
     how = sides.Files(
         tasks=_options.split_names(tasks),
@@ -149,7 +151,9 @@ def command(
     watched = _watch(reference, anchor, commits, asked, how, results, problems)
     for problem in dict.fromkeys(problems):
         click.echo(f"warning: {problem}", err=True)
-    code = _tell(outcome, watched, "json" if as_json else form, out, junit, markdown)
+    form = "json" if as_json else form
+    files = ((form, out), ("junit", junit), ("markdown", markdown), ("json", json_out))
+    code = _tell(outcome, watched, form, [(kind, path) for kind, path in files if path])
     if update:
         made = promotion.promote(Path(reference), candidate, pairs, outcome, message)
         click.echo(f"promoted: {len(made.promoted)} in place of {len(made.replaced)}: {message}")
@@ -225,9 +229,7 @@ def _tell(
     outcome: Outcome,
     watched: Sequence[Watched],
     form: str,
-    out: Path | None,
-    junit: Path | None,
-    markdown: Path | None,
+    files: Sequence[tuple[str, Path]],
 ) -> int:
     """Print and write; return the exit code."""
     import json
@@ -241,10 +243,9 @@ def _tell(
         "json": lambda: json.dumps(report.to_dict(outcome, watched), indent=1),
     }
     content = writers[form]()
-    for path, name in ((out, form), (junit, "junit"), (markdown, "markdown")):
-        if path is not None:
-            told = writers[name]()
-            _options.write_text(path, told if told.endswith("\n") else f"{told}\n")
+    for name, path in files:
+        told = writers[name]()
+        _options.write_text(path, told if told.endswith("\n") else f"{told}\n")
     click.echo(content.rstrip("\n"))
     _on_github(outcome, report.markdown(outcome, watched))
     if outcome.exit_code:
