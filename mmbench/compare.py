@@ -174,8 +174,17 @@ def sides(first: Side, second: Side, metrics: Sequence[str]) -> list[Difference]
     Raises:
         NotComparableError: The sides have other items, clusters or signatures.
     """
+    check(first, second, metrics)
+    return [_difference(registry.load("metric", name), first, second) for name in metrics]
+
+
+def check(first: Side, second: Side, metrics: Sequence[str]) -> None:
+    """Refuse two sides that cannot be compared by these metrics.
+
+    Raises:
+        NotComparableError: As for `sides`.
+    """
     _refuse_other_items(first, second)
-    found = []
     for name in metrics:
         mine, theirs = first.signatures.get(name), second.signatures.get(name)
         if mine is None or theirs is None:
@@ -188,8 +197,6 @@ def sides(first: Side, second: Side, metrics: Sequence[str]) -> list[Difference]
                     f"{side.name}: {name} was scored as {own!r}, here it is {now!r}: the same "
                     f"'mmbench run' scores anew"
                 )
-        found.append(_difference(registry.load("metric", name), first, second))
-    return found
 
 
 def corrected(

@@ -22,7 +22,7 @@ from mmbench.gate import sides
 from mmbench.gate.policy import Gate, Policy
 from mmbench.gate.sides import Pair
 from mmbench.gate.verdicts import REFERENCE
-from mmbench.scoring import difference
+from mmbench.scoring import alone, combine, difference
 from mmbench.stats import detector
 from mmbench.stats.clusters import independent_units
 from mmbench.types import Floats
@@ -164,14 +164,15 @@ def _watched(
             continue
         old, new = pair.splits[gate.split]
         try:
-            (one,) = compare.sides(new, old, [metric])
+            compare.check(new, old, [metric])
+            reference = combine(metric, old.rows(metric), old.clusters)
         except MmbenchError as error:
             left.append(f"{name}: {error}")
             continue
-        if one.reason:
-            left.append(f"{name}: {one.reason}")
+        if reason := alone(len(new.ids), new.clusters):
+            left.append(f"{name}: {reason}")
             continue
-        margin = gate.loss(one.second.value)
+        margin = gate.loss(reference.value)
         a, b = new.values(loaded), old.values(loaded)
         found = difference(metric, new.rows(metric), old.rows(metric), new.clusters)
         own = _seed_error(independent_units(a, new.clusters))

@@ -31,6 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -197,7 +198,9 @@ def _settles(plan: Design, distance: float, sides: int, alpha: float, power: flo
 def _power(plan: Design, distance: float, sides: int, alpha: float) -> float:
     if plan.se == 0:
         return 1.0 if distance > 0 else alpha
-    return _passing(_limits(plan, _even(len(plan.terms)), sides, alpha), distance / plan.se, sides)
+    return _passing(
+        _limits(plan, _mean_squares(_dfs(plan)), sides, alpha), distance / plan.se, sides
+    )
 
 
 def _passing(limits: Floats, shift: float | Floats, sides: int) -> float:
@@ -207,22 +210,32 @@ def _passing(limits: Floats, shift: float | Floats, sides: int) -> float:
     return float(found + ndtr(-shift - limits).mean() if sides == 2 else found)
 
 
-def _squares(plan: Design, points: Floats) -> tuple[Floats, Floats, Floats]:
-    """Return the terms as they may come out [n, terms], their sum, and it floored at the items'."""
+def _dfs(plan: Design) -> tuple[float, ...]:
+    return tuple(float(df) for _, df in plan.terms)
+
+
+@lru_cache(maxsize=16)  # the metrics of one comparison have the same seeds and items
+def _mean_squares(df: tuple[float, ...]) -> Floats:
+    """Return mean squares of expectation 1 as they may come out [n, terms]."""
     from scipy.special import gammaincinv
 
-    expected, df = np.array(plan.terms).T
-    terms = expected * 2 * gammaincinv(df / 2, points) / df
+    degrees = np.array(df)
+    return np.asarray(2 * gammaincinv(degrees / 2, _even(len(df))) / degrees)
+
+
+def _squares(plan: Design, drawn: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return the terms as they may come out [n, terms], their sum, and it floored at the items'."""
+    terms = drawn * np.array([expected for expected, _ in plan.terms])
     total = terms.sum(axis=1)
     return terms, total, np.maximum(total, terms[:, 0])
 
 
-def _limits(plan: Design, points: Floats, sides: int, alpha: float) -> Floats:
+def _limits(plan: Design, drawn: Floats, sides: int, alpha: float) -> Floats:
     """Return what the estimate has to pass, in true standard errors, as the mean squares vary."""
     from scipy.special import stdtrit
 
     df = np.array(plan.terms)[:, 1]
-    terms, total, variance = _squares(plan, points)
+    terms, total, variance = _squares(plan, drawn)
     spread = (terms**2 / df).sum(axis=1)
     floored = total <= terms[:, 0]
     quantile = 1 - fraction("alpha", alpha) / sides
@@ -253,9 +266,9 @@ def _distance(plan: Design, sides: int, alpha: float, power: float, estimated: b
     if plan.se == 0:
         return 0.0
     terms = len(plan.terms)
-    points = _even(2 * terms if estimated else terms)
-    limits = _limits(plan, points[:, :terms], sides, alpha)
-    told = _squares(plan, points[:, terms:])[2] ** 0.5 / plan.se if estimated else 1.0
+    drawn = _mean_squares(_dfs(plan) * (2 if estimated else 1))
+    limits = _limits(plan, drawn[:, :terms], sides, alpha)
+    told = _squares(plan, drawn[:, terms:])[2] ** 0.5 / plan.se if estimated else 1.0
 
     def lack(shift: float) -> float:
         return _passing(limits, shift * told, sides) - power
