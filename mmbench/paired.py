@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
@@ -25,13 +28,48 @@ def task_of(record: store.Record) -> TaskSpec:
     return msgspec.convert(record.definition["task"], TaskSpec)
 
 
+def read_all(
+    members: Sequence[store.Stored], split: str, families: Collection[str], problems: list[str]
+) -> list[tuple[store.Stored, store.Items]]:
+    """Read the item statistics of many records; what cannot be read is a problem, a line each.
+
+    Args:
+        members: The records.
+        split: Of this split,
+        families: and of these families of metrics.
+        problems: Takes the lines.
+    """
+    reader = store.Reader(split, families)
+
+    def read(stored: store.Stored) -> store.Items | str:
+        try:
+            found = store.read_items(stored, reader)
+        except MmbenchError as error:
+            return str(error)
+        return found.get(split, f"{stored.record.name}: holds no items of the split {split!r}")
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        read_of = list(pool.map(read, members))
+    problems += [said for said in read_of if isinstance(said, str)]
+    both = zip(members, read_of, strict=True)
+    return [(stored, items) for stored, items in both if not isinstance(items, str)]
+
+
 def rows_of(items: store.Items, metric: str) -> Floats:
     """Return the rows of the metric's family."""
-    family = registry.load("metric", metric).family
-    if family not in items.families:
+    of = family(metric)
+    if of not in items.families:
         raise NotComparableError(f"the records hold no item statistics for {metric!r}")
-    rows: Floats = items.families[family][1]
+    rows: Floats = items.families[of][1]
     return rows
+
+
+def family(metric: str) -> str:
+    """Return the family of metrics that shares its rows; empty where no metric has that name."""
+    try:
+        return str(registry.load("metric", metric).family)
+    except UnknownNameError:
+        return ""
 
 
 def signature(metric: str) -> str:
