@@ -138,14 +138,12 @@ class Reader:
         return found
 
     def _columns(self, stored: _Stored, wanted: Sequence[str]) -> dict[str, Floats]:
-        import numpy as np
-
         small = {name: stored.as_written(name) for name in wanted if stored.size(name) <= _SMALL}
         known = {name: self._numbers[key] for name, key in small.items() if key in self._numbers}
         others = [name for name in wanted if name not in known]
         table = stored.file.read(columns=others, use_threads=False)
         for name in others:
-            known[name] = np.asarray(table.column(name).to_numpy(), dtype=np.float64)
+            known[name] = _array(name, table.column(name))
             if name in small:
                 self._numbers[small[name]] = known[name]
         return known
@@ -174,6 +172,17 @@ class _Stored:
             end = start + chunk.total_compressed_size
             found += [chunk.compression, chunk.num_values, self._content[start:end]]
         return tuple(found)
+
+
+def _array(name: str, column: pa.ChunkedArray) -> Floats:
+    """Return a column as float64; its own `to_numpy` would import pandas."""
+    import numpy as np
+    import pyarrow as pa
+
+    if column.null_count:
+        raise ValueError(f"expected numbers in the column {name!r}, but some are missing")
+    whole = column.cast(pa.float64()).combine_chunks()
+    return np.frombuffer(whole.buffers()[1], np.float64, len(whole), whole.offset * 8)
 
 
 def _refuse_others(schema: pa.Schema) -> None:

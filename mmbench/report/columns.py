@@ -199,7 +199,7 @@ def _differs(column: Column, rows: Sequence[Row]) -> bool:
 
 
 def _width(columns: Sequence[tuple[str, Callable[[Row], str]]], rows: Sequence[Row]) -> int:
-    return sum(2 + max(len(h), *(len(write(row)) for row in rows)) for h, write in columns) - 2
+    return sum(2 + max([len(h), *(len(write(row)) for row in rows)]) for h, write in columns) - 2
 
 
 def _main(board: Board) -> Column:
