@@ -88,6 +88,7 @@ class Reader:
             families: Of these families only, as far as they are there.
         """
         self._split, self._families = split, families
+        self._layouts: list[tuple[pa.Schema, _Layout]] = []
         self._names: dict[tuple[Any, ...], dict[str, _Split]] = {}
         self._numbers: dict[tuple[Any, ...], Floats] = {}
 
@@ -106,71 +107,117 @@ class Reader:
         import pyarrow.parquet as parquet
 
         file = parquet.ParquetFile(pa.BufferReader(content))
-        schema = file.schema_arrow
-        _refuse_others(schema)
-        parts: dict[str, list[str]] = {}
-        for name in schema.names:
-            family, dot, part = name.rpartition(".")  # an option of a family may hold a point
-            if dot and (self._families is None or family in self._families):
-                parts.setdefault(family, []).append(part)
-        stored = _Stored(content, file, schema)
-        wanted = [f"{family}.{part}" for family, own in parts.items() for part in own]
-        columns = self._columns(stored, wanted)
-        rows = {
-            family: np.stack([columns[f"{family}.{part}"] for part in own], axis=1)
-            for family, own in parts.items()
-        }
+        layout = self._layout(file.schema_arrow)
+        stored = _Stored(content, file.metadata)
+        columns = self._columns(file, stored, layout)
+        rows = {}
+        for family, own in layout.families.items():
+            rows[family] = np.empty((file.metadata.num_rows, len(own)))
+            for place, part in enumerate(own):  # several times as fast as to stack
+                rows[family][:, place] = columns[f"{family}.{part}"]
         return {
             split: Items(
                 of.ids,
                 of.clusters,
-                {family: (own, rows[family][of.rows]) for family, own in parts.items()},
+                {family: (own, rows[family][of.rows]) for family, own in layout.families.items()},
             )
-            for split, of in self._splits(stored).items()
+            for split, of in self._splits(file, stored, layout).items()
             if self._split in (None, split)
         }
 
-    def _splits(self, stored: _Stored) -> dict[str, _Split]:
-        key = tuple(stored.as_written(name) for name in NAMES)
+    def _layout(self, schema: pa.Schema) -> _Layout:
+        for known, layout in self._layouts:
+            if schema.equals(known):
+                return layout
+        layout = _laid_out(schema, self._families)
+        self._layouts.append((schema, layout))
+        return layout
+
+    def _splits(
+        self, file: parquet.ParquetFile, stored: _Stored, layout: _Layout
+    ) -> dict[str, _Split]:
+        key = tuple(stored.as_written(layout.places[name]) for name in NAMES)
         found = self._names.get(key)
         if found is None:
-            found = self._names.setdefault(key, _read_names(stored.file))
+            found = self._names.setdefault(key, _read_names(file))
         return found
 
-    def _columns(self, stored: _Stored, wanted: Sequence[str]) -> dict[str, Floats]:
-        small = {name: stored.as_written(name) for name in wanted if stored.size(name) <= _SMALL}
-        known = {name: self._numbers[key] for name, key in small.items() if key in self._numbers}
-        others = [name for name in wanted if name not in known]
-        table = stored.file.read(columns=others, use_threads=False)
-        for name in others:
-            known[name] = _array(name, table.column(name))
-            if name in small:
-                self._numbers[small[name]] = known[name]
+    def _columns(
+        self, file: parquet.ParquetFile, stored: _Stored, layout: _Layout
+    ) -> dict[str, Floats]:
+        known, small, others = {}, {}, []
+        for name in layout.wanted:
+            key = stored.as_written(layout.places[name], _SMALL)
+            if key in self._numbers:
+                known[name] = self._numbers[key]
+                continue
+            others.append(name)
+            if key:
+                small[name] = key
+        if others:
+            table = file.read(columns=others, use_threads=False)
+            known |= {name: _array(name, table.column(name)) for name in others}
+        self._numbers |= {key: known[name] for name, key in small.items()}
         return known
 
 
-class _Stored:
-    """A file of which the columns are looked at as they are stored: compressed."""
+class _Layout(NamedTuple):
+    """Where in a table is what.
 
-    def __init__(self, content: bytes, file: parquet.ParquetFile, schema: pa.Schema) -> None:
-        self.file = file
+    Attributes:
+        families: Family -> its columns, without the family's name.
+        wanted: All of these, with it.
+        places: Column -> its place.
+    """
+
+    families: dict[str, list[str]]
+    wanted: list[str]
+    places: dict[str, int]
+
+
+def _laid_out(schema: pa.Schema, wanted: Collection[str] | None) -> _Layout:
+    """Find the columns of item statistics.
+
+    Raises:
+        ValueError: It is a table of something else.
+    """
+    import pyarrow.types as types
+
+    for name in NAMES:
+        if schema.get_field_index(name) < 0 or not types.is_string(schema.field(name).type):
+            raise ValueError(f"expected item statistics, but there is no text column {name!r}")
+    families: dict[str, list[str]] = {}
+    for name, kind in zip(schema.names, schema.types, strict=True):
+        family, dot, part = name.rpartition(".")  # an option of a family may hold a point
+        if not dot or (wanted is not None and family not in wanted):
+            continue
+        if not (types.is_floating(kind) or types.is_integer(kind)):
+            raise ValueError(f"expected numbers in the column {name!r}, but it holds {kind}")
+        families.setdefault(family, []).append(part)
+    return _Layout(
+        families,
+        [f"{family}.{part}" for family, own in families.items() for part in own],
+        {name: place for place, name in enumerate(schema.names)},
+    )
+
+
+class _Stored:
+    """The columns of a file as they are stored: compressed."""
+
+    def __init__(self, content: bytes, metadata: parquet.FileMetaData) -> None:
         self._content = content
-        self._place = {name: at for at, name in enumerate(schema.names)}
-        self._types = schema.types
-        metadata = file.metadata
         self._groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
 
-    def size(self, name: str) -> int:
-        at = self._place[name]
-        return sum(int(group.column(at).total_compressed_size) for group in self._groups)
-
-    def as_written(self, name: str) -> tuple[Any, ...]:
-        at = self._place[name]
-        found: list[Any] = [str(self._types[at])]
-        for chunk in (group.column(at) for group in self._groups):
+    def as_written(self, place: int, most: int | None = None) -> tuple[Any, ...]:
+        """Return all that says what a column holds; nothing where that is larger than `most`."""
+        found: list[Any] = []
+        for chunk in [group.column(place) for group in self._groups]:
+            size = chunk.total_compressed_size
+            if most is not None and size > most:
+                return ()
             start = chunk.dictionary_page_offset or chunk.data_page_offset
-            end = start + chunk.total_compressed_size
-            found += [chunk.compression, chunk.num_values, self._content[start:end]]
+            kind = (chunk.physical_type, chunk.compression, chunk.num_values)
+            found += [*kind, self._content[start : start + size]]
         return tuple(found)
 
 
@@ -181,19 +228,9 @@ def _array(name: str, column: pa.ChunkedArray) -> Floats:
 
     if column.null_count:
         raise ValueError(f"expected numbers in the column {name!r}, but some are missing")
-    whole = column.cast(pa.float64()).combine_chunks()
+    column = column if column.type == pa.float64() else column.cast(pa.float64())
+    whole = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
     return np.frombuffer(whole.buffers()[1], np.float64, len(whole), whole.offset * 8)
-
-
-def _refuse_others(schema: pa.Schema) -> None:
-    import pyarrow.types as types
-
-    for name in NAMES:
-        if schema.get_field_index(name) < 0 or not types.is_string(schema.field(name).type):
-            raise ValueError(f"expected item statistics, but there is no text column {name!r}")
-    for name, kind in zip(schema.names, schema.types, strict=True):
-        if "." in name and not (types.is_floating(kind) or types.is_integer(kind)):
-            raise ValueError(f"expected numbers in the column {name!r}, but it holds {kind}")
 
 
 def _read_names(file: parquet.ParquetFile) -> dict[str, _Split]:

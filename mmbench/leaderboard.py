@@ -15,9 +15,20 @@ import msgspec
 
 from mmbench import seeds, store, trust
 from mmbench.errors import MmbenchError, NotComparableError
-from mmbench.paired import clustered, definition, partition, rows_of, signature, task_of
+from mmbench.paired import (
+    Read,
+    Wanted,
+    clustered,
+    definition,
+    family,
+    partition,
+    read_ahead,
+    rows_of,
+    signature,
+    task_of,
+)
 from mmbench.scoring import Measured, Score, alone, combine, measure, ranks_of
-from mmbench.spec import LevelSpec, PublishedSpec, TuningSpec
+from mmbench.spec import LevelSpec, PublishedSpec, TaskSpec, TuningSpec
 
 
 @dataclass(frozen=True)
@@ -123,7 +134,9 @@ def boards(
     for stored in seeds.of_one_content(seeds.trusted(records, asked), asked.problems):
         r = stored.record
         tables.setdefault((r.task, r.task_version, r.budget, r.task_digest), []).append(stored)
-    made = [_board(group, asked) for _, group in sorted(tables.items())]
+    plans = [_plan(members, asked) for _, members in sorted(tables.items())]
+    read = read_ahead([plan.wanted for plan in plans], split)
+    made = [_board(plan, own, asked) for plan, own in zip(plans, read, strict=True)]
     return [board for board in made if board is not None]
 
 
@@ -146,20 +159,47 @@ def aggregate(members: Sequence[store.Stored], metric: str, split: str = "test")
     return combine(metric, [rows_of(i, metric) for i in items], items[0].clusters)
 
 
-def _board(members: Sequence[store.Stored], asked: seeds.Asked) -> Board | None:
-    first, split = members[0].record, asked.split
-    task = task_of(first)
+@dataclass(frozen=True)
+class _Plan:
+    """What will stand on a board, before any item statistics are read."""
+
+    task: TaskSpec
+    main: str
+    also: tuple[str, ...]
+    ranked: list[store.Stored]
+    others: list[store.Stored]
+    missed: bool
+
+    @property
+    def wanted(self) -> Wanted:
+        """What has to be read."""
+        families = {of for of in map(family, (self.main, *self.also)) if of}
+        return Wanted(self.ranked, families)
+
+
+def _plan(members: Sequence[store.Stored], asked: seeds.Asked) -> _Plan:
+    task = task_of(members[0].record)
     main = asked.metric or task.metrics.main
     ranked: list[store.Stored] = []
     others: list[store.Stored] = []
     for stored in members:
-        (ranked if _rankable(stored.record, split, main) else others).append(stored)
-    also = tuple(name for name in task.metric_names if name != main)
-    groups = seeds.groups(
-        seeds.scored_as_now(ranked, main, split, asked.problems), (main, *also), asked
+        (ranked if _rankable(stored.record, asked.split, main) else others).append(stored)
+    return _Plan(
+        task=task,
+        main=main,
+        also=tuple(name for name in task.metric_names if name != main),
+        ranked=seeds.scored_as_now(ranked, main, asked.split, asked.problems),
+        others=others,
+        missed=any(s.record.status != "finished" or not s.record.ranked for s in members),
     )
-    if not groups and all(s.record.status == "finished" and s.record.ranked for s in members):
+
+
+def _board(plan: _Plan, read: Sequence[Read], asked: seeds.Asked) -> Board | None:
+    task, main, also, others, split = plan.task, plan.main, plan.also, plan.others, asked.split
+    groups = seeds.groups(plan.ranked, read, main, asked)
+    if not groups and not plan.missed:
         return None  # none was scored with this metric on this split
+    first = (plan.ranked or others)[0].record
     level = task.levels.get(main) if split == "test" else None
     groups, measured = _measurable(groups, main, asked.problems)
     rows = [

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
 
 import msgspec
 
@@ -28,31 +30,48 @@ def task_of(record: store.Record) -> TaskSpec:
     return msgspec.convert(record.definition["task"], TaskSpec)
 
 
-def read_all(
-    members: Sequence[store.Stored], split: str, families: Collection[str], problems: list[str]
-) -> list[tuple[store.Stored, store.Items]]:
-    """Read the item statistics of many records; what cannot be read is a problem, a line each.
+class Wanted(NamedTuple):
+    """Records whose item statistics are wanted, of some families of metrics."""
+
+    members: Sequence[store.Stored]
+    families: Collection[str]
+
+
+#: The item statistics of a record, or why there are none.
+Read = store.Items | str
+
+
+def read_ahead(wanted: Sequence[Wanted], split: str) -> Iterator[list[Read]]:
+    """Read the item statistics of one board after the other, while the one before is worked on.
 
     Args:
-        members: The records.
-        split: Of this split,
-        families: and of these families of metrics.
-        problems: Takes the lines.
+        wanted: For each board, its records.
+        split: Of this split.
     """
-    reader = store.Reader(split, families)
+    threads = min(8, os.cpu_count() or 1)
+    started: deque[list[Future[list[Read]]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for of in wanted:
+            # To hand over one record at a time would cost as much again as to read it.
+            each = -(-len(of.members) // threads) or 1
+            parts = [of.members[at : at + each] for at in range(0, len(of.members), each)]
+            reader = store.Reader(split, of.families)
+            started.append([pool.submit(_read, part, split, reader) for part in parts])
+            if len(started) > 1:
+                yield [one for part in started.popleft() for one in part.result()]
+        while started:
+            yield [one for part in started.popleft() for one in part.result()]
 
-    def read(stored: store.Stored) -> store.Items | str:
+
+def _read(members: Sequence[store.Stored], split: str, reader: store.Reader) -> list[Read]:
+    found: list[Read] = []
+    for stored in members:
         try:
-            found = store.read_items(stored, reader)
+            lacking = f"{stored.record.name}: holds no items of the split {split!r}"
+            found.append(store.read_items(stored, reader).get(split, lacking))
         except MmbenchError as error:
-            return str(error)
-        return found.get(split, f"{stored.record.name}: holds no items of the split {split!r}")
-
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        read_of = list(pool.map(read, members))
-    problems += [said for said in read_of if isinstance(said, str)]
-    both = zip(members, read_of, strict=True)
-    return [(stored, items) for stored, items in both if not isinstance(items, str)]
+            found.append(str(error))
+    return found
 
 
 def rows_of(items: store.Items, metric: str) -> Floats:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mmbench import registry, store, trust
-from mmbench.paired import clustered, definition, family, partition, read_all, signature
+from mmbench.paired import Read, clustered, definition, partition, signature
 from mmbench.spec import digest
 
 
@@ -99,15 +99,24 @@ def scored_as_now(
     return [s for s in members if s.record.scores[split][metric].signature == now]
 
 
-def groups(members: Sequence[store.Stored], metrics: Sequence[str], asked: Asked) -> list[Group]:
-    """Put the seeds of a model together; other definitions under its name stand apart."""
+def groups(
+    members: Sequence[store.Stored], read: Sequence[Read], metric: str, asked: Asked
+) -> list[Group]:
+    """Put the seeds of a model together; other definitions under its name stand apart.
+
+    Args:
+        members: Records of one board.
+        read: Their item statistics (`mmbench.paired.read_ahead`).
+        metric: The metric that ranks.
+        asked: What is asked.
+    """
     problems, keys = asked.problems, [definition(stored.record) for stored in members]
     digests: dict[str, set[tuple[str, ...]]] = {}
     for stored, key in zip(members, keys, strict=True):
         digests.setdefault(stored.record.model, set()).add(key)
     of = dict(zip((id(stored) for stored in members), keys, strict=True))
     found: dict[str, Group] = {}
-    for stored, items in _of_one_clustering(_of_one_test(members, metrics, asked), problems):
+    for stored, items in _of_one_clustering(_of_one_test(members, read, metric, asked), problems):
         record, key = stored.record, of[id(stored)]
         name = record.model
         if len(digests[name]) > 1:
@@ -122,21 +131,22 @@ def groups(members: Sequence[store.Stored], metrics: Sequence[str], asked: Asked
 
 
 def _of_one_test(
-    members: Sequence[store.Stored], metrics: Sequence[str], asked: Asked
+    members: Sequence[store.Stored], read: Sequence[Read], metric: str, asked: Asked
 ) -> list[tuple[store.Stored, store.Items]]:
-    """Read item statistics and keep those of the first record's items and data."""
+    """Keep what was read, and of it what is of the first record's items and data."""
     kept: list[tuple[store.Stored, store.Items]] = []
     fingerprint: str | None = None
-    families = {of for of in map(family, metrics) if of}
-    read = read_all(members, asked.split, families, asked.problems)
-    for stored, items in read:
+    for stored, items in zip(members, read, strict=True):
         record = stored.record
+        if isinstance(items, str):
+            asked.problems.append(items)
+            continue
         if fingerprint is None:
             fingerprint = record.data.get("fingerprint")
         elif record.data.get("fingerprint") != fingerprint:
             asked.problems.append(f"{record.name}: was tested on other data: left out")
             continue
-        unfit = unfit_for(items, metrics[0])
+        unfit = unfit_for(items, metric)
         if unfit:
             asked.problems.append(f"{record.name}: {unfit}: left out")
             continue

@@ -29,7 +29,7 @@ from msgspec import Struct, field
 
 from mmbench import sealed
 from mmbench.errors import NotComparableError, StoreError, nearest
-from mmbench.items import Items, Reader, items_table
+from mmbench.items import NAMES, Items, Reader, items_table
 from mmbench.types import Predictions
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def write(
 
     def fill(folder: Path) -> None:
         if items is not None:
-            parquet.write_table(items, folder / ITEMS, compression="zstd")
+            _write_items(items, folder / ITEMS)
         if predictions is not None:
             parquet.write_table(predictions, folder / PREDICTIONS, compression="zstd")
         if weights is not None:
@@ -169,16 +169,22 @@ def rewrite(stored: Stored, record: Record, items: pa.Table) -> Stored:
     Raises:
         StoreError: As for `write`; what is stored is as it was.
     """
-    import pyarrow.parquet as parquet
 
     def fill(folder: Path) -> None:
         for name in stored.record.files:
             if name != ITEMS and (stored.folder / name).exists():
                 shutil.copyfile(stored.folder / name, folder / name)
-        parquet.write_table(items, folder / ITEMS, compression="zstd")
+        _write_items(items, folder / ITEMS)
 
     kept = msgspec.structs.replace(record, files=stored.record.files)
     return _place(stored.folder.parents[2], stored.folder, kept, fill)
+
+
+def _write_items(items: pa.Table, path: Path) -> None:
+    """Write item statistics; a dictionary of numbers that all differ only takes time to read."""
+    import pyarrow.parquet as parquet
+
+    parquet.write_table(items, path, compression="zstd", use_dictionary=list(NAMES))
 
 
 def _place(results: Path, folder: Path, record: Record, fill: Callable[[Path], None]) -> Stored:

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from mmbench import sealed, store
+from mmbench.items import NAMES
 
 LIKE = Path(__file__).parents[2] / "results/reference/captioning/late/small-s0-4c950b0d"
 #: The metrics, each of a family of its own.
@@ -76,7 +77,7 @@ def _place(
     }
     table = store.items_table({"test": ids}, {"test": statistics}, {"test": None})
     file = pa.BufferOutputStream()
-    parquet.write_table(table, file, compression="zstd")
+    parquet.write_table(table, file, compression="zstd", use_dictionary=list(NAMES))
     items = file.getvalue().to_pybytes()
     spec = like.definition["task"] | {
         "name": f"task{task:03d}",
