@@ -349,7 +349,8 @@ def _further(group: seeds.Group, metric: str, split: str) -> Score | None:
 def _costs(group: seeds.Group, name: str) -> list[float]:
     """Return what the seeds cost, as far as their records say so in numbers."""
     told = [member.record.cost.get(name) for member in group.members]
-    return [x for x in told if isinstance(x, int | float) and math.isfinite(x)]
+    numbers = [x for x in told if isinstance(x, int | float) and not isinstance(x, bool)]
+    return [x for x in numbers if math.isfinite(x)]
 
 
 def _places(

@@ -145,7 +145,10 @@ def test_levels_of_a_metric_with_options_are_written_read_and_shown(
         *(level.floor, level.ceiling),
     )
     other = cli("leaderboard", "--metric", "cider_d(idf=recomputed)", "--json")
-    assert json.loads(other.out)["boards"][0]["ceiling"] == spec.levels["cider_d(idf=recomputed)"].ceiling
+    assert (
+        json.loads(other.out)["boards"][0]["ceiling"]
+        == spec.levels["cider_d(idf=recomputed)"].ceiling
+    )
 
 
 def test_a_dataset_without_an_oracle_has_no_levels(task: Write) -> None:

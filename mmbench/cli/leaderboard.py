@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,7 +63,7 @@ def command(
     from mmbench import leaderboard, registry, store
     from mmbench.over_tasks import over_tasks
     from mmbench.report import latex, page, tables
-    from mmbench.report.escapes import plain
+    from mmbench.report.escapes import MOST, plain
 
     named = [_options.metric_name(name) for name in _options.split_names(metrics)]
     for name in named:
@@ -125,7 +126,8 @@ def command(
         best = next((row.model for row in board.rows if not row.external), "")
         where = "" if results == Path("results") else f" --results {results}"
         record = f"{board.task.partition('@')[0]}/{best.partition('#')[0]}" if best else "@last"
-        click.echo(f"next: mmbench show {record}{where}")
+        record = record if plain(record, MOST) == record else "@last"
+        click.echo(f"next: mmbench show {shlex.quote(record)}{where}")
 
 
 def _findings(results: Path, problems: list[str]) -> dict[str, Finding]:

@@ -76,7 +76,9 @@ def overview(boards: Sequence[Board]) -> str:
     lines.append(_marks("all modalities (oracle)", [b.ceiling for b in boards]))
     for name in sorted(names, key=order):
         told = [_overview_cell(row) for row in cells[name]]
-        lines.append(f"| {escapes.markdown(name)} | " + " | ".join(told) + " |")
+        lines.append(
+            f"| {escapes.markdown(escapes.plain(name, escapes.MOST))} | " + " | ".join(told) + " |"
+        )
     best = [_best_alone(board) for board in boards]
     lines.append(_marks("best single modality (oracle)", best))
     lines.append(_marks("floor", [b.floor for b in boards]))
@@ -86,7 +88,8 @@ def overview(boards: Sequence[Board]) -> str:
     notes = [f"{about}{first.scope}."] if first.scope else []
     notes += dict.fromkeys(board.tuning for board in boards if board.tuning)
     notes += [f"not ranked: {line}" for board in boards for line in board.listed]
-    return "\n".join([*shown, "", *map(escapes.markdown, notes)]).rstrip() + "\n"
+    said = [escapes.markdown(escapes.plain(note)) for note in notes]
+    return "\n".join([*shown, "", *said]).rstrip() + "\n"
 
 
 def _of(board: Board, name: str) -> Row | None:
@@ -137,7 +140,8 @@ def _csv_row(
     board: Board, row: Row, name: str, got: Score | float, facts: Sequence[object]
 ) -> list[object]:
     places: list[object] = list(row.rank) if row.rank is not None else ["", ""]
-    head: list[object] = [board.task, board.budget, board.split, row.model, *places, name]
+    texts = map(escapes.plain, (board.task, board.budget, board.split, row.model))
+    head: list[object] = [*texts, *places, name]
     if isinstance(got, Score):
         numbers: list[object] = [f"{got.value:.6g}"]
         interval = (got.low, got.high, got.se)

@@ -152,6 +152,8 @@ def judge_all(
     for other in scores[1:]:
         if other.shape[1] != scores[0].shape[1]:
             raise UsageError(f"one method has {scores[0].shape[1]} tasks, one {other.shape[1]}")
+    if any(len(one) < 2 for one in scores):
+        raise UsageError("an interval over seeds needs at least two seeds, got one")
     at_least("count", count, 2)
     fraction("level", level)
     alike: dict[tuple[int, int], list[tuple[int, int]]] = {}
