@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -53,7 +53,7 @@ class Row:
         peak_host_bytes: The most memory that any seed's process had.
         peak_device_bytes: The most of the accelerator's.
         trust: The weakest level among the seeds (`mmbench.trust`); empty for a published row.
-        of_seeds: Seed -> its value.
+        of_seeds: Pairs of a seed and its value.
         diverged: Seeds that have none, because they diverged.
     """
 
@@ -74,7 +74,7 @@ class Row:
     peak_host_bytes: float | None = None
     peak_device_bytes: float | None = None
     trust: str = ""
-    of_seeds: Mapping[int, float] = field(default_factory=dict)
+    of_seeds: tuple[tuple[int, float], ...] = ()
     diverged: tuple[int, ...] = ()
 
 
@@ -208,7 +208,7 @@ def _board(plan: _Plan, read: Sequence[Read], asked: seeds.Asked) -> Board | Non
     ]
     places, lost = _places(groups, measured, main), _diverged(groups, others)
     rows = [
-        replace(row, rank=place, diverged=tuple(sorted(seeds_lost - set(row.of_seeds))))
+        replace(row, rank=place, diverged=tuple(sorted(seeds_lost - set(dict(row.of_seeds)))))
         for row, place, seeds_lost in zip(rows, places, lost, strict=True)
     ]
     better = measured[0].score.higher_is_better if groups else True
@@ -329,7 +329,7 @@ def _row(
         peak_host_bytes=max(_costs(group, "peak_host_bytes"), default=None),
         peak_device_bytes=max(_costs(group, "peak_device_bytes"), default=None),
         trust=trust.weakest(trust.level(m, asked.findings) for m in group.members),
-        of_seeds=dict(sorted(zip(numbers, main.seeds, strict=True))),
+        of_seeds=tuple(sorted(zip(numbers, main.seeds, strict=True))),
     )
 
 

@@ -149,7 +149,7 @@ def _normalised(boards: Sequence[Board], rows: Sequence[Row]) -> Floats:
     columns = []
     for board, row in zip(boards, rows, strict=True):
         floor, ceiling = board.floor or 0.0, board.ceiling or 0.0
-        shares = {seed: (x - floor) / (ceiling - floor) for seed, x in row.of_seeds.items()}
+        shares = {seed: (x - floor) / (ceiling - floor) for seed, x in row.of_seeds}
         shares |= dict.fromkeys(row.diverged, 0.0)
         columns.append([share for _, share in sorted(shares.items())])
     seeds = min(map(len, columns))

@@ -350,8 +350,10 @@ _ALIKE = "no item moves it, which does not tell how far others would"
 
 def _spread(values: Floats) -> float:
     """Return how far values differ, as a share of the largest."""
-    largest = float(np.abs(values).max(initial=0.0))
-    return float(np.ptp(values)) / largest if largest else 0.0
+    if not values.size:
+        return 0.0
+    low, high = float(values.min()), float(values.max())
+    return (high - low) / max(abs(low), abs(high)) if low or high else 0.0
 
 
 def _without_interval(

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from mmbench.report import columns, escapes
@@ -17,7 +15,7 @@ from mmbench.report.columns import number, span
 from mmbench.report.evaluation import aligned
 from mmbench.report.grids import Grid, notes, of_board, over, title
 from mmbench.scoring import Score
-from mmbench.sealed import finite
+from mmbench.sealed import encode
 
 if TYPE_CHECKING:
     from mmbench.leaderboard import Board, Row
@@ -44,12 +42,7 @@ def markdown(boards: Sequence[Board], across: Sequence[OverTasks] = ()) -> str:
 
 def to_json(boards: Sequence[Board], across: Sequence[OverTasks] = ()) -> str:
     """Write all there is, for machines; a number that is none is null."""
-    content = {
-        "schema": SCHEMA,
-        "boards": [finite(asdict(board)) for board in boards],
-        "over_tasks": [finite(asdict(one)) for one in across],
-    }
-    return json.dumps(content, indent=1, sort_keys=True)
+    return encode({"schema": SCHEMA, "boards": boards, "over_tasks": across}).decode()
 
 
 def overview(boards: Sequence[Board]) -> str:

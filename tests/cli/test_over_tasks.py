@@ -77,7 +77,7 @@ def test_figures_are_those_of_the_statistics_of_normalised_scores(cli: Cli, task
     scores = {
         model: np.array(
             [
-                [(value - 0.1) / 0.6 for value in row["of_seeds"].values()]
+                [(value - 0.1) / 0.6 for _, value in row["of_seeds"]]
                 for board in boards
                 for row in board["rows"]
                 if row["model"] == model
