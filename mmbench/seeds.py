@@ -197,6 +197,6 @@ def unfit_for(items: store.Items, metric: str) -> str:
             f"{store.ITEMS} holds other item statistics than those of {metric!r}: "
             f"{', '.join(names)}, expected {', '.join(loaded.columns)}"
         )
-    if not np.isfinite(rows).all():
+    if not np.isfinite(rows.sum()) and not np.isfinite(rows).all():
         return f"{store.ITEMS} holds item statistics of {metric!r} that are no finite numbers"
     return ""
