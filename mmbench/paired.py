@@ -48,7 +48,7 @@ def read_ahead(wanted: Sequence[Wanted], split: str) -> Iterator[list[Read]]:
         wanted: For each board, its records.
         split: Of this split.
     """
-    threads = min(8, os.cpu_count() or 1)
+    threads = max(1, min(8, os.cpu_count() or 1) - 1)  # one is for whoever works on them
     started: deque[list[Future[list[Read]]]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         for of in wanted:
