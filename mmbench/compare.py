@@ -328,7 +328,7 @@ def _refuse_other_items(first: Side, second: Side) -> None:
             f"{first.name} and {second.name} have other items: {len(first.ids):,} and "
             f"{len(second.ids):,}, {what}: compare on the same items"
         )
-    if _units(first) != _units(second):
+    if first.clusters is not second.clusters and _units(first) != _units(second):
         raise NotComparableError(
             f"{first.name} and {second.name} have other clusters: score both with the same "
             f"--cluster"

@@ -7,21 +7,28 @@ below it and never ranked. The same records give the same bytes.
 
 from __future__ import annotations
 
-import json
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, replace
 
 import msgspec
 
-from mmbench import store
+from mmbench import seeds, store, trust
 from mmbench.errors import MmbenchError, NotComparableError
-from mmbench.paired import clustered, definition, partition, rows_of, signature, task_of
-from mmbench.scoring import Score, alone, combine, ranks
-from mmbench.sealed import finite
-from mmbench.spec import TuningSpec, digest
+from mmbench.paired import (
+    Read,
+    Wanted,
+    clustered,
+    definition,
+    family,
+    partition,
+    read_ahead,
+    rows_of,
+    signature,
+    task_of,
+)
+from mmbench.scoring import Measured, Score, alone, combine, measure, ranks_of
+from mmbench.spec import LevelSpec, PublishedSpec, TaskSpec, TuningSpec
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,13 @@ class Row:
         device: What it ran on.
         external: Where a published row is from: no interval, not ranked.
         note: What sets it apart from the others.
+        trials: With how many it was tuned; None: as written.
+        flops_per_item: Operations of one item, forward; None where no record says.
+        peak_host_bytes: The most memory that any seed's process had.
+        peak_device_bytes: The most of the accelerator's.
+        trust: The weakest level among the seeds (`mmbench.trust`); empty for a published row.
+        of_seeds: Pairs of a seed and its value.
+        diverged: Seeds that have none, because they diverged.
     """
 
     model: str
@@ -55,6 +69,13 @@ class Row:
     device: str
     external: str = ""
     note: str = ""
+    trials: int | None = None
+    flops_per_item: float | None = None
+    peak_host_bytes: float | None = None
+    peak_device_bytes: float | None = None
+    trust: str = ""
+    of_seeds: tuple[tuple[int, float], ...] = ()
+    diverged: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,20 +113,12 @@ class Board:
     tuning: str = ""
 
 
-@dataclass
-class _Group:
-    """The seeds of one model on one board."""
-
-    name: str
-    members: list[store.Stored] = field(default_factory=list)
-    items: list[store.Items] = field(default_factory=list)
-
-
 def boards(
     records: Iterable[store.Stored],
     metric: str | None = None,
     split: str = "test",
     problems: list[str] | None = None,
+    findings: Mapping[str, trust.Finding] | None = None,
 ) -> list[Board]:
     """Make a board for every task digest and budget among the records.
 
@@ -114,13 +127,16 @@ def boards(
         metric: Rank by this one instead of each task's main metric.
         split: Which test split.
         problems: Takes what had to be left out, one line each.
+        findings: What was found of the records (`mmbench.trust.read`).
     """
-    problems = [] if problems is None else problems
+    asked = seeds.Asked(metric, split, [] if problems is None else problems, findings or {})
     tables: dict[tuple[str, int, str, str], list[store.Stored]] = {}
-    for stored in records:
+    for stored in seeds.of_one_content(seeds.trusted(records, asked), asked.problems):
         r = stored.record
         tables.setdefault((r.task, r.task_version, r.budget, r.task_digest), []).append(stored)
-    made = [_board(group, metric, split, problems) for _, group in sorted(tables.items())]
+    plans = [_plan(members, asked) for _, members in sorted(tables.items())]
+    read = read_ahead([plan.wanted for plan in plans], split)
+    made = [_board(plan, own, asked) for plan, own in zip(plans, read, strict=True)]
     return [board for board in made if board is not None]
 
 
@@ -143,23 +159,59 @@ def aggregate(members: Sequence[store.Stored], metric: str, split: str = "test")
     return combine(metric, [rows_of(i, metric) for i in items], items[0].clusters)
 
 
-def _board(
-    members: Sequence[store.Stored], metric: str | None, split: str, problems: list[str]
-) -> Board | None:
-    first = members[0].record
-    task = task_of(first)
-    main = metric or task.metrics.main
-    listed = tuple(_why_not(s.record) for s in members if not _rankable(s.record, split, main))
-    ranked = [s for s in members if _rankable(s.record, split, main)]
-    groups = _groups(_as_now(ranked, main, split, problems), split, problems)
-    if not groups and all(s.record.status == "finished" and s.record.ranked for s in members):
+@dataclass(frozen=True)
+class _Plan:
+    """What will stand on a board, before any item statistics are read."""
+
+    task: TaskSpec
+    main: str
+    also: tuple[str, ...]
+    ranked: list[store.Stored]
+    others: list[store.Stored]
+    missed: bool
+
+    @property
+    def wanted(self) -> Wanted:
+        """What has to be read."""
+        families = {of for of in map(family, (self.main, *self.also)) if of}
+        return Wanted(self.ranked, families)
+
+
+def _plan(members: Sequence[store.Stored], asked: seeds.Asked) -> _Plan:
+    task = task_of(members[0].record)
+    main = asked.metric or task.metrics.main
+    ranked: list[store.Stored] = []
+    others: list[store.Stored] = []
+    for stored in members:
+        (ranked if _rankable(stored.record, asked.split, main) else others).append(stored)
+    return _Plan(
+        task=task,
+        main=main,
+        also=tuple(name for name in task.metric_names if name != main),
+        ranked=seeds.scored_as_now(ranked, main, asked.split, asked.problems),
+        others=others,
+        missed=any(s.record.status != "finished" or not s.record.ranked for s in members),
+    )
+
+
+def _board(plan: _Plan, read: Sequence[Read], asked: seeds.Asked) -> Board | None:
+    task, main, also, others, split = plan.task, plan.main, plan.also, plan.others, asked.split
+    groups = seeds.groups(plan.ranked, read, main, asked)
+    if not groups and not plan.missed:
         return None  # none was scored with this metric on this split
-    also = tuple(name for name in task.metric_names if name != main)
-    level = task.levels.get(main)
-    rows = [_row(group, main, also, split, level) for group in groups]
-    places = _places(groups, main)
-    rows = [_placed(row, place) for row, place in zip(rows, places, strict=True)]
-    better = groups[0].members[0].record.scores[split][main].higher_is_better if groups else True
+    first = (plan.ranked or others)[0].record
+    level = task.levels.get(main) if split == "test" else None
+    groups, measured = _measurable(groups, main, asked.problems)
+    rows = [
+        _row(group, found, also, asked, level)
+        for group, found in zip(groups, measured, strict=True)
+    ]
+    places, lost = _places(groups, measured, main), _diverged(groups, others)
+    rows = [
+        replace(row, rank=place, diverged=tuple(sorted(seeds_lost - set(dict(row.of_seeds)))))
+        for row, place, seeds_lost in zip(rows, places, lost, strict=True)
+    ]
+    better = measured[0].score.higher_is_better if groups else True
     published = task.source.published if split == "test" else ()
     rows += [_external(p, main, also) for p in published if {main, *also} & set(p.scores)]
     rows.sort(key=lambda row: _order(row, better))
@@ -169,15 +221,24 @@ def _board(
         metric=main,
         split=split,
         higher_is_better=better,
-        floor=level.floor if level and split == "test" else None,
-        ceiling=level.ceiling if level and split == "test" else None,
-        alone=level.alone if level and split == "test" else {},
+        floor=level.floor if level else None,
+        ceiling=level.ceiling if level else None,
+        alone=level.alone if level else {},
         also=also,
         rows=tuple(rows),
         scope=_scope(rows, groups),
-        listed=listed,
+        listed=tuple(_why_not(s.record) for s in others),
         tuning=_tuning(groups),
     )
+
+
+def _diverged(groups: Sequence[seeds.Group], others: Sequence[store.Stored]) -> list[set[int]]:
+    """Return each model's seeds that diverged."""
+    found: dict[tuple[str, ...], set[int]] = {}
+    for record in (stored.record for stored in others):
+        if record.status == "diverged":
+            found.setdefault((record.model, *definition(record)), set()).add(record.seed)
+    return [found.get((g.members[0].record.model, *g.key), set()) for g in groups]
 
 
 def _order(row: Row, higher_is_better: bool) -> tuple[float, str]:
@@ -186,19 +247,23 @@ def _order(row: Row, higher_is_better: bool) -> tuple[float, str]:
     return (-row.value if higher_is_better else row.value, row.model)
 
 
-def _tuning(groups: Sequence[_Group]) -> str:
+def _tuning(groups: Sequence[seeds.Group]) -> str:
     """Say how models were tuned: one that was tuned longer scores higher, whatever it is."""
     efforts: dict[str, list[str]] = {}
     for group in groups:
-        found = group.members[0].record.definition.get("model", {}).get("tuning")
-        effort = msgspec.convert(found, TuningSpec).effort if found else "as written"
-        efforts.setdefault(effort, []).append(group.name)
+        found = _tuned(group.members[0].record)
+        efforts.setdefault(found.effort if found else "as written", []).append(group.name)
     if set(efforts) <= {"as written"}:
         return ""
     if len(efforts) == 1:
         return f"tuned alike: {next(iter(efforts))} each"
     told = "; ".join(f"{effort}: {', '.join(sorted(names))}" for effort, names in efforts.items())
     return f"tuning differs: {told}"
+
+
+def _tuned(record: store.Record) -> TuningSpec | None:
+    found = record.definition.get("model", {}).get("tuning")
+    return msgspec.convert(found, TuningSpec) if found else None
 
 
 def _rankable(record: store.Record, split: str, metric: str) -> bool:
@@ -214,150 +279,103 @@ def _why_not(record: store.Record) -> str:
     return f"{record.name}: not scored with this metric on this split"
 
 
-def _groups(members: Sequence[store.Stored], split: str, problems: list[str]) -> list[_Group]:
-    """Put the seeds of a model together; other definitions under its name stand apart."""
-    digests: dict[str, set[tuple[str, ...]]] = {}
-    for stored in members:
-        digests.setdefault(stored.record.model, set()).add(definition(stored.record))
-    found: dict[str, _Group] = {}
-    for stored, items in _of_one_clustering(_of_one_test(members, split, problems), problems):
-        record = stored.record
-        name = record.model
-        if len(digests[name]) > 1:
-            name = f"{name}#{digest(definition(record))[:4]} {definition(record)[1]}"
-        group = found.setdefault(name, _Group(name))
-        if any(m.record.seed == record.seed for m in group.members):
-            problems.append(f"{record.name}: seed {record.seed} is there twice: the first counts")
-            continue
-        group.members.append(stored)
-        group.items.append(items)
-    return list(found.values())
-
-
-def _of_one_test(
-    members: Sequence[store.Stored], split: str, problems: list[str]
-) -> list[tuple[store.Stored, store.Items]]:
-    """Read item statistics and keep those of the first record's items and data."""
-    kept: list[tuple[store.Stored, store.Items]] = []
-    fingerprint: str | None = None
-    for stored in members:
-        record = stored.record
+def _measurable(
+    groups: Sequence[seeds.Group], metric: str, problems: list[str]
+) -> tuple[list[seeds.Group], list[Measured]]:
+    """Score each model; one that has no score of these items is named and left out."""
+    kept, found = [], []
+    for group in groups:
         try:
-            items = store.read_items(stored)[split]
+            found.append(_measured(group, metric))
         except MmbenchError as error:
-            problems.append(str(error))
+            problems.append(f"{group.members[0].record.name}: {error}: left out")
             continue
-        if fingerprint is None:
-            fingerprint = record.data.get("fingerprint")
-        elif record.data.get("fingerprint") != fingerprint:
-            problems.append(f"{record.name}: was tested on other data: left out")
-            continue
-        if kept and items.ids != kept[0][1].ids:
-            problems.append(f"{record.name}: was tested on other items: left out")
-            continue
-        kept.append((stored, items))
-    return kept
+        kept.append(group)
+    return kept, found
 
 
-def _of_one_clustering(
-    members: Sequence[tuple[store.Stored, store.Items]], problems: list[str]
-) -> list[tuple[store.Stored, store.Items]]:
-    """Keep the records whose items lie in the same clusters as those of most records.
-
-    Intervals and tests of one board take one set of clusters for all: over items that are each
-    their own, what many of them share would look like evidence. Of as many, the first count.
-    """
-    parts = [partition(items) for _, items in members]
-    if len(set(parts)) < 2:
-        return list(members)
-    counts = Counter(parts)
-    most = max(counts.values())
-    at = next(k for k, part in enumerate(parts) if counts[part] == most)
-    board = clustered(members[at][0].record, members[at][1])
-    kept = []
-    for (stored, items), part in zip(members, parts, strict=True):
-        if part == parts[at]:
-            kept.append((stored, items))
-            continue
-        own = clustered(stored.record, items)
-        problems.append(f"{stored.record.name}: has {own}, the board {board}: left out")
-    return kept
+def _measured(group: seeds.Group, metric: str) -> Measured:
+    items = group.items[0]
+    clusters = None if items.clusters == items.ids and len(items.ids) > 1 else items.clusters
+    return measure(metric, [rows_of(own, metric) for own in group.items], clusters)
 
 
-def _as_now(
-    members: Sequence[store.Stored], metric: str, split: str, problems: list[str]
-) -> list[store.Stored]:
-    """Keep the records that were scored as this metric scores now; name those that are left out.
-
-    Another version of a metric may count other things, so its item statistics mean nothing to
-    this one.
-    """
-    now = signature(metric)
-    others: dict[str, list[str]] = {}
-    for stored in members:
-        own = stored.record.scores[split][metric].signature
-        if own != now:
-            others.setdefault(own, []).append(stored.record.name)
-    for own, names in others.items():
-        hint = "the same 'mmbench run' scores anew" if now else "--include the file that holds it"
-        alike = f"the board as {now!r}" if now else f"and the metric {metric!r} is not known here"
-        problems.append(f"{', '.join(names)}: scored as {own!r}, {alike}: left out; {hint}")
-    return [s for s in members if s.record.scores[split][metric].signature == now]
-
-
-def _score(group: _Group, metric: str) -> Score:
-    return combine(metric, [rows_of(i, metric) for i in group.items], group.items[0].clusters)
-
-
-def _row(group: _Group, main: str, also: Sequence[str], split: str, level: Any) -> Row:
-    got = _score(group, main)
-    others: dict[str, Score | float | None] = {}
-    for name in also:
-        scores = [m.record.scores[split].get(name) for m in group.members]
-        there = all(score is not None and score.signature == signature(name) for score in scores)
-        others[name] = _score(group, name) if there else None
-    costs = [m.record.cost for m in group.members]
-    seconds = [float(c["train_seconds"]) for c in costs if "train_seconds" in c]
+def _row(
+    group: seeds.Group,
+    main: Measured,
+    also: Sequence[str],
+    asked: seeds.Asked,
+    level: LevelSpec | None,
+) -> Row:
+    seconds = _costs(group, "train_seconds")
     headroom = None
-    if level is not None and split == "test" and level.ceiling != level.floor:
-        headroom = (got.value - level.floor) / (level.ceiling - level.floor)
+    if level is not None and level.ceiling != level.floor:
+        headroom = (main.score.value - level.floor) / (level.ceiling - level.floor)
+    numbers = [member.record.seed for member in group.members]
+    parameters, tuning = _costs(group, "parameters"), _tuned(group.members[0].record)
     return Row(
         model=group.name,
         rank=None,
-        main=got,
-        value=got.value,
-        also=others,
+        main=main.score,
+        value=main.score.value,
+        also={name: _further(group, name, asked.split) for name in also},
         headroom=headroom,
         seeds=len(group.members),
-        parameters=costs[0].get("parameters"),
+        parameters=int(parameters[0]) if parameters else None,
         train_seconds=sum(seconds) / len(seconds) if seconds else None,
         device=str(group.members[0].record.provenance.get("device", "")),
+        trials=tuning.trials if tuning else None,
+        flops_per_item=max(_costs(group, "flops_per_item"), default=None),
+        peak_host_bytes=max(_costs(group, "peak_host_bytes"), default=None),
+        peak_device_bytes=max(_costs(group, "peak_device_bytes"), default=None),
+        trust=trust.weakest(trust.level(m, asked.findings) for m in group.members),
+        of_seeds=tuple(sorted(zip(numbers, main.seeds, strict=True))),
     )
 
 
-def _placed(row: Row, place: tuple[int, int]) -> Row:
-    return Row(**{**{k: getattr(row, k) for k in Row.__dataclass_fields__}, "rank": place})
+def _further(group: seeds.Group, metric: str, split: str) -> Score | None:
+    """Return the score on a metric that does not rank; None where a seed has none of today's."""
+    now = signature(metric)
+    for member, items in zip(group.members, group.items, strict=True):
+        own = member.record.scores[split].get(metric)
+        if own is None or own.signature != now or seeds.unfit_for(items, metric):
+            return None
+    try:
+        return _measured(group, metric).score
+    except MmbenchError:
+        return None
 
 
-def _places(groups: Sequence[_Group], metric: str) -> list[tuple[int, int]]:
+def _costs(group: seeds.Group, name: str) -> list[float]:
+    """Return what the seeds cost, as far as their records say so in numbers."""
+    told = [member.record.cost.get(name) for member in group.members]
+    numbers = [x for x in told if isinstance(x, int | float) and not isinstance(x, bool)]
+    return [x for x in numbers if math.isfinite(x)]
+
+
+def _places(
+    groups: Sequence[seeds.Group], measured: Sequence[Measured], metric: str
+) -> list[tuple[int, int]]:
     """Return first and last possible place of each model (`mmbench.stats.ranks`).
 
     A single item, or a single cluster, leaves every place open.
     """
-    if len(groups) < 2 or _alone(groups):
+    values = [found.values for found in measured if found.values is not None]
+    if len(groups) < 2 or len(values) < len(groups):
         return [(1, len(groups))] * len(groups)
-    stats = [[rows_of(items, metric) for items in group.items] for group in groups]
-    found = ranks(metric, stats, groups[0].items[0].clusters)
+    items = groups[0].items[0]
+    clusters = None if items.clusters == items.ids else items.clusters
+    found = ranks_of(metric, values, clusters)
     return list(zip(found.low, found.high, strict=True))
 
 
-def _alone(groups: Sequence[_Group]) -> str:
+def _alone(groups: Sequence[seeds.Group]) -> str:
     """Say why a board can have no order, or return an empty string."""
     items = groups[0].items[0]
     return alone(len(items.ids), items.clusters)
 
 
-def _external(published: Any, main: str, also: Sequence[str]) -> Row:
+def _external(published: PublishedSpec, main: str, also: Sequence[str]) -> Row:
     return Row(
         model=published.model,
         rank=None,
@@ -374,19 +392,14 @@ def _external(published: Any, main: str, also: Sequence[str]) -> Row:
     )
 
 
-def _scope(rows: Sequence[Row], groups: Sequence[_Group]) -> str:
+def _scope(rows: Sequence[Row], groups: Sequence[seeds.Group]) -> str:
     if not groups:
         return ""
-    seeds = sorted({row.seeds for row in rows if row.seeds})
+    counts = sorted({row.seeds for row in rows if row.seeds})
     items = len(groups[0].items[0].ids)
     if _alone(groups):
         return f"no intervals and no order: {_alone(groups)}"
-    if seeds == [1]:
+    if counts == [1]:
         return f"95 % intervals over {items:,} items, for these weights: one seed"
-    span = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    span = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     return f"95 % intervals over {span} seeds x {items:,} items; one training set"
-
-
-def to_json(made: Sequence[Board]) -> str:
-    """Write boards as JSON; a number that is none is null."""
-    return json.dumps([finite(asdict(board)) for board in made], indent=1, sort_keys=True)

@@ -83,6 +83,22 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """One model on one metric, over all its seeds.
+
+    Attributes:
+        score: The score.
+        seeds: The value of each seed.
+        values: [S, N] pseudo-values of each seed's items (`mmbench.metrics.pseudo_values`); None
+            where there is one item or cluster, which has no spread, and of rows that are counted.
+    """
+
+    score: Score
+    seeds: tuple[float, ...]
+    values: Floats | None
+
+
+@dataclass(frozen=True)
 class Scored:
     """What scoring one file of predictions gives.
 
@@ -190,9 +206,25 @@ def combine(
     Raises:
         NotComparableError: The rows differ in shape between seeds, or are not this metric's.
     """
+    return measure(metric, stats_of_seeds, clusters).score
+
+
+def measure(
+    metric: str, stats_of_seeds: Sequence[Floats], clusters: Sequence[Any] | None = None
+) -> Measured:
+    """Return what `combine` does, and what it is made of.
+
+    Args:
+        metric: The metric's name.
+        stats_of_seeds: For each seed, the rows [N, S] of the metric's family, in the same order.
+        clusters: [N] the unit that each item belongs to.
+
+    Raises:
+        NotComparableError: The rows differ in shape between seeds, or are not this metric's.
+    """
     found = _load(metric)
     _check_rows(found, stats_of_seeds)
-    return _score(found, stats_of_seeds, clusters)
+    return _measure(found, stats_of_seeds, clusters)
 
 
 def difference(
@@ -235,15 +267,22 @@ def ranks(
     Raises:
         NotComparableError: The rows differ in shape, or are not this metric's.
     """
-    from mmbench.stats.ranks import by_holm
-
     found = _load(metric)
     _check_rows(found, [rows for seeds in stats_of_models for rows in seeds])
     models = [
         np.stack([pseudo_values(found, rows, clusters) for rows in seeds])
         for seeds in stats_of_models
     ]
-    return by_holm(models, clusters, higher_is_better=found.higher_is_better)
+    return ranks_of(metric, models, clusters)
+
+
+def ranks_of(
+    metric: str, values_of_models: Sequence[Floats], clusters: Sequence[Any] | None = None
+) -> RankSets:
+    """Return what `ranks` does, from the pseudo-values [S, N] of each model (`measure`)."""
+    from mmbench.stats.ranks import by_holm
+
+    return by_holm(values_of_models, clusters, higher_is_better=_load(metric).higher_is_better)
 
 
 def _load(name: str) -> Metric:
@@ -251,13 +290,23 @@ def _load(name: str) -> Metric:
 
 
 def _score(metric: Metric, stats_of_seeds: Sequence[Rows], clusters: Sequence[Any] | None) -> Score:
+    return _measure(metric, stats_of_seeds, clusters).score
+
+
+def _measure(
+    metric: Metric, stats_of_seeds: Sequence[Rows], clusters: Sequence[Any] | None
+) -> Measured:
     metric.require_count(len(stats_of_seeds[0]))
     reason = alone(len(stats_of_seeds[0]), clusters)
+    values: Floats | None = None
     if not reason:
-        found, value, spread = _interval(metric, stats_of_seeds, clusters)
+        found, each, values, spread = _interval(metric, stats_of_seeds, clusters)
         reason = "" if spread > _ROUNDING else _ALIKE
     if reason:
-        found, value = _without_interval(metric, stats_of_seeds)
+        found, each = _without_interval(metric, stats_of_seeds)
+    # The mean of the pseudo-values could pass a bound by its rounding.
+    value = float(np.mean(each))
+    if reason:
         ends = found.low, found.high
     else:
         low, high = metric.bounds
@@ -265,7 +314,7 @@ def _score(metric: Metric, stats_of_seeds: Sequence[Rows], clusters: Sequence[An
             min(value, found.low if low is None else max(found.low, low)),
             max(value, found.high if high is None else min(found.high, high)),
         )
-    return Score(
+    score = Score(
         metric=metric.name,
         value=value,
         low=ends[0],
@@ -280,6 +329,7 @@ def _score(metric: Metric, stats_of_seeds: Sequence[Rows], clusters: Sequence[An
         bounds=metric.bounds,
         reason=reason,
     )
+    return Measured(score, tuple(each), values)
 
 
 def alone(items: int, clusters: Sequence[Any] | None) -> str:
@@ -300,41 +350,48 @@ _ALIKE = "no item moves it, which does not tell how far others would"
 
 def _spread(values: Floats) -> float:
     """Return how far values differ, as a share of the largest."""
-    largest = float(np.abs(values).max(initial=0.0))
-    return float(np.ptp(values)) / largest if largest else 0.0
+    if not values.size:
+        return 0.0
+    low, high = float(values.min()), float(values.max())
+    return (high - low) / max(abs(low), abs(high)) if low or high else 0.0
 
 
 def _without_interval(
     metric: Metric, stats_of_seeds: Sequence[Rows]
-) -> tuple[crossed.Interval, float]:
-    """Return what is known of the value of a single item or cluster: the value."""
+) -> tuple[crossed.Interval, list[float]]:
+    """Return what is known of the value of a single item or cluster: that of each seed."""
     seeds, nan = len(stats_of_seeds), float("nan")
     with np.errstate(all="ignore"):
-        value = float(np.mean([metric.of(rows) for rows in stats_of_seeds]))
+        each = [float(metric.of(rows)) for rows in stats_of_seeds]
+    value = float(np.mean(each))
     if not np.isfinite(value):
         raise UsageError(f"metric {metric.name!r}: its value of these items is not finite")
     scope = crossed.THESE_WEIGHTS if seeds == 1 else crossed.SEEDS_AND_ITEMS
-    return crossed.Interval(value, nan, nan, nan, nan, (seeds,), 1, scope, 0.95), value
+    return crossed.Interval(value, nan, nan, nan, nan, (seeds,), 1, scope, 0.95), each
 
 
 def _interval(
     metric: Metric, stats_of_seeds: Sequence[Rows], clusters: Sequence[Any] | None
-) -> tuple[crossed.Interval, float, float]:
-    """Return the interval, the value, and how far what it is made of differs (see `_spread`)."""
+) -> tuple[crossed.Interval, list[float], Floats | None, float]:
+    """Return the interval, each seed's value, its pseudo-values, and their `_spread`.
+
+    Of rows that are counted nothing is laid out item by item.
+    """
     if clusters is not None and len(set(clusters)) == len(clusters) == len(stats_of_seeds[0]):
         clusters = None  # each item is a unit of its own: the same as none, to the last bit
     estimates = [estimate(metric, rows, clusters) for rows in stats_of_seeds]
-    # The mean of the pseudo-values could pass a bound by its rounding.
-    value = float(np.mean([value for value, _ in estimates]))
+    each = [value for value, _ in estimates]
     rows, (_, pseudo) = stats_of_seeds[0], estimates[0]
     if isinstance(rows, Coded) and clusters is None and len(estimates) == 1:
         wide, counts = shares.widened_counts(pseudo, rows.counts, metric.bounds, metric.wrong)
-        return counted.interval(wide, counts), value, _spread(wide[counts > 0])
+        return counted.interval(wide, counts), each, None, _spread(wide[counts > 0])
     whole = clusters is not None and metric.sees_clusters
     pairs = zip(stats_of_seeds, estimates, strict=True)
-    values = [of.spread(x) if isinstance(of, Coded) and not whole else x for of, (_, x) in pairs]
-    wide, units = shares.widened(np.stack(values), metric.bounds, metric.wrong, clusters)
-    return crossed.interval(wide, units), value, _spread(wide)
+    values = np.stack(
+        [of.spread(x) if isinstance(of, Coded) and not whole else x for of, (_, x) in pairs]
+    )
+    wide, units = shares.widened(values, metric.bounds, metric.wrong, clusters)
+    return crossed.interval(wide, units), each, values, _spread(wide)
 
 
 def _check_rows(metric: Metric, stats: Sequence[Floats]) -> None:

@@ -19,20 +19,24 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from msgspec import Struct, field
 
 from mmbench import sealed
 from mmbench.errors import NotComparableError, StoreError, nearest
-from mmbench.types import Floats, Predictions
+from mmbench.items import NAMES, Items, Reader, items_table
+from mmbench.types import Predictions
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+__all__ = ["Items", "Reader", "items_table"]  # and all that is defined here
+T = TypeVar("T")
 
 #: The schema that this version writes.
 SCHEMA = 1
@@ -144,7 +148,7 @@ def write(
 
     def fill(folder: Path) -> None:
         if items is not None:
-            parquet.write_table(items, folder / ITEMS, compression="zstd")
+            _write_items(items, folder / ITEMS)
         if predictions is not None:
             parquet.write_table(predictions, folder / PREDICTIONS, compression="zstd")
         if weights is not None:
@@ -165,13 +169,12 @@ def rewrite(stored: Stored, record: Record, items: pa.Table) -> Stored:
     Raises:
         StoreError: As for `write`; what is stored is as it was.
     """
-    import pyarrow.parquet as parquet
 
     def fill(folder: Path) -> None:
         for name in stored.record.files:
             if name != ITEMS and (stored.folder / name).exists():
                 shutil.copyfile(stored.folder / name, folder / name)
-        parquet.write_table(items, folder / ITEMS, compression="zstd")
+        _write_items(items, folder / ITEMS)
 
     kept = msgspec.structs.replace(record, files=stored.record.files)
     return _place(stored.folder.parents[2], stored.folder, kept, fill)
@@ -209,6 +212,13 @@ def remove(stored: Stored) -> None:
         hidden = Path(tempfile.mkdtemp(prefix=".writing-", dir=stored.folder.parent))
         os.rename(stored.folder, hidden / "old")
         shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _write_items(items: pa.Table, path: Path) -> None:
+    """Write item statistics; a dictionary of numbers that all differ only takes time to read."""
+    import pyarrow.parquet as parquet
+
+    parquet.write_table(items, path, compression="zstd", use_dictionary=list(NAMES))
 
 
 def _place(results: Path, folder: Path, record: Record, fill: Callable[[Path], None]) -> Stored:
@@ -253,17 +263,64 @@ def read(folder: Path) -> Stored:
     return Stored(folder, sealed.read(folder / RECORD, Record, SCHEMA))
 
 
-def scan(results: Path) -> tuple[list[Stored], list[str]]:
-    """Read all records of a results folder, sorted by name, and say what could not be read."""
+def scan(results: Path, curves: bool = True) -> tuple[list[Stored], list[str]]:
+    """Read all records of a results folder, sorted by name, and say what could not be read.
+
+    Args:
+        results: The folder.
+        curves: Without them, thousands of records take half the memory.
+    """
     found, problems = [], []
-    for path in sorted(results.glob(f"*/*/*/{RECORD}")):
-        if any(part.startswith(".") for part in path.relative_to(results).parts):
-            continue
+    decode = _Decoder(curves)
+    for folder in _folders(results):
         try:
-            found.append(read(path.parent))
+            record = sealed.read(folder / RECORD, Record, SCHEMA, decode=decode)
+            found.append(Stored(folder, record))
         except StoreError as error:
             problems.append(str(error))
     return found, problems
+
+
+def _folders(results: Path) -> Iterator[Path]:
+    """Return the folders of all records, sorted by name; hidden ones are none."""
+    places = [str(results)]
+    for _ in range(3):
+        places = [f"{place}{os.sep}{name}" for place in places for name in _inside(place)]
+    yield from (Path(place) for place in places if os.path.lexists(f"{place}{os.sep}{RECORD}"))
+
+
+def _inside(place: str) -> list[str]:
+    try:
+        with os.scandir(place) as entries:
+            return sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
+    except OSError:
+        return []
+
+
+class _Sparse(Record, frozen=True, kw_only=True):
+    """A record of which two parts, most of its size, are still text."""
+
+    definition: msgspec.Raw  # type: ignore[assignment]
+    curve: msgspec.Raw = msgspec.Raw(b"[]")  # type: ignore[assignment]
+
+
+class _Decoder:
+    """Reads the text of records; a definition that many have in common is there once."""
+
+    def __init__(self, curves: bool) -> None:
+        self._sparse = msgspec.json.Decoder(_Sparse)
+        self._curves = curves
+        self._definitions: dict[bytes, dict[str, Any]] = {}
+
+    def __call__(self, text: bytes) -> Record:
+        parts = msgspec.structs.asdict(self._sparse.decode(text))
+        said, curve = bytes(parts["definition"]), parts.pop("curve")
+        if said not in self._definitions:
+            self._definitions[said] = msgspec.json.decode(said, type=dict[str, Any])
+        parts["definition"] = self._definitions[said]
+        if self._curves:
+            parts["curve"] = msgspec.json.decode(curve, type=list[dict[str, int | float | None]])
+        return Record(**parts)
 
 
 def resolve(results: Path, name: str) -> Stored:
@@ -311,79 +368,18 @@ def resolve(results: Path, name: str) -> Stored:
     )
 
 
-def items_table(
-    ids: Mapping[str, Sequence[str]],
-    statistics: Mapping[str, Mapping[str, tuple[Sequence[str], Floats]]],
-    clusters: Mapping[str, Sequence[Any] | None],
-) -> pa.Table:
-    """Lay out item statistics: a row per split and item, a column ``family.column`` each.
+def read_items(stored: Stored, reader: Reader | None = None) -> dict[str, Items]:
+    """Return the item statistics of each split; the inverse of `items_table`.
 
     Args:
-        ids: Split -> N ids.
-        statistics: Split -> family -> (names of the columns, [N, S]).
-        clusters: Split -> N cluster labels, or None where each item is its own.
-    """
-    import numpy as np
-    import pyarrow as pa
-
-    columns: dict[str, list[Any]] = {"split": [], "id": [], "cluster": []}
-    numbers: dict[str, list[Floats]] = {}
-    for split, names in ids.items():
-        columns["split"] += [split] * len(names)
-        columns["id"] += list(names)
-        labels = clusters.get(split)
-        columns["cluster"] += [str(c) for c in labels] if labels is not None else list(names)
-        for family, (parts, rows) in statistics[split].items():
-            for k, part in enumerate(parts):
-                numbers.setdefault(f"{family}.{part}", []).append(rows[:, k])
-    arrays = {name: np.concatenate(parts) for name, parts in numbers.items()}
-    return pa.table({**columns, **arrays})
-
-
-class Items(Struct, frozen=True):
-    """The item statistics of one split.
-
-    Attributes:
-        ids: N names.
-        clusters: N labels of the unit that items share; an item's own id where it is its own.
-        families: Family of metrics -> (names of the S columns, [N, S]).
-    """
-
-    ids: list[str]
-    clusters: list[str]
-    families: dict[str, tuple[list[str], Any]]
-
-
-def read_items(stored: Stored) -> dict[str, Items]:
-    """Return the item statistics of each split; the inverse of `items_table`.
+        stored: The record.
+        reader: What is wanted of them; one for many records reads once what they share.
 
     Raises:
         StoreError: They are missing or damaged.
     """
-    import numpy as np
-
-    table = _read_table(stored, ITEMS)
-    splits = np.array(table.column("split").to_pylist())
-    parts: dict[str, list[str]] = {}
-    for name in table.column_names:
-        family, dot, part = name.rpartition(".")  # an option of a family may hold a point
-        if dot:
-            parts.setdefault(family, []).append(part)
-    found: dict[str, Items] = {}
-    for split in dict.fromkeys(splits.tolist()):
-        here = np.flatnonzero(splits == split)
-        families = {
-            family: (names, _stack(table, family, names)[here]) for family, names in parts.items()
-        }
-        ids, clusters = (table.column(c).take(here).to_pylist() for c in ("id", "cluster"))
-        found[split] = Items(ids, clusters, families)
-    return found
-
-
-def _stack(table: Any, family: str, names: Sequence[str]) -> Floats:
-    import numpy as np
-
-    return np.stack([table.column(f"{family}.{name}").to_numpy() for name in names], axis=1)
+    path, text = stored.folder / ITEMS, _content(stored, ITEMS)
+    return _explained_table(path, lambda: (reader or Reader()).read(text))
 
 
 def predictions_table(predictions: Mapping[str, Predictions]) -> pa.Table:
@@ -405,7 +401,10 @@ def read_predictions(stored: Stored, split: str) -> dict[str, list[Any]]:
     Raises:
         StoreError: The record was stored without predictions, or they are damaged.
     """
-    table = _read_table(stored, PREDICTIONS)
+    import pyarrow.parquet as parquet
+
+    path = checked(stored, PREDICTIONS)
+    table = _explained_table(path, lambda: parquet.read_table(path))
     rows = [i for i, name in enumerate(table.column("split").to_pylist()) if name == split]
     return {name: table.column(name).take(rows).to_pylist() for name in table.column_names}
 
@@ -417,17 +416,37 @@ def checked(stored: Stored, name: str) -> Path:
         StoreError: It is missing, damaged, or another record's.
     """
     path = stored.folder / name
-    try:
+    with _as_stored(path):
         found = checksum(path)
+    _hold(stored, name, found)
+    return path
+
+
+def _content(stored: Stored, name: str) -> bytes:
+    """Return what `checked` has checked."""
+    path = stored.folder / name
+    with _as_stored(path):
+        content = path.read_bytes()
+    _hold(stored, name, hashlib.sha256(content).hexdigest())
+    return content
+
+
+def _hold(stored: Stored, name: str, found: str) -> None:
+    if found != stored.record.files.get(name):
+        path = stored.folder / name
+        raise StoreError(f"{path}: does not match the record's checksum: it was edited or damaged")
+
+
+@contextmanager
+def _as_stored(path: Path) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError:
         raise StoreError(
             f"{path}: is missing: the record was stored or copied without it"
         ) from None
     except OSError as error:
         raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
-    if found != stored.record.files.get(name):
-        raise StoreError(f"{path}: does not match the record's checksum: it was edited or damaged")
-    return path
 
 
 def checksum(path: Path) -> str:
@@ -436,14 +455,12 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read_table(stored: Stored, name: str) -> Any:
+def _explained_table(path: Path, read: Callable[[], T]) -> T:
     import pyarrow as pa
-    import pyarrow.parquet as parquet
 
-    path = checked(stored, name)
     try:
-        return parquet.read_table(path)
-    except (OSError, pa.ArrowException) as error:
+        return read()
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise StoreError(f"{path}: cannot be read: {error}") from None
 
 

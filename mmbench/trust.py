@@ -9,7 +9,7 @@ self-reported again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from msgspec import Struct, field
@@ -76,3 +76,13 @@ def level(stored: store.Stored, findings: Mapping[str, Finding]) -> str:
     if found is None or found.checksum != stored.record.checksum:
         return SELF_REPORTED
     return found.level
+
+
+def weakest(levels: Iterable[str]) -> str:
+    """Return the level of several records together: that of the least checked one.
+
+    >>> weakest([REPRODUCED, SELF_REPORTED, RESCORED])
+    'self-reported'
+    """
+    order = (FAILED, SELF_REPORTED, RESCORED, REPRODUCED)
+    return min(levels, key=lambda name: order.index(name) if name in order else 0)

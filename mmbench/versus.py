@@ -85,10 +85,10 @@ def of_models(
         if (not asked.tasks or s.record.task in asked.tasks) and budget in (None, s.record.budget)
     ]
     both = [_members(name, chosen, results) for name in asked.names]
-    sides, every = [], []
+    sides, every, reader = [], [], store.Reader()
     for pair in _pairs(*both):
         own = [
-            record_side(one_model(members, name), asked.split, name)
+            record_side(one_model(members, name), asked.split, name, reader)
             for members, name in zip(pair, asked.names, strict=True)
         ]
         task = task_of(own[0].members[0].record)
@@ -191,13 +191,19 @@ def one_model(members: Sequence[store.Stored], name: str) -> list[store.Stored]:
     return list(by_seed.values())
 
 
-def record_side(members: Sequence[store.Stored], split: str, name: str) -> Side:
+def record_side(
+    members: Sequence[store.Stored],
+    split: str,
+    name: str,
+    reader: store.Reader | None = None,
+) -> Side:
     """Return the seeds of one model as a side.
 
     Args:
         members: Records of one model, one a seed.
         split: The split.
         name: What to call it.
+        reader: Of all that is compared.
 
     Raises:
         NotComparableError: The seeds have other items or clusters.
@@ -205,7 +211,7 @@ def record_side(members: Sequence[store.Stored], split: str, name: str) -> Side:
     """
     items = []
     for member in members:
-        found = store.read_items(member)
+        found = store.read_items(member, reader)
         if split not in found:
             raise NotComparableError(
                 f"{member.record.name}: has no split {split!r}; it has: {', '.join(found)}"
@@ -214,7 +220,7 @@ def record_side(members: Sequence[store.Stored], split: str, name: str) -> Side:
     for member, own in zip(members, items, strict=True):
         if own.ids != items[0].ids:
             raise NotComparableError(f"{member.record.name}: was tested on other items")
-        if partition(own) != partition(items[0]):
+        if own.clusters is not items[0].clusters and partition(own) != partition(items[0]):
             raise NotComparableError(
                 f"{member.record.name}: has {clustered(member.record, own)}, "
                 f"{members[0].record.name} {clustered(members[0].record, items[0])}"

@@ -139,13 +139,16 @@ def test_levels_of_a_metric_with_options_are_written_read_and_shown(
         assert shown.code == 0, shown.err
         (line,) = (line for line in shown.out.splitlines() if "wer(normalizer=english) (" in line)
         assert all(number in line.split() for number in numbers), line
-    (board,) = json.loads(cli("leaderboard", "--json", "--include", path).out)
+    (board,) = json.loads(cli("leaderboard", "--json", "--include", path).out)["boards"]
     assert (board["metric"], board["floor"], board["ceiling"]) == (
         "wer(normalizer=english)",
         *(level.floor, level.ceiling),
     )
     other = cli("leaderboard", "--metric", "cider_d(idf=recomputed)", "--json")
-    assert json.loads(other.out)[0]["ceiling"] == spec.levels["cider_d(idf=recomputed)"].ceiling
+    assert (
+        json.loads(other.out)["boards"][0]["ceiling"]
+        == spec.levels["cider_d(idf=recomputed)"].ceiling
+    )
 
 
 def test_a_dataset_without_an_oracle_has_no_levels(task: Write) -> None:

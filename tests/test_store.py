@@ -709,3 +709,62 @@ def test_a_scan_skips_what_is_half_written_hidden_or_no_record(
     assert problems == []
     names = [stored.record.name for stored in found]
     assert names == sorted(stored.record.name for stored in shelf.values())
+
+
+# --- reading many -------------------------------------------------------------------------------
+
+REFERENCE = Path(__file__).parents[1] / "results" / "reference"
+
+
+def test_records_that_are_read_together_are_what_each_alone_is() -> None:
+    found, problems = store.scan(REFERENCE)
+    assert (len(found), problems) == (18, [])
+    assert found == [store.read(stored.folder) for stored in found]
+    assert [s.record.name for s in found] == sorted(s.record.name for s in found)
+    without, _ = store.scan(REFERENCE, curves=False)
+    assert [msgspec.structs.replace(s.record, curve=[]) for s in found] == [
+        s.record for s in without
+    ]
+
+
+def test_a_record_is_checked_whatever_its_text_is_laid_out_like(tmp_path: Path) -> None:
+    stored = write(tmp_path)
+    path = stored.folder / store.RECORD
+    content = json.loads(path.read_bytes())
+    for text in (json.dumps(content), json.dumps(content, indent=3, sort_keys=False)):
+        path.write_text(text)
+        assert store.scan(tmp_path) == ([stored], [])
+        assert store.read(stored.folder) == stored
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_record_does_not_keep_others_from_being_read(tmp_path: Path, damage: str) -> None:
+    whole = store.write(tmp_path, record(seed=9, identity="9" * 64))
+    spoilt = write(tmp_path)
+    change, expected = DAMAGE[damage]
+    path = spoilt.folder / store.RECORD
+    path.write_bytes(change(path.read_bytes()))
+    found, problems = store.scan(tmp_path)
+    assert found == [whole]
+    assert len(problems) == 1
+    assert str(path) in problems[0]
+    assert expected in problems[0]
+
+
+def test_a_record_that_an_earlier_version_wrote_with_fewer_fields_is_read(tmp_path: Path) -> None:
+    stored = write(tmp_path)
+    path = stored.folder / store.RECORD
+    content = {k: v for k, v in json.loads(path.read_bytes()).items() if k != "summary"}
+    path.write_text(sealed(content), "utf-8")
+    ((found,), problems) = store.scan(tmp_path)
+    assert (found.record.summary, found.record.seed, problems) == ("", stored.record.seed, [])
+
+
+def test_folders_that_hold_no_record_are_none(tmp_path: Path) -> None:
+    stored = write(tmp_path)
+    (tmp_path / "task" / "model" / "empty").mkdir(parents=True)
+    (tmp_path / ".hidden" / "model" / "run").mkdir(parents=True)
+    (tmp_path / ".hidden" / "model" / "run" / store.RECORD).write_text("{}")
+    (tmp_path / "file").write_text("")
+    assert store.scan(tmp_path) == ([stored], [])
+    assert store.scan(tmp_path / "nowhere") == ([], [])

@@ -97,7 +97,7 @@ def command(
         for given, name in ((references, "--references"), (roles, "--column")):
             _refuse(bool(given), name, "files of predictions")
         _refuse(cluster is not None, "--cluster", "files of predictions; records have theirs")
-        records, problems = store.scan(results)
+        records, problems = store.scan(results, curves=False)
         warnings += problems
         if records:
             _options.known("task", [*asked.tasks], {s.record.task for s in records})

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mmbench.cli import _options
 from mmbench.cli._options import option
-from mmbench.errors import NotComparableError
+from mmbench.errors import MmbenchError, NotComparableError
+
+if TYPE_CHECKING:
+    from mmbench.trust import Finding
 
 
 @click.command("leaderboard")
@@ -20,7 +26,7 @@ from mmbench.errors import NotComparableError
 @option(
     "--format",
     "form",
-    type=click.Choice(["text", "markdown", "overview", "csv", "json"]),
+    type=click.Choice(["text", "markdown", "overview", "csv", "json", "latex", "html"]),
     default="text",
     show_default=True,
 )
@@ -51,16 +57,20 @@ def command(
     mmbench leaderboard
     mmbench leaderboard -t captioning --metric cider_d,emitter_f1 --figure boards.png
     mmbench leaderboard --format markdown --out LEADERBOARD.md
+    mmbench leaderboard --format html --out board.html
     mmbench leaderboard --format overview
     """  # noqa: D301
     from mmbench import leaderboard, registry, store
-    from mmbench.report import tables
+    from mmbench.over_tasks import over_tasks
+    from mmbench.report import latex, page, tables
+    from mmbench.report.escapes import MOST, plain
 
     named = [_options.metric_name(name) for name in _options.split_names(metrics)]
     for name in named:
         registry.load("metric", name)
     wanted: list[str | None] = [*named] or [None]
-    found, problems = store.scan(results)
+    found, problems = store.scan(results, curves=False)
+    findings = _findings(results, problems)
     wanted_tasks, wanted_models = _options.split_names(tasks), _options.split_names(models)
     if found:
         _options.known("task", wanted_tasks, {s.record.task for s in found})
@@ -79,22 +89,28 @@ def command(
         what = f"none of the {len(found)} records is asked for" if found else "holds no records"
         more = f"; unreadable: {problems[0]}" if problems else ""
         raise NotComparableError(f"{results}: {what}{more}; 'mmbench run' makes them")
-    made = [one for metric in wanted for one in leaderboard.boards(chosen, metric, split, problems)]
+    of_metrics = [
+        leaderboard.boards(chosen, metric, split, problems, findings) for metric in wanted
+    ]
+    made = [board for own in of_metrics for board in own]
+    across = [one for own in of_metrics for one in over_tasks(own)]
     form = "json" if as_json else form
-    writers = {
-        "text": tables.text,
-        "markdown": tables.markdown,
-        "overview": tables.overview,
-        "csv": tables.comma_separated,
-        "json": leaderboard.to_json,
+    writers: dict[str, Callable[[], str]] = {
+        "text": lambda: tables.text(made, across),
+        "markdown": lambda: tables.markdown(made, across),
+        "overview": lambda: tables.overview(made),
+        "csv": lambda: tables.comma_separated(made),
+        "json": lambda: tables.to_json(made, across),
+        "latex": lambda: latex.latex(made, across),
+        "html": lambda: page.html_page(made, across),
     }
-    content = writers[form](made) if made else ""
     for problem in dict.fromkeys(problems):
-        click.echo(f"warning: {problem}", err=True)
+        click.echo(f"warning: {plain(problem)}", err=True)
     if not made:
         raise NotComparableError(
             f"no record was scored with {', '.join(named) or 'its metric'} on {split!r}"
         )
+    content = writers[form]()
     if figure is not None:
         from mmbench.report.board import save
 
@@ -110,4 +126,16 @@ def command(
         best = next((row.model for row in board.rows if not row.external), "")
         where = "" if results == Path("results") else f" --results {results}"
         record = f"{board.task.partition('@')[0]}/{best.partition('#')[0]}" if best else "@last"
-        click.echo(f"next: mmbench show {record}{where}")
+        record = record if plain(record, MOST) == record else "@last"
+        click.echo(f"next: mmbench show {shlex.quote(record)}{where}")
+
+
+def _findings(results: Path, problems: list[str]) -> dict[str, Finding]:
+    """Return what was found of the records; where that is damaged, nothing was."""
+    from mmbench import trust
+
+    try:
+        return trust.read(results)
+    except MmbenchError as error:
+        problems.append(f"{error}: what was found of the records does not count")
+        return {}

@@ -32,6 +32,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, overload
 
 import numpy as np
@@ -286,8 +287,13 @@ def _named(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str
     """Return those options that a function has parameters for."""
     if not options:
         return {}
-    known = inspect.signature(function).parameters
+    known = _parameters(function)
     return {key: value for key, value in options.items() if key in known}
+
+
+@lru_cache(maxsize=256)
+def _parameters(function: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)
 
 
 @overload

@@ -32,9 +32,9 @@ def influence(metric: Metric, stats: Rows) -> Floats:
     return stats.spread(psi) if isinstance(stats, Coded) else psi
 
 
-def _influence(metric: Metric, stats: Rows) -> Floats:
+def _influence(metric: Metric, stats: Rows, sums: Floats | None = None) -> Floats:
     """Return `influence`; of a `Coded`, that of each row of its table."""
-    sums = stats.sum(axis=0)
+    sums = stats.sum(axis=0) if sums is None else sums
     gradient = metric.gradient or (lambda at: _differences(metric.of_sums, at, _sizes(stats)))
     table = stats.table if isinstance(stats, Coded) else stats
     return np.asarray((table - sums / len(stats)) @ gradient(sums), dtype=np.float64)
@@ -82,8 +82,9 @@ def estimate(
         if metric.whole is not None:
             value, pseudo = metric.of_distinct(stats, clusters)
         else:
-            value = float(metric.of_sums(stats.sum(axis=0)))
-            pseudo = np.asarray(value + len(stats) * _influence(metric, stats), dtype=np.float64)
+            sums = stats.sum(axis=0)
+            value, moved = float(metric.of_sums(sums)), _influence(metric, stats, sums)
+            pseudo = np.asarray(value + len(stats) * moved, dtype=np.float64)
     if isinstance(stats, Coded) and not _sees(metric, clusters):
         pseudo = np.where(stats.counts > 0, pseudo, value)
     if not (np.isfinite(value) and np.isfinite(pseudo).all()):

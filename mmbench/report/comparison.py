@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from mmbench.report.columns import number
+from mmbench.report.escapes import markdown as escape
+from mmbench.report.escapes import tex
 from mmbench.report.evaluation import aligned
-from mmbench.report.tables import number
 from mmbench.sealed import finite
 
 if TYPE_CHECKING:
@@ -41,12 +43,12 @@ def latex(found: Sequence[Comparison]) -> str:
     columns = "ll" if several else "l"
     lines += [rf"\begin{{tabular}}{{{columns}rrrrr}}", r"\toprule"]
     names = (found[0].first, found[0].second)
-    head = ["Task"] * several + ["Metric", *map(_tex, names), r"$\Delta$", r"95\,\% CI", "$p$"]
+    head = ["Task"] * several + ["Metric", *map(tex, names), r"$\Delta$", r"95\,\% CI", "$p$"]
     lines += [" & ".join(head) + r" \\", r"\midrule"]
     for one in found:
         for d in one.differences:
-            cells = [_tex(one.task.partition("@")[0])] * several + [
-                _tex(d.metric),
+            cells = [tex(one.task.partition("@")[0])] * several + [
+                tex(d.metric),
                 number(d.first.value),
                 number(d.second.value),
                 f"${_signed(d.value)}$",
@@ -135,8 +137,6 @@ def _flips(one: Comparison) -> list[str]:
 
 
 def _markdown(one: Comparison) -> list[str]:
-    from mmbench.report.tables import escape
-
     lines = [f"### {escape(f'{one.first} - {one.second}')}: {escape(_plain_title(one))}", ""]
     rows = [[escape(cell) for cell in row] for row in _table(one.differences, one)]
     lines += [_cells(rows[0]), "|" + "---|" * len(rows[0]), *map(_cells, rows[1:])]
@@ -185,12 +185,3 @@ def _p(value: float) -> str:
 def _short(said: str) -> str:
     flat = " ".join(said.split())
     return flat if len(flat) <= _SHOWN else f"{flat[: _SHOWN - 1]}…"
-
-
-def _tex(name: str) -> str:
-    """Escape what LaTeX would read otherwise."""
-    signs = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    return "".join(
-        signs.get(sign, f"\\{sign}" if sign in "&%$#_{}" else sign)
-        for sign in " ".join(name.split())
-    )

@@ -10,7 +10,7 @@ import numpy as np
 
 from mmbench import registry
 from mmbench.errors import counted
-from mmbench.report.tables import bar, number, span
+from mmbench.report.columns import bar, number, span
 
 if TYPE_CHECKING:
     from mmbench.evaluation import Evaluation

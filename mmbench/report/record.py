@@ -10,8 +10,8 @@ import msgspec
 from mmbench import store
 from mmbench.errors import MmbenchError, NotComparableError
 from mmbench.report import verdicts, voices
+from mmbench.report.columns import bar, number
 from mmbench.report.samples import Answers, Sample
-from mmbench.report.tables import bar, number
 from mmbench.spec import LevelSpec, TaskSpec, TuningSpec
 from mmbench.store import Record, Stored, StoredScore
 

@@ -1,4 +1,7 @@
-"""Boards as text, Markdown and CSV. The same board gives the same bytes."""
+"""Boards as text, Markdown, CSV and JSON. The same boards give the same bytes.
+
+LaTeX and HTML have modules of their own; what a table says is the same in all (`grids`).
+"""
 
 from __future__ import annotations
 
@@ -7,23 +10,39 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mmbench.report import columns, escapes
+from mmbench.report.columns import number, span
+from mmbench.report.evaluation import aligned
+from mmbench.report.grids import Grid, notes, of_board, over, title
 from mmbench.scoring import Score
+from mmbench.sealed import encode
 
 if TYPE_CHECKING:
     from mmbench.leaderboard import Board, Row
+    from mmbench.over_tasks import OverTasks
 
-#: Characters of a full headroom bar.
-BAR = 20
+#: The version of what `to_json` returns; raised whenever a key changes its meaning.
+SCHEMA = 1
+#: Characters of a line in a terminal.
+WIDTH = 100
 
 
-def text(boards: Sequence[Board]) -> str:
+def text(boards: Sequence[Board], across: Sequence[OverTasks] = ()) -> str:
     """Lay boards out for a terminal."""
-    return "\n\n".join(_text(board) for board in boards)
+    shown = [_text(board) for board in boards]
+    shown += ["\n".join(_text_of(grid)) for grid in over(across)]
+    return "\n\n".join(shown)
 
 
-def markdown(boards: Sequence[Board]) -> str:
+def markdown(boards: Sequence[Board], across: Sequence[OverTasks] = ()) -> str:
     """Lay boards out as Markdown tables."""
-    return "\n\n".join(_markdown(board) for board in boards) + "\n"
+    grids = [*map(of_board, boards), *over(across)]
+    return "\n\n".join("\n".join(_markdown(grid)) for grid in grids) + "\n"
+
+
+def to_json(boards: Sequence[Board], across: Sequence[OverTasks] = ()) -> str:
+    """Write all there is, for machines; a number that is none is null."""
+    return encode({"schema": SCHEMA, "boards": boards, "over_tasks": across}).decode()
 
 
 def overview(boards: Sequence[Board]) -> str:
@@ -46,11 +65,13 @@ def overview(boards: Sequence[Board]) -> str:
     heads = [
         f"{b.task.partition('@')[0]}{f', {b.metric} on {b.split}' if many else ''}" for b in boards
     ]
-    lines = ["| | " + " | ".join(map(escape, heads)) + " |", "|---" * (len(boards) + 1) + "|"]
+    lines = [f"| {_cells(list(map(escapes.markdown, heads)))}", "|---" * (len(boards) + 1) + "|"]
     lines.append(_marks("all modalities (oracle)", [b.ceiling for b in boards]))
     for name in sorted(names, key=order):
         told = [_overview_cell(row) for row in cells[name]]
-        lines.append(f"| {escape(name)} | " + " | ".join(told) + " |")
+        lines.append(
+            f"| {escapes.markdown(escapes.plain(name, escapes.MOST))} | " + " | ".join(told) + " |"
+        )
     best = [_best_alone(board) for board in boards]
     lines.append(_marks("best single modality (oracle)", best))
     lines.append(_marks("floor", [b.floor for b in boards]))
@@ -60,7 +81,8 @@ def overview(boards: Sequence[Board]) -> str:
     notes = [f"{about}{first.scope}."] if first.scope else []
     notes += dict.fromkeys(board.tuning for board in boards if board.tuning)
     notes += [f"not ranked: {line}" for board in boards for line in board.listed]
-    return "\n".join([*shown, "", *map(escape, notes)]).rstrip() + "\n"
+    said = [escapes.markdown(escapes.plain(note)) for note in notes]
+    return "\n".join([*shown, "", *said]).rstrip() + "\n"
 
 
 def _of(board: Board, name: str) -> Row | None:
@@ -92,181 +114,73 @@ def comma_separated(boards: Sequence[Board]) -> str:
     """Lay boards out as one CSV table, a row per model and metric."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
+    facts = [column for column in columns.FACTS if column.name != "seeds"]  # the score's own
     writer.writerow(
         ["task", "budget", "split", "model", "rank_low", "rank_high", "metric", "value", "low",
-         "high", "se", "seeds", "items", "headroom", "parameters", "train_seconds", "device",
-         "signature", "source"]
+         "high", "se", "seeds", "items", *(column.name for column in facts), "signature", "source"]
     )  # fmt: skip
     for board in boards:
         for row in board.rows:
-            scores: dict[str, Score | float | None] = {
-                board.metric: row.main or row.value,
-                **row.also,
-            }
-            for name, got in scores.items():
-                if got is None:
-                    continue
-                writer.writerow(_csv_row(board, row, name, got))
+            told = {column.name: column.value(row) for column in facts}
+            for name, got in {board.metric: row.main or row.value, **row.also}.items():
+                if got is not None:
+                    own = told if name == board.metric else {**told, "headroom": ""}
+                    writer.writerow(_csv_row(board, row, name, got, list(own.values())))
     return out.getvalue()
 
 
-def bar(share: float | None) -> str:
-    """Draw a share of the headroom, cut off at its ends: ``|#####.....|``."""
-    if share is None:
-        return ""
-    full = round(BAR * min(1.0, max(0.0, share)))
-    return f"|{'#' * full}{'.' * (BAR - full)}|"
-
-
-def number(value: float) -> str:
-    """Write a score with three decimals.
-
-    >>> number(0.12345)
-    '0.123'
-    """
-    return f"{value:.3f}"
-
-
-def span(got: Score) -> str:
-    """Write an interval: ``[0.1, 0.2]``; nothing where there is none."""
-    return "" if got.reason else f"[{number(got.low)}, {number(got.high)}]"
-
-
-def rank(row: Row) -> str:
-    """Write a range of places: ``1-2``; ``-`` for a published row."""
-    if row.rank is None:
-        return "-"
-    first, last = row.rank
-    return str(first) if first == last else f"{first}-{last}"
-
-
-def _csv_row(board: Board, row: Row, name: str, got: Score | float) -> list[object]:
+def _csv_row(
+    board: Board, row: Row, name: str, got: Score | float, facts: Sequence[object]
+) -> list[object]:
     places: list[object] = list(row.rank) if row.rank is not None else ["", ""]
-    main = name == board.metric
-    tail = [
-        f"{row.headroom:.6g}" if main and row.headroom is not None else "",
-        row.parameters if row.parameters is not None else "",
-        f"{row.train_seconds:.1f}" if row.train_seconds is not None else "",
-        row.device,
-    ]
-    head: list[object] = [board.task, board.budget, board.split, row.model, *places, name]
+    texts = map(escapes.plain, (board.task, board.budget, board.split, row.model))
+    head: list[object] = [*texts, *places, name]
     if isinstance(got, Score):
         numbers: list[object] = [f"{got.value:.6g}"]
         interval = (got.low, got.high, got.se)
         numbers += ["" if got.reason else f"{x:.6g}" for x in interval]
-        return [*head, *numbers, got.seeds, got.n, *tail, got.signature, row.external]
-    return [*head, f"{got:.6g}", "", "", "", "", "", *tail, "", row.external]
-
-
-def _footer(board: Board) -> str:
-    """Say what intervals and ranks are about."""
-    ranks = "; ranks: all pairs tested, Holm-corrected at 5 %"
-    return board.scope + ranks * any(row.main and not row.main.reason for row in board.rows)
-
-
-def _title(board: Board) -> str:
-    return " | ".join([board.task, board.split, board.metric, board.budget])
-
-
-def _levels(board: Board) -> str:
-    if board.floor is None or board.ceiling is None:
-        return ""
-    return f"floor {number(board.floor)}, ceiling {number(board.ceiling)} (oracles)"
+        return [*head, *numbers, got.seeds, got.n, *facts, got.signature, row.external]
+    return [*head, f"{got:.6g}", "", "", "", "", "", *facts, "", row.external]
 
 
 def _text(board: Board) -> str:
-    lines = [_title(board)]
-    if _levels(board):
-        lines.append(_levels(board))
-    header = ["rank", "model", board.metric, "95% interval", "headroom", "seeds", "params", "train"]
-    rows = []
-    for row in board.rows:
-        rows.append(
-            [
-                rank(row),
-                row.model,
-                "-" if row.value is None else number(row.value),
-                span(row.main) if row.main is not None else "published",
-                bar(row.headroom),
-                str(row.seeds or ""),
-                f"{row.parameters:,}" if row.parameters is not None else "",
-                f"{row.train_seconds:.0f} s" if row.train_seconds is not None else "",
-            ]
-        )
-    keep = [k for k in range(len(header)) if k != 4 or any(r[4] for r in rows)]
-    table = [[r[k] for k in keep] for r in [header, *rows]]
-    widths = [max(len(r[k]) for r in table) for k in range(len(keep))]
+    shown = columns.brief(board, WIDTH)
+    table = [[header for header, _ in shown]]
+    table += [[write(row) for _, write in shown] for row in board.rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = [line for line in title(board) if line]
     lines += ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in table]
-    lines += [f"- {_published(board, row)}" for row in board.rows if row.external]
-    lines += [f"- {line}" for line in _without(board)]
-    if board.scope:
-        lines.append(_footer(board))
-    if board.tuning:
-        lines.append(board.tuning)
-    lines += [f"not ranked: {line}" for line in board.listed]
+    told = notes(board)
+    lines += [f"- {line}" for line in (*told.published, *told.without)]
+    lines += told.about
+    lines += [f"not ranked: {line}" for line in told.listed]
     return "\n".join(lines)
 
 
-def _without(board: Board) -> list[str]:
-    """Say which models have no interval where others have one."""
-    told = [(row.model, row.main.reason) for row in board.rows if row.main is not None]
-    if all(reason for _, reason in told):
-        return list(dict.fromkeys(f"no interval: {why}" for _, why in told if len(told) > 1))
-    return [f"{model}: no interval: {reason}" for model, reason in told if reason]
+def _text_of(grid: Grid) -> list[str]:
+    lines = [line for line in (grid.title, grid.about) if line]
+    lines += aligned([grid.header, *grid.rows]) if grid.rows else []
+    return [*lines, *grid.notes, *(f"{grid.points}: {line}" for line in grid.listed)]
 
 
-def _published(board: Board, row: Row) -> str:
-    """Say where a published row is from, what it reaches, and what sets it apart."""
-    scores = {board.metric: row.value, **row.also}
-    told = ", ".join(f"{name} {value:g}" for name, value in scores.items() if _plain(value))
-    return "; ".join(part for part in (f"{row.model}: {told}", row.external, row.note) if part)
+def _markdown(grid: Grid) -> list[str]:
+    lines = [f"### {escapes.markdown(grid.title)}".replace("\\|", "|"), ""]
+    lines += [escapes.markdown(grid.about), ""] if grid.about else []
+    if grid.rows:
+        lines += [_cells(list(map(escapes.markdown, grid.header))), "|" + "---|" * len(grid.header)]
+    for row in grid.rows:
+        texts = zip(row, grid.numbers, strict=True)
+        cells = [cell if number else escapes.markdown(cell) for cell, number in texts]
+        if grid.strong is not None and cells[grid.strong]:
+            value, blank, rest = cells[grid.strong].partition(" ")
+            cells[grid.strong] = f"**{value}**{blank}{rest}"
+        lines.append(_cells(cells))
+    lines += [f"\n{escapes.markdown(line)}." for line in grid.notes]
+    if grid.listed:
+        points = (f"- {escapes.markdown(line)}" for line in grid.listed)
+        lines += ["", f"{grid.points.capitalize()}:", *points]
+    return lines
 
 
-def _plain(value: Score | float | None) -> bool:
-    return isinstance(value, float)
-
-
-def _markdown(board: Board) -> str:
-    names = [board.metric, *board.also]
-    header = ["rank", "model", *names, "headroom", "seeds", "parameters", "train s", "device"]
-    lines = [f"### {_title(board)}", ""]
-    if _levels(board):
-        lines += [_levels(board), ""]
-    lines.append("| " + " | ".join(header) + " |")
-    lines.append("|" + "---|" * len(header))
-    for row in board.rows:
-        value = "" if row.value is None else f"**{number(row.value)}**"
-        first = f"{value} {span(row.main) if row.main is not None else ''}".strip()
-        cells = [rank(row), escape(row.model), first]
-        cells += [_cell(row.also.get(name)) for name in board.also]
-        cells += [
-            f"{row.headroom:.0%}" if row.headroom is not None else "",
-            str(row.seeds) if row.seeds else "published",
-            f"{row.parameters:,}" if row.parameters is not None else "",
-            f"{row.train_seconds:.0f}" if row.train_seconds is not None else "",
-            escape(row.device),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    lines += [f"\n{escape(line)}" for line in _without(board)]
-    if board.scope:
-        lines += ["", f"{_footer(board)}."]
-    if board.tuning:
-        lines += ["", f"{escape(board.tuning)}."]
-    lines += [f"\n{escape(_published(board, row))}" for row in board.rows if row.external]
-    if board.listed:
-        lines += ["", "Not ranked:", *(f"- {escape(line)}" for line in board.listed)]
-    return "\n".join(lines)
-
-
-def _cell(got: Score | float | None) -> str:
-    """Write one further metric; a missing one stays empty."""
-    if got is None:
-        return ""
-    return number(got.value if isinstance(got, Score) else got)
-
-
-def escape(text: str) -> str:
-    """Escape what Markdown would read otherwise, in one line."""
-    for sign in ("\\", "|", "<", "`", "*", "[", "]"):
-        text = text.replace(sign, "&lt;" if sign == "<" else f"\\{sign}")
-    return " ".join(text.split())
+def _cells(row: Sequence[str]) -> str:
+    return "| " + " | ".join(row) + " |"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmbench.report import canvas, colours
-from mmbench.report.tables import number
+from mmbench.report.columns import number
 
 if TYPE_CHECKING:
     from mmbench.tune import Study

@@ -29,7 +29,6 @@ Holm and in 93-96 % by the largest statistic; with three seeds that differ more 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -38,20 +37,18 @@ import numpy as np
 
 from mmbench.errors import UsageError
 from mmbench.stats import _draws
-from mmbench.stats._checks import at_least
+from mmbench.stats._checks import at_least, fraction
 from mmbench.stats.clusters import independent_units
 from mmbench.stats.crossed import (
     SEEDS_AND_ITEMS,
     THESE_WEIGHTS,
-    Interval,
-    difference,
     seed_terms,
     seeds_by_items,
 )
 from mmbench.stats.holm import holm
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     from mmbench.types import Floats
 
@@ -122,8 +119,8 @@ def by_holm(
     Raises:
         UsageError: Fewer than two models, or what `mmbench.stats.crossed.difference` refuses.
     """
-    compared = _compare(models, clusters, level)
-    adjusted = holm([p for pair in compared for p in pair.p_values])
+    compared = _compare(_units(models, clusters))
+    adjusted = holm(compared.p_values().ravel().tolist())
     return _sets(models, compared, adjusted, higher_is_better, level)
 
 
@@ -150,68 +147,126 @@ def by_max_t(
         UsageError: As in `by_holm`.
     """
     at_least("count", count, 1)
-    compared = _compare(models, clusters, level)
-    units = [independent_units(seeds_by_items(model), clusters) for model in models]
+    units = _units(models, clusters)
+    compared = _compare(units)
     adjusted = _step_down(_covariance(units), compared, seed, count)
     return _sets(models, compared, adjusted, higher_is_better, level)
 
 
 @dataclass(frozen=True)
-class _Pair:
-    """Two models, by number, and the interval of the first minus the second."""
+class _Pairs:
+    """All pairs of models, by number: the difference of each, as `crossed.difference` tells it.
 
-    first: int
-    second: int
-    gap: Interval
+    Attributes:
+        first: [P] one model,
+        second: [P] the other.
+        value: [P] the first's mean minus the second's.
+        se: [P] its standard error.
+        df: [P] degrees of freedom.
+        items: Number of items, or of clusters.
+        scope: As of the rank sets.
+    """
 
-    @property
-    def p_values(self) -> tuple[float, float]:
-        """One-sided: of "the first is no larger", and of "the second is no larger"."""
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    value: Floats
+    se: Floats
+    df: Floats
+    items: int
+    scope: str
+
+    def p_values(self) -> Floats:
+        """Return [P, 2], one-sided: of "the first is no larger", and of "the second is no larger".
+
+        Without any spread they are the sign test's, as in `Interval.p_value`.
+        """
         from scipy.special import stdtr
 
-        if self.gap.se == 0:  # the sign test's, as in `Interval.p_value`
-            least = 0.5**self.gap.items
-            return (
-                1.0 if self.gap.value <= 0 else least,
-                1.0 if self.gap.value >= 0 else least,
-            )
-        t = self.gap.value / self.gap.se
-        return float(stdtr(self.gap.df, -t)), float(stdtr(self.gap.df, t))
+        t = np.divide(self.value, self.se, out=np.zeros_like(self.value), where=self.se > 0)
+        sides = np.stack([self.value, -self.value], axis=1)
+        sign = np.where(sides <= 0, 1.0, 0.5**self.items)
+        student = np.stack([stdtr(self.df, -t), stdtr(self.df, t)], axis=1)
+        return np.where(self.se[:, None] > 0, student, sign)
 
 
-def _compare(
-    models: Sequence[ArrayLike], clusters: Sequence[Any] | None, level: float
-) -> list[_Pair]:
+def _units(models: Sequence[ArrayLike], clusters: Sequence[Any] | None) -> list[Floats]:
+    """Return numbers [S_k, C] of the independent units of each model.
+
+    Raises:
+        UsageError: Fewer than two models, other numbers of items, or what
+            `mmbench.stats.crossed.difference` refuses.
+    """
     if len(models) < 2:
         raise UsageError(f"a ranking needs at least two models, got {len(models)}")
-    pairs = itertools.combinations(range(len(models)), 2)
-    return [_Pair(a, b, difference(models[a], models[b], clusters, level)) for a, b in pairs]
+    values = [seeds_by_items(model) for model in models]
+    for other in values[1:]:
+        if other.shape[1] != values[0].shape[1]:
+            raise UsageError(
+                f"a difference is taken on the same items: the first model has "
+                f"{values[0].shape[1]}, the second {other.shape[1]}"
+            )
+    return [independent_units(of, clusters) for of in values]
+
+
+def _compare(units: Sequence[Floats]) -> _Pairs:
+    """Compare all pairs at once, as `crossed.difference` compares one."""
+    means = np.stack([of.mean(axis=0) for of in units])
+    whole = np.array([of.mean() for of in units])
+    count, items = means.shape
+    first, second = np.triu_indices(count, 1)
+    variance = np.concatenate(
+        [(means[a] - means[a + 1 :]).var(axis=1, ddof=1) for a in range(count - 1)]
+    )
+    variance /= items
+    terms, own = (part.T for part in _terms_of_seeds(units))
+    parts = [variance, *terms[:, first], *terms[:, second]]
+    known = [np.full(len(first), items - 1.0), *own[:, first], *own[:, second]]
+    total = np.sum(parts, axis=0)
+    with np.errstate(all="ignore"):
+        df = total**2 / np.sum([p**2 / d for p, d in zip(parts, known, strict=True)], axis=0)
+    df = np.maximum(df, np.min(known, axis=0))
+    wider = total > variance
+    return _Pairs(
+        first=first,
+        second=second,
+        value=whole[first] - whole[second],
+        se=np.sqrt(np.where(wider, total, variance)),
+        df=np.where(wider, df, items - 1.0),
+        items=items,
+        scope=THESE_WEIGHTS if any(len(of) == 1 for of in units) else SEEDS_AND_ITEMS,
+    )
+
+
+def _terms_of_seeds(units: Sequence[Floats]) -> tuple[Floats, Floats]:
+    """Return [K, 2] terms and degrees of freedom (`crossed.seed_terms`); of one seed, nothing."""
+    found = [seed_terms(of) or [(0.0, np.inf)] * 2 for of in units]
+    both = np.array(found, dtype=np.float64)
+    return both[..., 0], both[..., 1]
 
 
 def _sets(
     models: Sequence[ArrayLike],
-    pairs: Sequence[_Pair],
+    pairs: _Pairs,
     adjusted: Sequence[float],
     higher_is_better: bool,
     level: float,
 ) -> RankSets:
     """Count; `adjusted` has two p-values for each pair."""
+    fraction("level", level)
     count = len(models)
     larger = np.ones((count, count))
-    for place, pair in enumerate(pairs):
-        larger[pair.first, pair.second] = adjusted[2 * place]
-        larger[pair.second, pair.first] = adjusted[2 * place + 1]
+    larger[pairs.first, pairs.second] = adjusted[::2]
+    larger[pairs.second, pairs.first] = adjusted[1::2]
     p_values = larger if higher_is_better else larger.T
     better = p_values < 1 - level
     means = np.array([seeds_by_items(model).mean() for model in models])
     order = np.argsort(-means if higher_is_better else means, kind="stable")
-    one_seed = any(pair.gap.scope == THESE_WEIGHTS for pair in pairs)
     return RankSets(
         low=tuple(int(n) for n in 1 + better.sum(axis=0)),
         high=tuple(int(n) for n in count - better.sum(axis=1)),
         order=tuple(int(n) for n in order),
         p_values=p_values,
-        scope=THESE_WEIGHTS if one_seed else SEEDS_AND_ITEMS,
+        scope=pairs.scope,
         level=level,
     )
 
@@ -223,7 +278,7 @@ def _covariance(units: Sequence[Floats]) -> Floats:
     return np.asarray(np.cov(means) / means.shape[1] + np.diag(seeds))
 
 
-def _step_down(covariance: Floats, pairs: Sequence[_Pair], seed: int, count: int) -> list[float]:
+def _step_down(covariance: Floats, pairs: _Pairs, seed: int, count: int) -> list[float]:
     """Return the adjusted p-values of both directions of each pair, by the step-down maximum.
 
     In the order of their statistics, each hypothesis is held against the largest statistic among
@@ -233,14 +288,14 @@ def _step_down(covariance: Floats, pairs: Sequence[_Pair], seed: int, count: int
     """
     from scipy.special import ndtri
 
-    first, second = np.array([(pair.first, pair.second) for pair in pairs]).T
+    first, second = pairs.first, pairs.second
     spread = np.diag(covariance)
     variance = np.maximum(spread[first] + spread[second] - 2 * covariance[first, second], 0)
-    scale = np.divide(1, np.sqrt(variance), out=np.zeros(len(pairs)), where=variance > 0)
+    scale = np.divide(1, np.sqrt(variance), out=np.zeros(len(first)), where=variance > 0)
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0))
 
-    seen = -ndtri(np.array([pair.p_values for pair in pairs])).ravel()
+    seen = -ndtri(pairs.p_values()).ravel()
     order = np.argsort(-seen, kind="stable")
     reached = np.zeros(len(seen))
     for block in _draws.blocks(count, len(seen)):

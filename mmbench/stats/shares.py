@@ -52,8 +52,9 @@ def only(
     high = wrong if high is None else high
     if low is None or high is None:
         return None
-    far = np.abs(values[..., None] - np.array([low, high], dtype=np.float64)).min(axis=-1)
-    return (low, high) if (far <= _CLOSE * abs(high - low)).all() else None
+    near = _CLOSE * abs(high - low)
+    at_an_end = (np.abs(values - low) <= near) | (np.abs(values - high) <= near)
+    return (low, high) if at_an_end.all() else None
 
 
 def _snapped(values: Floats, ends: tuple[float, float]) -> Floats:

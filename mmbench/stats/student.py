@@ -14,6 +14,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+#: A step of Newton's that moves by this share or less leaves an error of its square.
+_CLOSE = 1e-8
 #: Degrees of freedom from which four terms of Cornish and Fisher's expansion are exact.
 _MANY = 1e5
 
@@ -107,12 +109,13 @@ def _solve(
         low, high = (at, high) if here > above else (low, at)
         slope = density(at)
         step = here / slope * math.log(here / above) if here > 0 and slope > 0 else math.inf
-        next_ = at + step
+        next_, close = at + step, _CLOSE
         if not low < next_ < high:
-            next_ = (low + high) / 2 if math.isfinite(high) else 2 * at
-        if abs(next_ - at) <= 1e-15 * at:
-            break
+            next_, close = (low + high) / 2 if math.isfinite(high) else 2 * at, 1e-15
+        done = abs(next_ - at) <= close * at
         at = next_
+        if done:
+            break
     return at
 
 

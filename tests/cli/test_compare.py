@@ -173,7 +173,7 @@ def test_hostile_names_are_escaped(cli: Cli, results: Path) -> None:
     markdown = cli("compare", name, "concat", "--metric", "rouge_l", "--format", "markdown").out
     assert "<script>" not in markdown
     latex = cli("compare", name, "concat", "--metric", "rouge_l", "--format", "latex").out
-    assert r"a\_b|<script>\&\%" in latex
+    assert r"a\_b\textbar{}\textless{}script\textgreater{}\&\%" in latex
 
 
 # --- what is not comparable ----------------------------------------------------------------------

@@ -24,7 +24,7 @@ from mmbench.leaderboard import aggregate
 from mmbench.store import Stored
 
 ROOT = Path(__file__).resolve().parents[2]
-FORMATS = ["text", "markdown", "overview", "csv", "json"]
+FORMATS = ["text", "markdown", "overview", "csv", "json", "latex", "html"]
 
 Cli: TypeAlias = Callable[..., Any]
 Write: TypeAlias = Callable[..., str]
@@ -36,8 +36,10 @@ def boards(cli: Cli, *arguments: object) -> list[dict[str, Any]]:
 
     done = cli("leaderboard", "--json", *arguments)
     assert done.code == 0, done.err
-    content: list[dict[str, Any]] = json.loads(done.out, parse_constant=refuse)
-    return content
+    content = json.loads(done.out, parse_constant=refuse)
+    assert content["schema"] == 1
+    found: list[dict[str, Any]] = content["boards"]
+    return found
 
 
 def names(board: dict[str, Any]) -> list[str]:
@@ -101,8 +103,9 @@ def test_markdown_is_a_table_with_all_metrics(cli: Cli, results: Path) -> None:
     table = [[c.strip() for c in line[1:-1].split("|")] for line in lines if line.startswith("|")]
     assert lines[0] == "### mini@1 | test | rouge_l | brief"
     assert table[0] == [
-        *("rank", "model", "rouge_l", "cider_d", "slot_f1", "headroom", "seeds"),
-        *("parameters", "train s", "device"),
+        *("rank", "model", "rouge_l", "cider_d", "slot_f1", "headroom", "seeds", "trials"),
+        *("parameters", "FLOPs per item", "train", "host memory", "device memory", "device"),
+        "trust",
     ]
     assert table[1] == ["---"] * len(table[0])
     for cells, row in zip(table[2:], board["rows"], strict=True):
@@ -126,7 +129,7 @@ def test_an_overview_has_a_row_for_each_model_and_a_column_for_each_board(
     assert lines[2].split(" | ")[:2] == ["| *all modalities (oracle)*", "*0.700*"]
     rows = {line.split(" | ")[0].strip("| "): line for line in lines[3:] if line.startswith("|")}
     assert {"late", "concat", "image_only", "*floor*"} <= set(rows)
-    values = json.loads(cli("leaderboard", "--metric", "rouge_l,slot_f1", "--json").out)
+    values = json.loads(cli("leaderboard", "--metric", "rouge_l,slot_f1", "--json").out)["boards"]
     for board in values:
         for row in board["rows"]:
             assert f"{row['value']:.3f} [{row['main']['low']:.3f}, " in rows[row["model"]]
@@ -310,7 +313,7 @@ def test_a_truncated_record_is_warned_of_and_the_rest_is_shown(cli: Cli, results
     assert done.code == 0
     assert done.err.startswith(f"warning: {path}: is not valid JSON")
     assert len(done.err.splitlines()) == 1
-    seeds = {row["model"]: row["seeds"] for row in json.loads(done.out)[0]["rows"]}
+    seeds = {row["model"]: row["seeds"] for row in json.loads(done.out)["boards"][0]["rows"]}
     assert seeds == {"late": 2, "concat": 1, "image_only": 1}
 
 
@@ -337,7 +340,7 @@ def test_damaged_item_statistics_are_warned_of_and_left_out(
     done = cli("leaderboard", "--json")
     assert done.code == 0
     assert f"warning: {path}: " in done.err
-    assert sorted(names(json.loads(done.out)[0])) == ["concat", "late"]
+    assert sorted(names(json.loads(done.out)["boards"][0])) == ["concat", "late"]
 
 
 def rescored(stored: Stored, metric: str, signature: str) -> None:
@@ -360,7 +363,7 @@ def test_scores_of_another_signature_are_left_out_by_name(
         f"warning: {', '.join(found('late', seed).record.name for seed in seeds)}: scored as "
         f"'rouge_l|v0|old', the board as {now!r}: left out; the same 'mmbench run' scores anew\n"
     )
-    left = {row["model"]: row["seeds"] for row in json.loads(done.out)[0]["rows"]}
+    left = {row["model"]: row["seeds"] for row in json.loads(done.out)["boards"][0]["rows"]}
     assert left == {"concat": 2, "image_only": 1} | ({"late": 1} if len(seeds) == 1 else {})
 
 
@@ -392,14 +395,14 @@ def test_a_metric_that_is_not_known_here_is_asked_for_by_name(cli: Cli, results:
     done = cli("leaderboard", "--json")
     assert done.code == 0, "the other boards are none the worse"
     assert "the metric 'own_metric' is not known here: left out; --include the file" in done.err
-    assert sorted(names(json.loads(done.out)[0])) == ["concat", "late"]
+    assert sorted(names(json.loads(done.out)["boards"][0])) == ["concat", "late"]
 
 
 def test_records_of_other_items_are_left_out_by_name(cli: Cli, results: Path) -> None:
     stored = add("stranger", np.full(24, 0.9), ids=[f"other-{i}" for i in range(24)])
     done = cli("leaderboard", "--json")
     assert done.err == (f"warning: {stored.record.name}: was tested on other items: left out\n")
-    assert "stranger" not in names(json.loads(done.out)[0])
+    assert "stranger" not in names(json.loads(done.out)["boards"][0])
 
 
 FOURS = [f"video {k // 4}" for k in range(24)]
@@ -416,7 +419,7 @@ def test_records_of_other_clusters_are_left_out_by_name(cli: Cli, results: Path)
         f"clusters: left out",
         f"warning: {other.record.name}: has 6 clusters, the board no clusters: left out",
     ]
-    assert sorted(names(json.loads(done.out)[0])) == ["concat", "image_only", "late"]
+    assert sorted(names(json.loads(done.out)["boards"][0])) == ["concat", "image_only", "late"]
 
 
 def test_of_as_many_records_the_clusters_of_the_first_count(cli: Cli, results: Path) -> None:
@@ -427,7 +430,7 @@ def test_of_as_many_records_the_clusters_of_the_first_count(cli: Cli, results: P
     assert done.err == (
         f"warning: {second.record.name}: has 4 clusters, the board 6 clusters: left out\n"
     )
-    assert names(json.loads(done.out)[0]) == ["one"]
+    assert names(json.loads(done.out)["boards"][0]) == ["one"]
 
 
 def test_the_same_clusters_under_other_names_are_the_same(cli: Cli, results: Path) -> None:
@@ -436,7 +439,7 @@ def test_the_same_clusters_under_other_names_are_the_same(cli: Cli, results: Pat
     add("two", noise + 0.5, clusters=[name.upper() for name in FOURS])
     done = cli("leaderboard", "--json", "-m", "one,two")
     assert done.err == ""
-    (board,) = json.loads(done.out)
+    (board,) = json.loads(done.out)["boards"]
     assert {row["model"]: tuple(row["rank"]) for row in board["rows"]} == {
         "two": (1, 1),
         "one": (2, 2),
@@ -448,7 +451,7 @@ def test_seeds_of_other_clusters_are_no_seeds_of_the_model(cli: Cli, results: Pa
     odd = add("late", np.full(24, 0.9), seed=5, clusters=FOURS, model_digest=late.model_digest)
     done = cli("leaderboard", "--json")
     assert f"{odd.record.name}: has 6 clusters, the board no clusters: left out" in done.err
-    seeds = {row["model"]: row["seeds"] for row in json.loads(done.out)[0]["rows"]}
+    seeds = {row["model"]: row["seeds"] for row in json.loads(done.out)["boards"][0]["rows"]}
     assert seeds["late"] == 2
     with pytest.raises(NotComparableError, match="seeds combine over the same clusters only"):
         aggregate([found("late"), odd], "rouge_l")
@@ -462,7 +465,7 @@ def test_a_twin_counts_where_the_first_is_left_out(cli: Cli, results: Path) -> N
         add("image_only", np.full(24, 0.5), clusters=clusters, **settings)
     done = cli("leaderboard", "--json")
     assert "is there twice" not in done.err
-    seeds = {row["model"]: row["seeds"] for row in json.loads(done.out)[0]["rows"]}
+    seeds = {row["model"]: row["seeds"] for row in json.loads(done.out)["boards"][0]["rows"]}
     assert seeds["image_only"] == 2
 
 
@@ -471,7 +474,7 @@ def test_a_seed_that_is_there_twice_counts_once(cli: Cli, results: Path) -> None
     twin = add("late", np.full(24, 0.9), identity="f" * 64, model_digest=late.model_digest)
     done = cli("leaderboard", "--json")
     assert f"{twin.record.name}: seed 0 is there twice: the first counts" in done.err
-    seeds = {row["model"]: row["seeds"] for row in json.loads(done.out)[0]["rows"]}
+    seeds = {row["model"]: row["seeds"] for row in json.loads(done.out)["boards"][0]["rows"]}
     assert seeds["late"] == 2
 
 

@@ -287,7 +287,7 @@ def test_a_limit_makes_records_that_are_listed_and_never_ranked(cli: Cli, task: 
     board = cli("leaderboard")
     assert board.code == 0
     assert f"not ranked: {record.name}: test items were limited" in board.out
-    assert json.loads(cli("leaderboard", "--json").out)[0]["rows"] == []
+    assert json.loads(cli("leaderboard", "--json").out)["boards"][0]["rows"] == []
 
 
 def test_set_overrides_a_definition_and_is_part_of_the_identity(cli: Cli, task: Write) -> None:
@@ -339,7 +339,7 @@ def test_an_edited_fusion_is_another_model_and_never_mixed_with_the_old_one(
     first, second = (stored.record for stored in records())
     assert first.model_digest == second.model_digest
     assert first.identity != second.identity
-    (board,) = json.loads(cli("leaderboard", "--json").out)
+    (board,) = json.loads(cli("leaderboard", "--json").out)["boards"]
     names = [row["model"] for row in board["rows"]]
     assert len(set(names)) == 2
     assert all(name.startswith("gates#") for name in names)

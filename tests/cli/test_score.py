@@ -297,7 +297,7 @@ def test_a_single_item_has_values_without_an_interval(cli: Cli, files: Path) -> 
     assert "0.250" in board.out
     assert "nan" not in board.out + cli("leaderboard", "--format", "csv").out
     cli(*asked, "--save", "--name", "again")
-    (one, other) = json.loads(cli("leaderboard", "--json").out)[0]["rows"]
+    (one, other) = json.loads(cli("leaderboard", "--json").out)["boards"][0]["rows"]
     assert one["main"]["low"] is None
     assert one["rank"] == other["rank"] == [1, 2]
     assert "no intervals and no order: one item does not tell" in cli("leaderboard").out
@@ -391,7 +391,7 @@ def test_a_saved_record_is_shown_and_ranked_with_others(cli: Cli, files: Path) -
     assert "saved results/true/mine/external-s0-" in done.out
     write("worse.jsonl", *(json.dumps({"id": f"v{k}", "x": "a dog"}) for k in range(ITEMS)))
     cli("score", "worse.jsonl", *TEXTS, "--save")
-    board = json.loads(cli("leaderboard", "--format", "json").out)
+    board = json.loads(cli("leaderboard", "--format", "json").out)["boards"]
     assert [row["model"] for row in board[0]["rows"]] == ["mine", "worse"]
     assert len(board) == 1
     stored = store.resolve(Path("results"), "true/mine")
@@ -474,7 +474,7 @@ def test_a_task_without_a_budget_is_a_board_apart_and_with_one_beside_its_models
     assert "(a board apart: no --budget)" in apart.out
     beside = cli("score", "-t", mini, "mini.jsonl", "--save", "--budget", "brief", "--name", "mine")
     assert beside.out.splitlines()[-1] == "next: mmbench leaderboard -t mini"
-    boards = json.loads(cli("leaderboard", "--format", "json").out)
+    boards = json.loads(cli("leaderboard", "--format", "json").out)["boards"]
     models = {board["budget"]: [row["model"] for row in board["rows"]] for board in boards}
     assert models == {"brief": ["mine", "constant"], "external": ["mini"]}
     assert {board["ceiling"] for board in boards} == {0.7}
@@ -629,7 +629,7 @@ def test_other_references_of_the_same_file_are_a_board_apart(cli: Cli, files: Pa
     write("true.jsonl", *(json.dumps(row | {"short": row["references"][:1]}) for row in rows))
     cli("score", "said.jsonl", *TEXTS, "--save")
     cli("score", "said.jsonl", *TEXTS, "--save", "--column", "reference=short")
-    assert len(json.loads(cli("leaderboard", "--json").out)) == 2
+    assert len(json.loads(cli("leaderboard", "--json").out)["boards"]) == 2
 
 
 def test_the_folder_of_the_users_data_is_a_place_to_fill_in(
@@ -661,7 +661,8 @@ def test_other_metrics_of_the_same_predictions_stand_beside_those_of_before(
     assert after.record.provenance["rescored"]["started"] == later["started"]
     assert after.record.reproduce == before.record.reproduce.replace("cider_d", "cider_d,wer")
     for metric in ("bleu4", "cider_d", "wer"):
-        (row,) = json.loads(cli("leaderboard", "--json", "--metric", metric).out)[0]["rows"]
+        (board,) = json.loads(cli("leaderboard", "--json", "--metric", metric).out)["boards"]
+        (row,) = board["rows"]
         assert row["value"] == pytest.approx(scores[metric].value)
 
 
@@ -670,7 +671,7 @@ def test_what_ranks_is_what_the_first_record_named_first(cli: Cli, files: Path) 
     score_as = ("score", "--references", "true.jsonl", "--save", "--metrics")
     cli(*score_as, "rouge_l,wer", "worse.jsonl")
     cli(*score_as, "wer,bleu4", "said.jsonl", "--name", "a")
-    (board,) = json.loads(cli("leaderboard", "--json").out)
+    (board,) = json.loads(cli("leaderboard", "--json").out)["boards"]
     assert board["metric"] == "rouge_l"
     assert [row["model"] for row in board["rows"]] == ["worse"]
     assert board["listed"] == [
@@ -679,7 +680,7 @@ def test_what_ranks_is_what_the_first_record_named_first(cli: Cli, files: Path) 
     ]
     cli(*score_as, "rouge_l", "said.jsonl", "--name", "a")
     cli(*score_as, "bleu4", "worse.jsonl")
-    (board,) = json.loads(cli("leaderboard", "--json").out)
+    (board,) = json.loads(cli("leaderboard", "--json").out)["boards"]
     assert board["metric"] == "rouge_l"
     assert [row["model"] for row in board["rows"]] == ["a", "worse"]
     assert all(row["also"]["wer"] and row["also"]["bleu4"] for row in board["rows"])
@@ -722,7 +723,7 @@ def test_seeds_of_other_clusters_are_not_said_to_combine(cli: Cli, files: Path) 
     assert "of 2 here (1, 2)" in cli("show", "true/said", "--no-figures").out
     done = cli("leaderboard", "--json")
     assert ": has no clusters, the board 8 clusters of the column 'video'" in done.err
-    assert json.loads(done.out)[0]["rows"][0]["seeds"] == 2
+    assert json.loads(done.out)["boards"][0]["rows"][0]["seeds"] == 2
 
 
 @pytest.mark.parametrize("spoilt", ["record.json", "items.parquet"])

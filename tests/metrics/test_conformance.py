@@ -237,7 +237,7 @@ def test_two_files_of_one_name_are_two_boards(cli: Cli) -> None:
         said, true = Path(folder, "said.csv"), Path(folder, "digits.csv")
         arguments = ("--references", true, "--metrics", "accuracy", "--save", "--name", folder)
         assert cli("score", said, *arguments).code == 0
-    boards = json.loads(cli("leaderboard", "--json", "-t", "digits").out)
+    boards = json.loads(cli("leaderboard", "--json", "-t", "digits").out)["boards"]
     assert [[row["model"] for row in board["rows"]] for board in boards] == [["one"], ["two"]]
 
 
@@ -252,7 +252,7 @@ def test_a_record_of_other_data_is_left_out_by_name(cli: Cli) -> None:
     path.write_bytes(msgspec.json.encode(sealed.seal(other)))
     done = cli("leaderboard", "--json")
     assert done.err == f"warning: {record.name}: was tested on other data: left out\n"
-    (board,) = json.loads(done.out)
+    (board,) = json.loads(done.out)["boards"]
     assert [row["model"] for row in board["rows"]] == ["first"]
 
 

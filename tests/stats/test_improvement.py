@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from scipy import stats
 from simulated import share
 
 from mmbench.errors import UsageError
-from mmbench.stats.improvement import judge, probability, runs_needed, verdict
+from mmbench.stats.improvement import judge, judge_all, probability, runs_needed, verdict
 
 
 def test_the_probability_is_mann_and_whitney_s_u_over_all_tasks() -> None:
@@ -147,3 +149,30 @@ def test_twenty_nine_runs_tell_three_quarters_from_one_half() -> None:
 def test_what_cannot_be_compared_is_refused(call: object, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         call()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("seeds", [(3, 3, 3), (2, 5, 3, 5, 2)])
+def test_all_pairs_at_once_are_judged_as_each_alone(seeds: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(3)
+    models = [rng.integers(0, 6, size=(n, 4)) / 5 + 0.1 * k for k, n in enumerate(seeds)]
+    found = judge_all(models, seed=0)
+    assert list(found) == list(combinations(range(len(seeds)), 2))
+    for (a, b), got in found.items():
+        alone = judge(models[a], models[b], seed=0)
+        numbers = (got.probability, got.low, got.high)
+        assert numbers == pytest.approx((alone.probability, alone.low, alone.high), abs=1e-12)
+        told = (got.claimed, got.reason, got.over, got.seeds, got.tasks, got.level)
+        expected = (alone.claimed, alone.reason, alone.over, alone.seeds, alone.tasks, alone.level)
+        assert told == expected
+
+
+def test_no_pair_is_judged_where_there_is_none() -> None:
+    assert judge_all([], seed=0) == {}
+    assert judge_all([np.zeros((3, 2))], seed=0) == {}
+
+
+def test_models_of_other_tasks_are_not_judged_together() -> None:
+    with pytest.raises(UsageError, match="one method has 2 tasks, one 3"):
+        judge_all([np.zeros((3, 2)), np.zeros((3, 3))], seed=0)
+    with pytest.raises(UsageError, match="needs at least two seeds"):
+        judge_all([np.zeros((1, 2)), np.zeros((1, 2))], seed=0)

@@ -10,6 +10,7 @@ from simulated import draw_crossed
 from mmbench.errors import UsageError
 from mmbench.stats import bootstrap
 from mmbench.stats.crossed import SEEDS_AND_ITEMS, THESE_WEIGHTS, difference
+from mmbench.stats.holm import holm
 from mmbench.stats.ranks import RankSets, by_holm, by_max_t
 
 
@@ -245,3 +246,28 @@ def test_coverage_is_what_the_docstring_says(
 def test_what_has_no_ranking_is_refused(call: object, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         call()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("clusters", [None, [item // 3 for item in range(30)]])
+@pytest.mark.parametrize("seeds", [(3, 3, 3, 3), (1, 1, 1, 1), (2, 1, 5, 3)])
+def test_all_pairs_at_once_are_what_each_pair_is(
+    clusters: list[int] | None, seeds: tuple[int, ...]
+) -> None:
+    rng = np.random.default_rng(7)
+    models = [draw_models(rng, [0.1 * k], n, 30, (0.1, 0.3, 0.5))[0] for k, n in enumerate(seeds)]
+    models += [models[0].copy(), np.full((3, 30), 0.5), np.full((2, 30), 0.25)]
+    p_values = []
+    for a, b in combinations(models, 2):
+        gap = difference(a, b, clusters)
+        if gap.se > 0:
+            t = gap.value / gap.se
+            p_values += [stats.t.sf(t, gap.df), stats.t.cdf(t, gap.df)]
+        else:
+            least = 0.5**gap.items
+            p_values += [least if gap.value > 0 else 1.0, least if gap.value < 0 else 1.0]
+    expected = np.array(holm(p_values)).reshape(-1, 2)
+    sets = by_holm(models, clusters)
+    places = list(combinations(range(len(models)), 2))
+    got = np.array([(sets.p_values[a, b], sets.p_values[b, a]) for a, b in places])
+    assert got[expected < 0.9] == pytest.approx(expected[expected < 0.9], rel=1e-9, abs=1e-12)
+    assert (got[expected >= 0.9] > 0.89).all()

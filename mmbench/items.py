@@ -1,0 +1,248 @@
+"""Item statistics as a table on disk, and back: a row per split and item."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from msgspec import Struct
+
+from mmbench.types import Floats
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+#: The columns that are no statistics.
+NAMES = ("split", "id", "cluster")
+
+
+class Items(Struct, frozen=True):
+    """The item statistics of one split.
+
+    Attributes:
+        ids: N names.
+        clusters: N labels of the unit that items share; an item's own id where it is its own.
+        families: Family of metrics -> (names of the S columns, [N, S]).
+    """
+
+    ids: list[str]
+    clusters: list[str]
+    families: dict[str, tuple[list[str], Any]]
+
+
+def items_table(
+    ids: Mapping[str, Sequence[str]],
+    statistics: Mapping[str, Mapping[str, tuple[Sequence[str], Floats]]],
+    clusters: Mapping[str, Sequence[Any] | None],
+) -> pa.Table:
+    """Lay out item statistics: a row per split and item, a column ``family.column`` each.
+
+    Args:
+        ids: Split -> N ids.
+        statistics: Split -> family -> (names of the columns, [N, S]).
+        clusters: Split -> N cluster labels, or None where each item is its own.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    columns: dict[str, list[Any]] = {"split": [], "id": [], "cluster": []}
+    numbers: dict[str, list[Floats]] = {}
+    for split, names in ids.items():
+        columns["split"] += [split] * len(names)
+        columns["id"] += list(names)
+        labels = clusters.get(split)
+        columns["cluster"] += [str(c) for c in labels] if labels is not None else list(names)
+        for family, (parts, rows) in statistics[split].items():
+            for k, part in enumerate(parts):
+                numbers.setdefault(f"{family}.{part}", []).append(rows[:, k])
+    arrays = {name: np.concatenate(parts) for name, parts in numbers.items()}
+    return pa.table({**columns, **arrays})
+
+
+class _Split(NamedTuple):
+    """Which rows of a table are a split's, and what they are called."""
+
+    rows: Any
+    ids: list[str]
+    clusters: list[str]
+
+
+#: A column that takes so few bytes says the same of all items: it is often that of other tables.
+_SMALL = 1024
+
+
+class Reader:
+    """Reads the tables of many records.
+
+    Records of one task name the same items, and most of the work is to read their names. Where
+    the compressed bytes of a column are those of one that was read before, so is its content, and
+    the same lists are given again. Several threads may use one reader.
+    """
+
+    def __init__(self, split: str | None = None, families: Collection[str] | None = None) -> None:
+        """Say what is wanted.
+
+        Args:
+            split: Of this split only.
+            families: Of these families only, as far as they are there.
+        """
+        self._split, self._families = split, families
+        self._layouts: list[tuple[pa.Schema, _Layout]] = []
+        self._names: dict[tuple[Any, ...], dict[str, _Split]] = {}
+        self._numbers: dict[tuple[Any, ...], Floats] = {}
+
+    def read(self, content: bytes) -> dict[str, Items]:
+        """Return the item statistics of each split; the inverse of `items_table`.
+
+        Args:
+            content: Of the file.
+
+        Raises:
+            ValueError: It is a table of something else.
+            pyarrow.ArrowException: It is no table.
+        """
+        import numpy as np
+        import pyarrow as pa
+        import pyarrow.parquet as parquet
+
+        file = parquet.ParquetFile(pa.BufferReader(content))
+        layout = self._layout(file.schema_arrow)
+        stored = _Stored(content, file.metadata)
+        columns = self._columns(file, stored, layout)
+        rows = {}
+        for family, own in layout.families.items():
+            # Column by column in memory, as they come, and as they are added up.
+            rows[family] = np.array([columns[f"{family}.{part}"] for part in own]).T
+        return {
+            split: Items(
+                of.ids,
+                of.clusters,
+                {family: (own, rows[family][of.rows]) for family, own in layout.families.items()},
+            )
+            for split, of in self._splits(file, stored, layout).items()
+            if self._split in (None, split)
+        }
+
+    def _layout(self, schema: pa.Schema) -> _Layout:
+        for known, layout in self._layouts:
+            if schema.equals(known):
+                return layout
+        layout = _laid_out(schema, self._families)
+        self._layouts.append((schema, layout))
+        return layout
+
+    def _splits(
+        self, file: parquet.ParquetFile, stored: _Stored, layout: _Layout
+    ) -> dict[str, _Split]:
+        key = tuple(stored.as_written(layout.places[name]) for name in NAMES)
+        found = self._names.get(key)
+        if found is None:
+            found = self._names.setdefault(key, _read_names(file))
+        return found
+
+    def _columns(
+        self, file: parquet.ParquetFile, stored: _Stored, layout: _Layout
+    ) -> dict[str, Floats]:
+        known, small, others = {}, {}, []
+        for name in layout.wanted:
+            key = stored.as_written(layout.places[name], _SMALL)
+            if key in self._numbers:
+                known[name] = self._numbers[key]
+                continue
+            others.append(name)
+            if key:
+                small[name] = key
+        if others:
+            table = file.read(columns=others, use_threads=False)
+            known |= {name: _array(name, table.column(name)) for name in others}
+        self._numbers |= {key: known[name] for name, key in small.items()}
+        return known
+
+
+class _Layout(NamedTuple):
+    """Where in a table is what.
+
+    Attributes:
+        families: Family -> its columns, without the family's name.
+        wanted: All of these, with it.
+        places: Column -> its place.
+    """
+
+    families: dict[str, list[str]]
+    wanted: list[str]
+    places: dict[str, int]
+
+
+def _laid_out(schema: pa.Schema, wanted: Collection[str] | None) -> _Layout:
+    """Find the columns of item statistics.
+
+    Raises:
+        ValueError: It is a table of something else.
+    """
+    import pyarrow.types as types
+
+    for name in NAMES:
+        if schema.get_field_index(name) < 0 or not types.is_string(schema.field(name).type):
+            raise ValueError(f"expected item statistics, but there is no text column {name!r}")
+    families: dict[str, list[str]] = {}
+    for name, kind in zip(schema.names, schema.types, strict=True):
+        family, dot, part = name.rpartition(".")  # an option of a family may hold a point
+        if not dot or (wanted is not None and family not in wanted):
+            continue
+        if not (types.is_floating(kind) or types.is_integer(kind)):
+            raise ValueError(f"expected numbers in the column {name!r}, but it holds {kind}")
+        families.setdefault(family, []).append(part)
+    return _Layout(
+        families,
+        [f"{family}.{part}" for family, own in families.items() for part in own],
+        {name: place for place, name in enumerate(schema.names)},
+    )
+
+
+class _Stored:
+    """The columns of a file as they are stored: compressed."""
+
+    def __init__(self, content: bytes, metadata: parquet.FileMetaData) -> None:
+        self._content = content
+        self._groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+
+    def as_written(self, place: int, most: int | None = None) -> tuple[Any, ...]:
+        """Return all that says what a column holds; nothing where that is larger than `most`."""
+        found: list[Any] = []
+        for chunk in [group.column(place) for group in self._groups]:
+            size = chunk.total_compressed_size
+            if most is not None and size > most:
+                return ()
+            start = chunk.dictionary_page_offset or chunk.data_page_offset
+            kind = (chunk.physical_type, chunk.compression, chunk.num_values)
+            found += [*kind, self._content[start : start + size]]
+        return tuple(found)
+
+
+def _array(name: str, column: pa.ChunkedArray) -> Floats:
+    """Return a column as float64; its own `to_numpy` would import pandas."""
+    import numpy as np
+    import pyarrow as pa
+
+    if column.null_count:
+        raise ValueError(f"expected numbers in the column {name!r}, but some are missing")
+    column = column if column.type == pa.float64() else column.cast(pa.float64())
+    whole = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    return np.frombuffer(whole.buffers()[1], np.float64, len(whole), whole.offset * 8)
+
+
+def _read_names(file: parquet.ParquetFile) -> dict[str, _Split]:
+    import numpy as np
+
+    table = file.read(columns=list(NAMES), use_threads=False)
+    if any(table.column(name).null_count for name in NAMES):
+        raise ValueError("expected item statistics, but the name of an item is missing")
+    splits = np.array(table.column("split").to_pylist())
+    found = {}
+    for split in dict.fromkeys(splits.tolist()):
+        here = np.flatnonzero(splits == split)
+        ids, clusters = (table.column(c).take(here).to_pylist() for c in ("id", "cluster"))
+        whole = here[-1] - here[0] + 1 == len(here)
+        found[split] = _Split(slice(here[0], here[-1] + 1) if whole else here, ids, clusters)
+    return found
