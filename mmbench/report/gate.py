@@ -8,8 +8,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
+from mmbench.report.columns import number
+from mmbench.report.escapes import markdown as escape
+from mmbench.report.escapes import plain
 from mmbench.report.evaluation import aligned
-from mmbench.report.tables import escape, number
 from mmbench.sealed import finite
 
 if TYPE_CHECKING:
@@ -178,8 +180,7 @@ def _watched(one: Watched) -> str:
 
 def _flat(said: str, most: int = _LONG) -> str:
     """Return a text in one line of a bounded length, without control characters."""
-    clean = " ".join("".join(c if c.isprintable() else " " for c in said).split())
-    return clean if len(clean) <= most else f"{clean[: most - 1]}…"
+    return plain(said, most)
 
 
 def _xml(said: str) -> str:

@@ -10,7 +10,7 @@ import msgspec
 from mmbench import store
 from mmbench.errors import MmbenchError, NotComparableError
 from mmbench.report import verdicts, voices
-from mmbench.report.columns import bar, number
+from mmbench.report.columns import amount, bar, number
 from mmbench.report.samples import Answers, Sample
 from mmbench.spec import LevelSpec, TaskSpec, TuningSpec
 from mmbench.store import Record, Stored, StoredScore
@@ -182,7 +182,7 @@ def cost_line(record: Record) -> str:
     if "parameters" in cost:
         parts.append(f"{cost['parameters']:,} parameters")
     if "flops_per_item" in cost:
-        parts.append(f"{operations(cost['flops_per_item'])} an item")
+        parts.append(f"{amount(cost['flops_per_item'], 'FLOPs')} an item")
     if "train_seconds" in cost:
         early = ", stopped early" if cost.get("stopped_early") else ""
         steps = f", {cost['steps']:,} steps{early}" if "steps" in cost else ""
@@ -196,20 +196,6 @@ def cost_line(record: Record) -> str:
         if key in cost:
             parts.append(f"peak {what} {cost[key] / 1e9:.2f} GB")
     return "; ".join(parts) or "not known: made elsewhere"
-
-
-def operations(count: float) -> str:
-    """Write a number of floating-point operations.
-
-    >>> operations(950), operations(1_234_000), operations(56.7e9)
-    ('950 FLOPs', '1.2 MFLOPs', '57 GFLOPs')
-    """
-    size, unit = float(count), ""
-    for larger in ("k", "M", "G", "T"):
-        if size < 999.5:
-            break
-        size, unit = size / 1000, larger
-    return f"{size:.{int(size < 9.95 and unit != '')}f} {unit}FLOPs"
 
 
 def duration(seconds: float) -> str:
