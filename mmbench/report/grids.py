@@ -130,7 +130,7 @@ def _standings(one: OverTasks) -> Grid:
     tasks = ", ".join(one.metrics)
     metrics = ", ".join(dict.fromkeys(one.metrics.values()))
     left = [f"{task}: {why}" for task, why in one.without.items()]
-    left += [f"{model}: not run on {', '.join(tasks)}" for model, tasks in one.lacking.items()]
+    left += [f"{model}: no score on {', '.join(tasks)}" for model, tasks in one.lacking.items()]
     rows = tuple(_standing(standing) for standing in one.standings)
     about = f"these {len(one.metrics)} tasks: {tasks}; {metrics}" if one.metrics else ""
     said = [f"IQM of the normalised scores (floor 0, ceiling 1); {one.scope}"] if rows else []

@@ -68,7 +68,7 @@ def test_only_models_that_have_all_tasks_enter(cli: Cli, tasks: Path) -> None:
     assert [s["model"] for s in found_over["standings"]] == ["good", "fair"]
     assert found_over["lacking"] == {"absent": ["two@1"]}
     for form in FORMATS:
-        assert "absent: not run on two@1" in cli("leaderboard", *ONLY, "--format", form).out
+        assert "absent: no score on two@1" in cli("leaderboard", *ONLY, "--format", form).out
 
 
 def test_figures_are_those_of_the_statistics_of_normalised_scores(cli: Cli, tasks: Path) -> None:
