@@ -88,7 +88,7 @@ def of_models(
     sides, every = [], []
     for pair in _pairs(*both):
         own = [
-            _of_records(_one_model(members, name), asked.split, name)
+            of_records(_one_model(members, name), asked.split, name)
             for members, name in zip(pair, asked.names, strict=True)
         ]
         task = task_of(own[0].members[0].record)
@@ -191,7 +191,7 @@ def _one_model(members: Sequence[store.Stored], name: str) -> list[store.Stored]
     return list(by_seed.values())
 
 
-def _of_records(members: Sequence[store.Stored], split: str, name: str) -> Side:
+def of_records(members: Sequence[store.Stored], split: str, name: str) -> Side:
     """Return the seeds of one model as a side.
 
     Args:
