@@ -245,9 +245,7 @@ def _flat(content: Any, name: str = "") -> list[tuple[str, str]]:
     ]
 
 
-def run(
-    found: Run, siblings: Sequence[Run], gallery: Gallery | None
-) -> dict[str, Any]:
+def run(found: Run, siblings: Sequence[Run], gallery: Gallery | None) -> dict[str, Any]:
     """Return a run's page.
 
     Args:

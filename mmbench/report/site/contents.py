@@ -214,5 +214,3 @@ def weakest(runs: Sequence[Run]) -> str:
     """Return how far the least checked of several runs was checked; empty for none."""
     order = (trust.FAILED, trust.SELF_REPORTED, trust.RESCORED, trust.REPRODUCED)
     return min((run.trust for run in runs), key=order.index, default="")
-
-

@@ -131,6 +131,8 @@ def _curves(lines: Sequence[tuple[str, list[curve.Curve]]], main: str, level: An
                 what, (1.0, value), (-4, 3), xycoords=("axes fraction", "data"), ha="right",
                 textcoords="offset points", fontsize=8, color=colours.FAINT,
             )  # fmt: skip
+    steps = [step for _, own in lines for points in own for step in points.score_steps]
+    axes.set_xlim(0, 1.02 * max(steps))
     axes.set_xlabel("training step")
     axes.set_ylabel(f"validation {main}")
     axes.spines[["top", "right"]].set_visible(False)
@@ -195,11 +197,13 @@ def _wiring(boxes: _Boxes) -> Any:
     rows = max(len(boxes.inputs), len(boxes.branches))
     figure = Figure(figsize=(_WIDE, 0.75 + 0.72 * rows), facecolor="white")
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, 100), ylim=(rows + 0.05, -0.75))
+    axes.set(xlim=(0, 100), ylim=(rows - 0.55, -0.85))
     axes.axis("off")
     names = [name for name, _ in boxes.inputs]
     paints = colours.of_branches([*names, *(b for b in boxes.branches if b not in names)])
-    joint = any(branch not in names for branch in boxes.branches)
+    # What hears all stands on top, so that no line of a single modality runs through its box.
+    branches = sorted(boxes.branches, key=lambda branch: branch in names)
+    joint = sum(branch not in names for branch in branches)
 
     def places(number: int) -> list[float]:
         gap = rows / number
@@ -207,20 +211,21 @@ def _wiring(boxes: _Boxes) -> Any:
 
     heads = ("modality", "encoder", f"fusion: {boxes.fusion}", "branch", "prediction")
     for x, text in zip((9, 29, 49, 69, 90), heads, strict=True):
-        axes.text(x, -0.62, text, ha="center", fontsize=9, color=colours.FAINT)
+        axes.text(x, -0.68, text, ha="center", fontsize=9, color=colours.FAINT)
     ins = dict(zip(names, places(len(names)), strict=True))
-    outs = dict(zip(boxes.branches, places(len(boxes.branches)), strict=True))
+    outs = dict(zip(branches, places(len(branches)), strict=True))
     middle = sum(places(rows)) / rows
+    meet = sum([outs[branch] for branch in branches][:joint]) / max(1, joint)
     for (name, encoder), y in zip(boxes.inputs, ins.values(), strict=True):
         _box(axes, 9, y, name, paints[name])
         _arrow(axes, (17.3, y), (20.7, y), paints[name])
         _box(axes, 29, y, encoder or "encoder", paints[name])
     if joint:
-        _box(axes, 49, middle, "all together", colours.INK, high=max(0.44, 0.5 * len(names)))
+        _box(axes, 49, meet, "all together", colours.INK)
         for name, y in ins.items():
-            _arrow(axes, (37.3, y), (40.7, middle), paints[name])
+            _arrow(axes, (37.3, y), (40.7, meet), paints[name])
     for branch, y in outs.items():
-        begin = (37.3, ins[branch]) if branch in ins else (57.3, middle)
+        begin = (37.3, ins[branch]) if branch in ins else (57.3, meet)
         _arrow(axes, begin, (60.7, y), paints[branch])
         _box(axes, 69, y, branch, paints[branch])
         _arrow(axes, (77.3, y), (81.7, middle), paints[branch])
@@ -237,9 +242,7 @@ def _box(axes: Any, x: float, y: float, text: str, paint: str, high: float = 0.4
     axes.text(x, y, text, ha="center", va="center", fontsize=9, color=colours.INK)
 
 
-def _arrow(
-    axes: Any, begin: tuple[float, float], end: tuple[float, float], paint: str
-) -> None:
+def _arrow(axes: Any, begin: tuple[float, float], end: tuple[float, float], paint: str) -> None:
     style = {"arrowstyle": "-|>", "color": paint, "lw": 1.4, "shrinkA": 0, "shrinkB": 0}
     axes.annotate("", xy=end, xytext=begin, arrowprops=style)
 

@@ -91,9 +91,10 @@ class Source:
         if not self.count or not splits:
             return None
         split = splits[0]
-        if store.PREDICTIONS not in record.files or not (
-            run.stored.folder / store.PREDICTIONS
-        ).exists():
+        if (
+            store.PREDICTIONS not in record.files
+            or not (run.stored.folder / store.PREDICTIONS).exists()
+        ):
             return Gallery(split, notes=["the record is here without its predictions"])
         try:
             answers, warnings = samples.collect(run.stored, task, split, self.root)
@@ -194,9 +195,7 @@ def _few(texts: Sequence[str]) -> list[str]:
     return [short(text, _TEXT) for text in texts[:_RIGHT]]
 
 
-def _words(
-    answers: Answers, sample: Sample, swaps: Sequence[str]
-) -> list[tuple[str, str]]:
+def _words(answers: Answers, sample: Sample, swaps: Sequence[str]) -> list[tuple[str, str]]:
     words = [short(word, _TEXT) for word in sample.words[:200]]
     if not sample.said.strip():
         return [("(nothing)", "")]

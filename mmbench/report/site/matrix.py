@@ -56,9 +56,7 @@ def matrix(table: Table, problems: list[str]) -> Matrix | None:
         problems: Takes what could not be compared, a line each.
     """
     board = table.board
-    rows = [
-        (row.model, runs) for row, runs in zip(board.rows, table.members, strict=True) if runs
-    ]
+    rows = [(row.model, runs) for row, runs in zip(board.rows, table.members, strict=True) if runs]
     try:
         sides = [_side(name, runs, board.split) for name, runs in rows[:MOST]]
         pairs = list(combinations(range(len(sides)), 2))

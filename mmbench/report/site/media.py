@@ -78,15 +78,16 @@ class Media:
             if self.counts[place] > MOST:
                 self.made[key] = None
             else:
+                stem = f"media/{place}/{slug(split.ids[row])}"
                 self.made[key] = [
-                    self._medium(f"media/{place}/{slug(split.ids[row])}", name, modality, split, row)
+                    self._medium(
+                        f"media/{place}/{slug(split.ids[row])}", name, modality, split, row
+                    )
                     for name, modality in modalities.items()
                 ]
         return self.made[key]
 
-    def _medium(
-        self, stem: str, name: str, modality: Modality, split: Split, row: int
-    ) -> Medium:
+    def _medium(self, stem: str, name: str, modality: Modality, split: Split, row: int) -> Medium:
         there = split.present.get(name)
         if there is not None and not there[row]:
             return Medium(name, "none", "this item lacks it")
@@ -135,7 +136,9 @@ class Media:
         values = item.T.astype(np.float64)
         most = max(float(np.abs(values).max(initial=0.0)), 1e-9)
         file = self._save(stem, _painted(0.5 + 0.5 * values / most, "RdBu_r"), "png")
-        label = f"steps to the right, numbers downwards; red above zero, blue below, at most {most:.2g}"
+        label = (
+            f"steps to the right, numbers downwards; red above zero, blue below, at most {most:.2g}"
+        )
         return Medium(name, "map", label, ((file, name),), 224, 96, sharp=True)
 
     def _save(self, stem: str, pixels: Array, kind: str) -> str:

@@ -34,9 +34,9 @@ def clean(text: str) -> str:
 
 
 def short(text: object, most: int = SHOWN) -> str:
-    """Return a text in one line, cut where it is longer than `most` letters.
+    r"""Return a text in one line, cut where it is longer than `most` letters.
 
-    >>> short("one\\n two three", 9)
+    >>> short("one\n two three", 9)
     'one two …'
     """
     line = " ".join(clean(str(text)[: 4 * most]).split())

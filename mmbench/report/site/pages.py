@@ -79,4 +79,3 @@ def markup(text: str) -> Any:
     from markupsafe import Markup
 
     return Markup(text)
-

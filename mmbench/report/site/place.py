@@ -13,7 +13,9 @@ from mmbench.errors import StoreError, UsageError
 
 #: Says that mmbench made the folder, and may make it anew.
 MARKER = ".mmbench-site"
-_ABOUT = "Made by 'mmbench report --out'. The next one replaces this folder with all that is in it.\n"
+_ABOUT = (
+    "Made by 'mmbench report --out'. The next one replaces this folder with all that is in it.\n"
+)
 
 
 def check(out: Path) -> None:

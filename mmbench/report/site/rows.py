@@ -14,7 +14,6 @@ from mmbench.scoring import Score
 from mmbench.spec import LevelSpec
 
 
-
 @dataclass(frozen=True)
 class Bar:
     """A score between floor and ceiling, in hundredths, cut off at the ends."""
@@ -238,4 +237,3 @@ def scores(run: Run) -> list[Scores]:
         items = next((got.n for got in own.values()), 0)
         found.append(Scores(split, items, lines, any(line["bar"] for line in lines)))
     return found
-

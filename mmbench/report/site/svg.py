@@ -6,7 +6,6 @@ style sheet turns the few colours of `mmbench.report.colours` into those of a da
 
 from __future__ import annotations
 
-import io
 import re
 import warnings
 from collections.abc import Callable
@@ -30,19 +29,12 @@ def drawn(make: Callable[[], Any], key: str, title: str, told: str) -> str:
         title: What it shows, in a few words.
         told: What can be seen in it, for those who do not see it.
     """
-    import matplotlib
-
-    options = {"svg.fonttype": "none", "svg.hashsalt": key, "text.parse_math": False}
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        # What the user's matplotlibrc says is no part of a site.
+    with warnings.catch_warnings():
+        # Where names are so many or so long that a layout fails, the figure is there without it.
         warnings.simplefilter("ignore")
-        known = matplotlib.rcParamsDefault
-        matplotlib.rcParams.update({k: v for k, v in known.items() if "backend" not in k})
-        matplotlib.rcParams.update(options | {"font.family": canvas.FONT})
-        file = io.BytesIO()
-        make().savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+        text = canvas.svg(make, key)
     # Signs that no XML may hold can come from a name that a figure shows.
-    return _inline(Xml.fromstring(clean(file.getvalue().decode("utf-8"))), key, title, told)
+    return _inline(Xml.fromstring(clean(text)), key, title, told)
 
 
 def _inline(root: Xml.Element, key: str, title: str, told: str) -> str:

@@ -49,8 +49,9 @@
   function key(cell) {
     var text = cell.dataset.v !== undefined ? cell.dataset.v : cell.textContent.trim();
     if (text === "" || text === "-") return null;
-    var number = parseFloat(text.replace(/,/g, "").replace("\u2212", "-"));
-    return isNaN(number) || /^[a-z]/i.test(text) ? text.toLowerCase() : number;
+    if (cell.tagName === "TH") return text.toLowerCase();
+    var number = parseFloat(text.replace(/^\[/, "").replace(/,/g, ""));
+    return isNaN(number) ? text.toLowerCase() : number;
   }
 
   function compare(a, b) {
