@@ -80,9 +80,7 @@ class Media:
             else:
                 stem = f"media/{place}/{slug(split.ids[row])}"
                 self.made[key] = [
-                    self._medium(
-                        f"media/{place}/{slug(split.ids[row])}", name, modality, split, row
-                    )
+                    self._medium(stem, name, modality, split, row)
                     for name, modality in modalities.items()
                 ]
         return self.made[key]

@@ -47,7 +47,7 @@ def slug(name: str) -> str:
     """Return a file name for a name: the same for the same, another for any other, and harmless.
 
     >>> slug("late_fusion"), slug("../../Etc")
-    ('late_fusion', 'etc-d2ff0a9ba12dfc9d')
+    ('late_fusion', 'etc-b086b7504f8d71cf')
     """
     if _PLAIN.fullmatch(name) and not _DEVICES.fullmatch(name):
         return name
