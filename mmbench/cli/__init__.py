@@ -26,7 +26,17 @@ class Verbs(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the verbs, in the order in which a newcomer needs them."""
         there = {path.stem for path in Path(__file__).parent.glob("[!_]*.py")}
-        first = ["run", "leaderboard", "compare", "report", "show", "list", "describe", "new", "doctor"]
+        first = [
+            "run",
+            "leaderboard",
+            "compare",
+            "report",
+            "show",
+            "list",
+            "describe",
+            "new",
+            "doctor",
+        ]
         return [verb for verb in first if verb in there] + sorted(there - set(first))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:

@@ -16,12 +16,14 @@ import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 from made_up import add, change, found
+from PIL import Image
 
 from mmbench import sealed, store, trust
 from mmbench.cli import run_cli
 from mmbench.report.site import contents, media, names
 from mmbench.report.site.matrix import matrix
 from mmbench.report.site.pages import Pages
+from mmbench.types import Modality, Split
 
 #: Runs a command line, see ``tests/conftest.py``.
 Command = Callable[..., Any]
@@ -221,6 +223,34 @@ def test_what_a_run_said_stands_beside_what_is_true(site: Path, results: Path) -
     assert len(set(shown)) == 4
     assert page.texts.count("true") >= 4
     assert "which branch decided" in page.texts
+
+
+def test_photographs_and_small_pictures_are_each_kept_as_suits_them(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    photo = rng.integers(0, 255, (2, 3, 120, 160), dtype=np.uint8)
+    grey = rng.integers(0, 255, (2, 1, 28, 28), dtype=np.uint8)
+    split = Split(["a", "b/../c"], {"photo": photo, "grey": grey}, {}, {}, {"grey": np.eye(2)[0]})
+    modalities = {"photo": Modality("image", (3, 120, 160)), "grey": Modality("image", (1, 28, 28))}
+    first, second = (media.Media(tmp_path).of("x", split, modalities, row) for row in (0, 1))
+    assert first is not None
+    assert second is not None
+    (file, _), (small, _) = first[0].files[0], first[1].files[0]
+    assert (file[-4:], first[0].sharp, first[0].wide, first[0].high) == (".jpg", False, 192, 144)
+    assert (small[-4:], first[1].sharp) == (".png", True)
+    with Image.open(tmp_path / small) as image:
+        assert np.array_equal(np.asarray(image), grey[0, 0])
+    assert second[1].kind == "none"
+    written = {p.parent for p in tmp_path.rglob("*") if p.is_file()}
+    assert written == {tmp_path / "media" / "x"}
+
+
+def test_media_of_so_many_items_are_written_and_no_more(tmp_path: Path) -> None:
+    count = media.MOST + 5
+    split = Split([f"{i}" for i in range(count)], {"v": np.ones((count, 3))}, {}, {})
+    made = media.Media(tmp_path)
+    found_media = [made.of("x", split, {"v": Modality("vector", (3,))}, i) for i in range(count)]
+    assert [each is None for each in found_media].count(True) == 5
+    assert len(list((tmp_path / "media/x").iterdir())) == media.MOST
 
 
 @pytest.mark.parametrize("side", [0, 1])

@@ -103,8 +103,11 @@ def _write(pages: Pages, found: Contents, source: Source, watch: Watch) -> tuple
     for run in found.runs:
         others = [other for other in siblings[_kin(run)] if other is not run]
         put(run.page, "run.html", builders.run(run, others, source.of_run(run)))
+    boards: dict[str, list[Table]] = {}
+    for table in tables:
+        boards.setdefault(table.name, []).append(table)
     for name, runs in of_tasks.items():
-        own = [table for table in tables if table.name == name]
+        own = boards.get(name, [])
         models = list(dict.fromkeys(run.record.model for t in own for m in t.members for run in m))
         fingerprint = runs[-1].record.data.get("fingerprint", "")
         gallery = source.of_task(runs[-1].task, fingerprint, models) if source.count else None

@@ -213,4 +213,5 @@ def _members(row: Row, runs: Sequence[Run], split: str) -> tuple[Run, ...]:
 def weakest(runs: Sequence[Run]) -> str:
     """Return how far the least checked of several runs was checked; empty for none."""
     order = (trust.FAILED, trust.SELF_REPORTED, trust.RESCORED, trust.REPRODUCED)
-    return min((run.trust for run in runs), key=order.index, default="")
+    place = {level: at for at, level in enumerate(order)}
+    return min((run.trust for run in runs), key=lambda level: place.get(level, 1), default="")

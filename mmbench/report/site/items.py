@@ -137,7 +137,8 @@ class Source:
             )
             for row in rows
         ]
-        return Gallery("test", items)
+        notes = ["beside what is true: what the first run of each model said"] if told else []
+        return Gallery("test", items, notes=notes)
 
     def _keep(self, run: Run, answers: Answers) -> None:
         """Remember what a model's first seed said about the items that all models are shown on."""

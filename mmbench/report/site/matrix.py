@@ -9,7 +9,7 @@ from itertools import combinations
 
 from mmbench import compare, versus
 from mmbench.compare import Difference, Side
-from mmbench.errors import MmbenchError
+from mmbench.errors import MmbenchError, counted
 from mmbench.report.site.contents import Run, Table
 
 #: Models at most, the first of a board: more can neither be read nor made in a moment.
@@ -36,14 +36,14 @@ class Matrix:
     Attributes:
         models: In the order of the board.
         cells: A row for each model; None in the diagonal and where there is no interval.
-        pairs: How many were tested together.
+        pairs: How many were tested together, in words.
         left_out: How many models of the board are not in it.
         scope: What the intervals are about.
     """
 
     models: Sequence[str]
     cells: Sequence[Sequence[Cell | None]]
-    pairs: int
+    pairs: str
     left_out: int
     scope: str
 
@@ -75,7 +75,7 @@ def matrix(table: Table, problems: list[str]) -> Matrix | None:
     return Matrix(
         models=[side.name for side in sides],
         cells=cells,
-        pairs=len(pairs),
+        pairs=counted(len(pairs), "pair"),
         left_out=len(rows) - len(sides),
         scope=compare.scope(sides[0], sides[1]),
     )

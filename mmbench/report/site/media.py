@@ -19,8 +19,8 @@ from mmbench.types import Array, Modality, Ragged, Split
 
 #: Items of one task and split whose media are written; a site of a thousand runs stays small.
 MOST = 60
-#: Pixels of a side from which on a picture is a JPEG.
-_PHOTO = 96
+#: Pixels of a side up to which a picture is shown as squares, and from which on it is a JPEG.
+_SQUARES, _PHOTO = 56, 96
 #: Samples a second, seconds of a frame, hertz of the lowest and of the highest band.
 RATE, FRAME, LOW, HIGH = 8000, 0.08, 120.0, 3600.0
 #: Decibels from silence to the loudest level that a spectrogram can hold.
@@ -114,7 +114,7 @@ class Media:
         scale = 192 / max(high, wide)
         return Medium(
             name, "picture", "", ((file, name),), round(wide * scale), round(high * scale),
-            sharp=not photo,
+            sharp=max(high, wide) < _SQUARES,
         )  # fmt: skip
 
     def _spectrogram(self, stem: str, name: str, item: Array) -> Medium:
