@@ -7,7 +7,7 @@ and `media` draw, `place` puts the folder where it belongs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,12 +35,14 @@ class Made:
         size: Bytes of all files.
         first: Bytes of the first page.
         problems: What was left out, a line each.
+        licences: Task -> licence of the items of the user's own data that it shows.
     """
 
     pages: int
     size: int
     first: int
     problems: tuple[str, ...]
+    licences: Mapping[str, str]
 
 
 def build(
@@ -72,17 +74,20 @@ def build(
     with place.writing(out) as top:
         pages = Pages(top)
         pages.assets()
-        told = _write(pages, found, Source(data, Media(top), items), watch or _unwatched)
+        source = Source(data, Media(top), items)
+        told = _write(pages, found, source, results, watch or _unwatched)
         first = (top / "index.html").stat().st_size
         size = sum(path.stat().st_size for path in top.rglob("*") if path.is_file())
-    return Made(pages.count, size, first, told)
+    return Made(pages.count, size, first, told, source.licences)
 
 
 def _unwatched(done: int, total: int, what: str) -> None:
     """See nothing."""
 
 
-def _write(pages: Pages, found: Contents, source: Source, watch: Watch) -> tuple[str, ...]:
+def _write(
+    pages: Pages, found: Contents, source: Source, results: Path, watch: Watch
+) -> tuple[str, ...]:
     """Write all pages: runs, then tasks, which show what runs said, then what lists both."""
     tables = (*found.tables, *found.others)
     keys = _keys(tables)
@@ -118,10 +123,12 @@ def _write(pages: Pages, found: Contents, source: Source, watch: Watch) -> tuple
         page = builders.model(name, runs, places.get(name, []))
         put(model_page(name), "model.html", page)
     told = list(dict.fromkeys(told))
+    # Where the folder lies is nobody's business but the keeper's.
+    shown = [line.replace(f"{results}/", "") for line in told]
     put("tasks.html", "tasks.html", builders.tasks(found))
     put("models.html", "models.html", builders.models(found))
-    put("runs.html", "runs.html", {"runs": found.runs, "problems": told})
-    put("index.html", "index.html", builders.index(found, keys, told))
+    put("runs.html", "runs.html", {"runs": found.runs, "problems": shown})
+    put("index.html", "index.html", builders.index(found, keys, shown))
     return tuple(told)
 
 

@@ -76,13 +76,15 @@ class Source:
         root: Folder of the user's data.
         media: Writes pictures and sounds.
         count: Items on a page.
-        said: Task page -> model -> item -> prediction: what `of_run` met, for `of_task`.
+        said: Task -> model -> item -> prediction: what `of_run` met, for `of_task`.
+        licences: Task -> licence, where items that are shown are from the user's own data.
     """
 
     root: Path | None
     media: Media
     count: int
     said: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
+    licences: dict[str, str] = field(default_factory=dict)
 
     def of_run(self, run: Run) -> Gallery | None:
         """Return samples of what a run said; None where none are asked for."""
@@ -99,7 +101,7 @@ class Source:
         try:
             answers, warnings = samples.collect(run.stored, task, split, self.root)
         except MmbenchError as error:
-            return Gallery(split, notes=[str(error)])
+            return Gallery(split, notes=[str(error).replace(f"{run.stored.folder}/", "")])
         notes = [line.replace(f"{run.stored.folder}/", "") for line in warnings]
         if answers is None:
             return Gallery(split, notes=notes)
@@ -123,6 +125,7 @@ class Source:
         right = readable(split.references[task.main_output])
         rows = _random(task.name, "test", len(split), self.count)
         told = self.said.get(task.name, {})
+        self._licence(task)
         place = _place(task, dataset.fingerprint)
         items = [
             Shown(
@@ -140,6 +143,11 @@ class Source:
         notes = ["beside what is true: what the first run of each model said"] if told else []
         return Gallery("test", items, notes=notes)
 
+    def _licence(self, task: TaskSpec) -> None:
+        """Remember that a site holds items that are somebody's: whoever passes it on must know."""
+        if task.name not in self.licences and _load.source_digest(task, self.root):
+            self.licences[task.name] = short(task.source.licence, 200) or "not known"
+
     def _keep(self, run: Run, answers: Answers) -> None:
         """Remember what a model's first seed said about the items that all models are shown on."""
         own = self.said.setdefault(run.record.task, {})
@@ -154,6 +162,8 @@ class Source:
         references = answers.references
         judged = references is not None and references.parse is not None
         swaps = verdicts.swap_words(references) if judged and references is not None else []
+        if answers.data is not None:
+            self._licence(run.task)
         place = _place(run.task, run.record.data.get("fingerprint", ""))
         items = []
         for sample in chosen:
