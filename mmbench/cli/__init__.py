@@ -31,6 +31,7 @@ class Verbs(click.Group):
             "leaderboard",
             "compare",
             "gate",
+            "report",
             "show",
             "list",
             "describe",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -142,3 +144,25 @@ def progress(total: int, quiet: bool, verbose: bool = False) -> Quiet:
     if quiet:
         return Quiet(total)
     return Live(total) if sys.stderr.isatty() and not verbose else Plain(total, verbose)
+
+
+@contextmanager
+def pages(quiet: bool) -> Iterator[Callable[[int, int, str], None]]:
+    """Show how many pages are done: a bar on a terminal, a line at every tenth elsewhere."""
+    if quiet:
+        yield lambda done, total, what: None
+    elif sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+        columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress("pages", *columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("pages", total=None)
+            yield lambda done, total, what: bar.update(task, completed=done, total=total)
+    else:
+        yield _tenths
+
+
+def _tenths(done: int, total: int, what: str) -> None:
+    if total >= 50 and done * 10 // total > (done - 1) * 10 // total:
+        click.echo(f"pages: {done:,}/{total:,}", err=True)

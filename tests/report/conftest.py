@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
+
+# Records that no run has made stand beside the tests of the commands.
+sys.path.append(str(Path(__file__).parents[1] / "cli"))
 
 
 def check_neat(figure: Any) -> list[str]:
