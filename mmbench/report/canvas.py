@@ -101,9 +101,9 @@ def _metadata(kind: str, title: str, alt: str) -> dict[str, str | None]:
     if kind == "pdf":
         none = dict.fromkeys(("Creator", "Producer", "CreationDate"))
         return {**none, "Title": title or None, "Subject": alt or None}
-    told = {"Title": title, "Description": alt}
-    without = "Software" if kind == "png" else "Date"
-    return {without: None, **{key: text for key, text in told.items() if text}}
+    without = ("Software",) if kind == "png" else ("Date", "Creator")
+    told = {key: text for key, text in (("Title", title), ("Description", alt)) if text}
+    return {**dict.fromkeys(without), **told}
 
 
 def _described(svg: bytes, title: str, alt: str) -> bytes:
@@ -282,13 +282,17 @@ class Page:
             y += max((p.word.style.line for p in line), default=0)
         return y
 
-    def box(self, x: float, y: float, wide: float, high: float, colour: str) -> None:
-        """Fill a rectangle."""
+    def box(
+        self, x: float, y: float, wide: float, high: float, colour: str, **options: Any
+    ) -> None:
+        """Fill a rectangle; options as `Rectangle` has."""
         from matplotlib.patches import Rectangle
 
         corner = (x, self.high - y - high)
         self.figure.add_artist(
-            Rectangle(corner, wide, high, facecolor=colour, lw=0, transform=self.pixels)
+            Rectangle(
+                corner, wide, high, facecolor=colour, lw=0, transform=self.pixels, **options
+            )
         )
 
     def image(

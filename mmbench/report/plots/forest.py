@@ -107,20 +107,18 @@ def _place(row: Row) -> str:
 
 def _levels(board: Board) -> list[_Level]:
     """Return the oracles' lines; those too close to tell apart are one."""
-    marks = [_Level(v, f"{name} alone", "alone") for name, v in board.alone.items()]
-    if board.floor is not None:
-        marks.append(_Level(board.floor, "floor", "floor"))
-    if board.ceiling is not None:
-        marks.append(_Level(board.ceiling, "all modalities", "ceiling"))
+    ends = [("floor", board.floor), ("ceiling", board.ceiling)]
+    marks = [_Level(value, name, name) for name, value in ends if value is not None]
+    marks += [_Level(v, f"{name} alone", "alone") for name, v in board.alone.items()]
     drawn = [row.value for row in _drawn(board) if row.value is not None]
     values = [mark.value for mark in marks] + drawn
     near = 0.02 * (max(values) - min(values)) if values else 0.0
     found: list[_Level] = []
-    for mark in sorted(marks):
+    for mark in sorted(marks, key=lambda mark: mark.value):
         if found and mark.value - found[-1].value <= near:
             # The floor, or the ceiling, says more than one modality does.
-            kind = mark.kind if found[-1].kind == "alone" else found[-1].kind
-            found[-1] = _Level(found[-1].value, f"{found[-1].name}, {mark.name}", kind)
+            both = [found[-1], mark][:: -1 if found[-1].kind == "alone" else 1]
+            found[-1] = _Level(both[0].value, f"{both[0].name}, {both[1].name}", both[0].kind)
         else:
             found.append(mark)
     return found
@@ -153,7 +151,7 @@ def _flags(board: Board) -> list[tuple[_Level, str, float, int]]:
 def _head(board: Board) -> float:
     """Return the height of a panel's title and flags."""
     rows = [row for *_, row in _flags(board)]
-    return 34 + _FLAG.line * (1 + max(rows)) if rows else 34.0
+    return 30 + _FLAG.line * (1 + max(rows)) if rows else 30.0
 
 
 def _notes(board: Board, wide: float) -> list[Any]:
@@ -186,7 +184,7 @@ def _panel(page: Page, board: Board, x: float, y: float, wide: float, head: floa
     page.write(x, y, shorten(title(board), TITLE, wide), TITLE)
     for k, row in enumerate(rows):
         if row in _best(board):
-            page.box(x, top + k * _ROW, wide, _ROW, _SHADE)
+            page.box(x, top + k * _ROW, wide, _ROW, _SHADE, zorder=-1)
     axes = page.axes(left, top, _PLOT, _ROW * len(rows))
     axes.set(xlim=_limits(board), ylim=(len(rows) - 0.5, -0.5), yticks=[], facecolor="none")
     axes.locator_params(axis="x", nbins=5)
