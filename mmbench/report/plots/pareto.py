@@ -27,7 +27,8 @@ COSTS = {
 }
 
 #: Pixels: of the axes, of what is left of them, between panels.
-_WIDE, _HIGH, _LEFT, _GAP, _MARGIN = 560, 360, 62, 50, 26
+_WIDE, _HIGH, _LEFT, _HEAD, _GAP, _MARGIN = 560, 360, 62, 54, 50, 26
+_STEPS = "#86b3d1"
 _ON, _OFF = Style(9.0, bold=True), Style(8.5, colours.FAINT)
 _NAME_ROOM = 190
 
@@ -163,22 +164,23 @@ def _note(trade: Trade) -> str:
     off = len(trade.points) - len(on)
     rest = f" {off} others are beaten by one that costs no more." if off > 1 else ""
     rest = " One other is beaten by one that costs no more." if off == 1 else rest
-    return f"on the front, the cheapest first: {', '.join(on)}.{rest}"
+    return f"On the front, the cheapest first: {', '.join(on)}.{rest}"
 
 
 def _notes(trade: Trade) -> list[Any]:
     board = trade.panel.board
-    parts = [f"{board.scope}; cost: mean over seeds.", _note(trade).capitalize()]
+    parts = [f"{board.scope}; cost: mean over seeds; the front goes by scores alone.",
+             _note(trade)]  # fmt: skip
     return lay([Word(w, SMALL) for w in " ".join(parts).split()], _LEFT + _WIDE, 8)
 
 
 def _height(trade: Trade) -> float:
-    return 36 + _HIGH + 62 + len(_notes(trade)) * SMALL.line
+    return _HEAD + _HIGH + 62 + len(_notes(trade)) * SMALL.line
 
 
 def _draw(page: Page, trade: Trade, x: float, y: float) -> None:
     board = trade.panel.board
-    left, top = x + _LEFT, y + 36
+    left, top = x + _LEFT, y + _HEAD
     page.write(x, y, shorten(title(board), TITLE, _LEFT + _WIDE), TITLE)
     axes = page.axes(left, top, _WIDE, _HIGH)
     costs = [point.cost for point in trade.points]
@@ -217,7 +219,7 @@ def _front(axes: Any, trade: Trade) -> None:
     front = trade.front
     costs = [*(point.cost for point in front), axes.get_xlim()[1]]
     values = [*(point.value for point in front), front[-1].value]
-    axes.step(costs, values, where="post", color=colours.SCORE, lw=1.4, zorder=1, gid="front")
+    axes.step(costs, values, where="post", color=_STEPS, lw=1.4, zorder=1, gid="front")
 
 
 def _point(axes: Any, point: Point) -> None:
