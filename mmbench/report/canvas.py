@@ -86,7 +86,7 @@ def picture(make: Callable[[], Any], kind: str, title: str = "", alt: str = "") 
 
 
 def plain(text: str, most: int | None = None) -> str:
-    """Return a text in one line, without what cannot be seen; cut after `most` characters.
+    r"""Return a text in one line, without what cannot be seen; cut after `most` characters.
 
     >>> plain("a\\n b\\0c"), plain("abcdef", 4)
     ('a b\ufffdc', 'abc…')
@@ -290,9 +290,7 @@ class Page:
 
         corner = (x, self.high - y - high)
         self.figure.add_artist(
-            Rectangle(
-                corner, wide, high, facecolor=colour, lw=0, transform=self.pixels, **options
-            )
+            Rectangle(corner, wide, high, facecolor=colour, lw=0, transform=self.pixels, **options)
         )
 
     def image(

@@ -42,7 +42,9 @@ def add(
         seed: The run's seed.
         **parts: What else the record says.
     """
-    ids, statistics, scores = {}, {}, {}
+    ids: dict[str, list[str]] = {}
+    statistics: dict[str, Any] = {}
+    scores: dict[str, Any] = {}
     for split, share in shares.items():
         ids[split] = [f"{split}-{k:04d}" for k in range(ITEMS)]
         draw = np.random.default_rng([seed, len(model), sum(map(ord, model + task.name + split))])
@@ -60,7 +62,7 @@ def add(
         }
         scores |= records.scores_of({split: scored})
     budget = task.default_budget
-    given = {
+    given: dict[str, Any] = {
         "status": "finished",
         "task": task.name,
         "task_version": task.version,

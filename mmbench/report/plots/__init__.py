@@ -20,6 +20,9 @@ from mmbench.report.plots._source import Panel, Source, panels
 
 __all__ = ["Panel", "Source", "content", "draw", "draw_all", "load", "names", "panels", "save"]
 
+#: Endings that nobody gives to a folder.
+_IMAGES = (*canvas.FORMATS, "jpg", "jpeg", "gif", "eps", "ps", "webp", "tif", "tiff", "bmp", "html")
+
 
 def names() -> list[str]:
     """Return the names of all figures, sorted; none is imported.
@@ -63,7 +66,9 @@ def content(name: str, drawn: Any, kind: str) -> bytes:
         kind: One of `canvas.FORMATS`.
     """
     module = load(name)
-    return canvas.picture(partial(module.figure, drawn), kind, f"mmbench: {name}", module.alt(drawn))
+    return canvas.picture(
+        partial(module.figure, drawn), kind, f"mmbench: {name}", module.alt(drawn)
+    )
 
 
 def draw(name: str, source: Source, path: Path) -> str:
@@ -101,10 +106,11 @@ def draw_all(wanted: Sequence[str], source: Source, out: Path, kind: str = "") -
     """
     for name in wanted:
         load(name)
-    if out.suffix.lower() in {f".{each}" for each in canvas.FORMATS} and not out.is_dir():
+    if out.suffix.lower().removeprefix(".") in _IMAGES and not out.is_dir():
+        ending = kind_of(out)
         if len(wanted) > 1:
             raise UsageError(f"--out {out}: one file for {len(wanted)} figures: name a folder")
-        if kind and kind != kind_of(out):
+        if kind and kind != ending:
             raise UsageError(f"--out {out}: ends otherwise than --format {kind}: leave one out")
         paths = {wanted[0]: out}
     else:

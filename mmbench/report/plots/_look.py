@@ -39,9 +39,9 @@ def of_models(names: Sequence[str]) -> dict[str, Look]:
         name: Look(
             colours.SERIES[k % len(colours.SERIES)],
             _MARKERS[k % len(_MARKERS)],
-            _DASHES[k % len(_DASHES)],
+            _DASHES[(k + k // len(colours.SERIES)) % len(_DASHES)],
         )
-        for k, name in enumerate(sorted(names))
+        for k, name in enumerate(sorted(set(names)))
     }
 
 
@@ -74,8 +74,8 @@ def ticks(low: float, high: float) -> list[float]:
             return found[:: math.ceil(len(found) / 7)]
     from matplotlib.ticker import MaxNLocator
 
-    places = MaxNLocator(4).tick_values(low, high).tolist()
-    return [float(place) for place in places if low <= place <= high]
+    places = map(float, MaxNLocator(4).tick_values(low, high))
+    return [place for place in places if low <= place <= high]
 
 
 def amount(value: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,10 @@ from mmbench.report.plots._look import SMALL, TITLE
 from mmbench.report.plots._source import Panel, Source, panels
 from mmbench.report.plots.forest import title
 
-SUMMARY = "quality against cost, with the Pareto front: the best at each cost"
+SUMMARY = (
+    "quality against --cost (parameters, train_seconds, flops_per_item, peak_host_bytes), with the "
+    "Pareto front"
+)
 
 #: Key of a record's cost -> what the axis says.
 COSTS = {
@@ -111,7 +115,8 @@ def figure(trades: Sequence[Trade]) -> Any:
 def alt(trades: Sequence[Trade]) -> str:
     """Say in words what is seen."""
     return " ".join(
-        f"{title(trade.panel.board)} against {COSTS[trade.cost]}: {_note(trade)}" for trade in trades
+        f"{title(trade.panel.board)} against {COSTS[trade.cost]}: {_note(trade)}"
+        for trade in trades
     )
 
 
@@ -258,7 +263,7 @@ def _steps(page: Page, axes: Any, points: Sequence[Point]) -> list[_labels.Box]:
     """Return where the front's line runs."""
     front = [_pixel(page, axes, p.cost, p.value) for p in points if p.front]
     found = []
-    for (x, y), (after, up) in zip(front, front[1:], strict=False):
+    for (x, y), (after, up) in itertools.pairwise(front):
         found.append(_labels.Box(x, y - 1, after - x, 2))
         found.append(_labels.Box(after - 1, min(y, up), 2, abs(up - y)))
     end, last = page.wide, front[-1]

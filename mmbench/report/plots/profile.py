@@ -1,9 +1,9 @@
 """Performance profiles: the share of a model's runs above each score, over tasks and seeds.
 
-The run-score distributions of Agarwal et al., NeurIPS 2021, arXiv:2108.13264. Scores are normalised,
-0 at a task's floor and 1 at its ceiling; a run that diverged counts as the floor. Bands are
-pointwise 95 % intervals over seeds, drawn anew within each task (`mmbench.stats.aggregates`): of
-other seeds on these tasks, not of other tasks.
+The run-score distributions of Agarwal et al., NeurIPS 2021, arXiv:2108.13264. Scores are
+normalised, 0 at a task's floor and 1 at its ceiling; a run that diverged counts as the floor.
+Bands are pointwise 95 % intervals over seeds, drawn anew within each task
+(`mmbench.stats.aggregates`): of other seeds on these tasks, not of other tasks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mmbench.errors import NotComparableError, UsageError
 from mmbench.paired import signature, task_of
 from mmbench.report import colours
 from mmbench.report.canvas import Page, Style, Word, lay, plain, width
-from mmbench.report.plots import _labels, _look
+from mmbench.report.plots import _look
 from mmbench.report.plots._look import NAME, SMALL, TITLE
 from mmbench.report.plots._source import Source, measured_alike
 from mmbench.store import Stored
@@ -272,7 +272,8 @@ def _apart(found: Profiles) -> Any:
     note = _note(found, wide)
     each = _SMALL_HIGH + 58
     page = Page(
-        round(2 * _MARGIN + wide), round(2 * _MARGIN + 62 + rows * each + 40 + len(note) * SMALL.line)
+        round(2 * _MARGIN + wide),
+        round(2 * _MARGIN + 62 + rows * each + 40 + len(note) * SMALL.line),
     )
     _title(page)
     looks = _look.of_models([curve.model for curve in found.curves])
@@ -295,7 +296,7 @@ def _apart(found: Profiles) -> Any:
         page.write(left + _SMALL_WIDE, top - 18, mean, SMALL, right=True)
     below = _MARGIN + 62 + rows * each
     _look.centred(page, _MARGIN + _LEFT + (wide - _LEFT) / 2, below, "normalised score", SMALL)
-    grey = [Word(w, SMALL) for w in "Grey: the other models.".split()]
+    grey = [Word(w, SMALL) for w in ["Grey:", "the", "other", "models."]]
     page.write_lines(_MARGIN, below + 28, lay([*grey, *_words(found)], wide, 9))
     return page.figure
 

@@ -6,6 +6,7 @@ parameters of the data, where records of several tasks are equal but for that.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -132,14 +133,15 @@ def _panel(page: Page, sweep: Sweep, y: float) -> None:
     page.write(_MARGIN, top - 22, plain(board.metric, 60), SMALL)
     axes = page.axes(left, top, _WIDE, high)
     places = [stop.at for stop in sweep.stops]
-    least = min(b - a for a, b in zip(places, places[1:], strict=False))
-    axes.set_xlim(places[0] - least * 0.4, places[-1] + least * 0.4)
+    least = min(b - a for a, b in itertools.pairwise(places))
+    room = max(least * 0.4, 0.03 * (places[-1] - places[0]))
+    axes.set_xlim(places[0] - room, places[-1] + room)
     axes.set(ylim=_limits(sweep), facecolor="none")
     tall = _ticks(axes, sweep)
     axes.locator_params(axis="y", nbins=7)
     _look.grid(axes, "y")
     _curves(page, axes, sweep, least)
-    below = top + high + 8 + 17 * tall
+    below = top + high + 12 + 17 * tall
     _look.centred(page, left + _WIDE / 2, below, plain(sweep.axis, 100), SMALL)
     page.write_lines(_MARGIN, top + high + _FOOT, _notes(sweep))
 
@@ -210,9 +212,7 @@ def _curves(page: Page, axes: Any, sweep: Sweep, least: float) -> None:
     _names(page, axes, [(line.model, looks[line.model]) for line in models], ends)
 
 
-def _curve(
-    axes: Any, sweep: Sweep, line: Line, look: Look, aside: float
-) -> tuple[float, float]:
+def _curve(axes: Any, sweep: Sweep, line: Line, look: Look, aside: float) -> tuple[float, float]:
     """Draw one model; return its last point."""
     xs = [sweep.stops[k].at + aside for k in line.rows]
     ys = [float(row.value or 0.0) for row in line.rows.values()]
