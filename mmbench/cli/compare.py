@@ -86,7 +86,6 @@ def command(
     """  # noqa: D301
     from mmbench import registry, store, versus
     from mmbench.report import comparison as report
-    from mmbench.report import flips
 
     named = [_options.metric_name(name) for name in _options.split_names(metrics)]
     for name in named:
@@ -115,6 +114,8 @@ def command(
             _options.known("budget", [budget] if budget else [], {s.record.budget for s in records})
         found = versus.of_models(asked, records, results, budget, warnings)
     if figures is not None:
+        from mmbench.report import flips
+
         found = flips.draw_all(figures, found)
         warnings += [f"{one.task}: no items to draw" for one in found if not one.sheet]
     for warning in dict.fromkeys(warnings):

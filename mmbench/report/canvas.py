@@ -88,8 +88,8 @@ def picture(make: Callable[[], Any], kind: str, title: str = "", alt: str = "") 
 def plain(text: str, most: int | None = None) -> str:
     r"""Return a text in one line, without what cannot be seen; cut after `most` characters.
 
-    >>> plain("a\\n b\\0c"), plain("abcdef", 4)
-    ('a b\ufffdc', 'abc…')
+    >>> plain("a\n b\0c") == "a b\ufffdc", plain("abcdef", 4)
+    (True, 'abc…')
     """
     seen = "".join(" " if c.isspace() else c if c.isprintable() else "\ufffd" for c in text)
     flat = " ".join(seen.split())

@@ -27,8 +27,8 @@ _IMAGES = (*canvas.FORMATS, "jpg", "jpeg", "gif", "eps", "ps", "webp", "tif", "t
 def names() -> list[str]:
     """Return the names of all figures, sorted; none is imported.
 
-    >>> names()
-    ['forest', 'pareto', 'profile', 'robustness']
+    >>> "forest" in names()
+    True
     """
     return sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from mmbench.errors import NotComparableError
 from mmbench.leaderboard import Board, Row
 from mmbench.report import colours
 from mmbench.report.canvas import Page, Style, Word, lay, plain, shorten, width
@@ -38,7 +39,14 @@ def gather(source: Source) -> list[Board]:
 
 
 def figure(boards: Sequence[Board]) -> Any:
-    """Draw a panel per board, two side by side, best model on top; published rows are hollow."""
+    """Draw a panel per board, two side by side, best model on top; published rows are hollow.
+
+    Raises:
+        NotComparableError: No board has a score.
+    """
+    boards = [board for board in boards if _drawn(board)]
+    if not boards:
+        raise NotComparableError("forest: no board has a score")
     columns = min(2, len(boards))
     lines = [boards[k : k + columns] for k in range(0, len(boards), columns)]
     wide = max(_names(board) for board in boards) + _PLOT + _SCORE + _PLACE
@@ -58,7 +66,7 @@ def figure(boards: Sequence[Board]) -> Any:
 
 def alt(boards: Sequence[Board]) -> str:
     """Say in words what is seen."""
-    return " ".join(_told(board) for board in boards)
+    return " ".join(_told(board) for board in boards if _drawn(board))
 
 
 def _told(board: Board) -> str:
