@@ -156,6 +156,7 @@ def _renderer() -> Any:
     return RendererAgg(8, 8, DPI)  # type: ignore[no-untyped-call]
 
 
+@lru_cache(maxsize=4096)
 def width(text: str, style: Style) -> float:
     """Return how many pixels wide a text is."""
     from matplotlib.font_manager import FontProperties
@@ -173,9 +174,11 @@ def shorten(text: str, style: Style, room: float) -> str:
     Line breaks and other white space become a blank, control characters a replacement sign.
     """
     text = "".join(" " if c.isspace() else c if c.isprintable() else "\ufffd" for c in text)
-    if width(text, style) <= room:
+    # No sign that can be seen is narrower than a pixel: the rest of 10,000 need not be measured.
+    most = max(1, int(room))
+    if len(text) <= most and width(text, style) <= room:
         return text
-    keep = len(text)
+    keep = min(len(text), most)
     while keep > 0 and width(text[:keep] + ELLIPSIS, style) > room:
         keep -= max(1, keep // 8)
     return text[: max(keep, 0)] + ELLIPSIS

@@ -547,7 +547,8 @@ def test_the_command_writes_what_was_asked_for(cli: Any, many: list[Stored]) -> 
     assert "synergy@1" in alt
     assert "unique@1" in alt
     assert "concat" not in alt
-    done = cli(*asked, "profile,pareto", "--figure", "forest", "--out", "all", "--format", "pdf")
+    few = ("-t", "unique,synergy", "-m", "early,late", "--out", "all", "--format", "pdf")
+    done = cli(*asked, "profile,pareto", "--figure", "forest", *few)
     assert done.code == 0, done.err
     assert {path.name for path in Path("all").iterdir()} == {
         "forest.pdf", "pareto.pdf", "profile.pdf"
