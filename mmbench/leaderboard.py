@@ -224,7 +224,7 @@ def _groups(members: Sequence[store.Stored], split: str, problems: list[str]) ->
         record = stored.record
         name = record.model
         if len(digests[name]) > 1:
-            name = told_apart(record)
+            name = f"{name}#{digest(definition(record))[:4]} {definition(record)[1]}"
         group = found.setdefault(name, _Group(name))
         if any(m.record.seed == record.seed for m in group.members):
             problems.append(f"{record.name}: seed {record.seed} is there twice: the first counts")
@@ -232,11 +232,6 @@ def _groups(members: Sequence[store.Stored], split: str, problems: list[str]) ->
         group.members.append(stored)
         group.items.append(items)
     return list(found.values())
-
-
-def told_apart(record: store.Record) -> str:
-    """Return what a model is called where another definition bears its name too."""
-    return f"{record.model}#{digest(definition(record))[:4]} {definition(record)[1]}"
 
 
 def _of_one_test(

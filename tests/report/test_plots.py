@@ -388,6 +388,21 @@ def test_costs_that_are_not_told_are_named(many: list[Stored]) -> None:
         content_of("pareto", records, cost="parameter")
 
 
+def test_two_definitions_under_one_name_keep_their_own_costs(many: list[Stored]) -> None:
+    records = [s for s in of(many, "early", "late") if s.record.task == "unique"]
+    for k, stored in enumerate(records):
+        if stored.record.model == "early" and stored.record.seed == 2:
+            parts = {"model_digest": "other", "cost": {"parameters": 7}}
+            records[k] = Stored(stored.folder, msgspec.structs.replace(stored.record, **parts))
+    (trade,) = content_of("pareto", records)
+    costs: dict[str, list[float]] = {point.row.model[:5]: [] for point in trade.points}
+    for point in trade.points:
+        costs[point.row.model[:5]].append(point.cost)
+    assert sorted(costs["early"])[0] == 7
+    assert len(costs["early"]) == 2
+    assert len(costs["late"]) == 1
+
+
 # --- robustness ----------------------------------------------------------------------------------
 
 

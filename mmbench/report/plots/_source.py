@@ -10,7 +10,9 @@ from typing import NamedTuple
 from mmbench import leaderboard
 from mmbench.errors import NotComparableError
 from mmbench.leaderboard import Board
-from mmbench.store import Stored
+from mmbench.paired import definition
+from mmbench.spec import digest
+from mmbench.store import Record, Stored
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,13 @@ class Panel(NamedTuple):
             for s in self.members
             if s.record.status == "finished"
             and s.record.ranked
-            and model in (s.record.model, leaderboard.told_apart(s.record))
+            and (model == s.record.model or model.startswith(_apart(s.record)))
         ]
+
+
+def _apart(record: Record) -> str:
+    """Return how a board's name begins where another definition bears the model's name too."""
+    return f"{record.model}#{digest(definition(record))[:4]} "
 
 
 def measured_alike(records: Sequence[Stored]) -> list[list[Stored]]:
