@@ -580,7 +580,7 @@ def test_the_command_writes_what_was_asked_for(cli: Any, many: list[Stored]) -> 
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
-        ((), 2, "--figure: name one of forest, pareto, profile, robustness"),
+        ((), 2, "forest, pareto, profile, robustness"),
         (("--figure", "florest"), 2, "unknown figure 'florest': did you mean 'forest'?"),
         (("--figure", "forest,pareto", "--out", "a.png"), 2, "one file for 2 figures"),
         (("--figure", "forest", "--out", "a.png", "--format", "svg"), 2, "ends otherwise than"),
