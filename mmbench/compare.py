@@ -30,6 +30,7 @@ from mmbench.stats.holm import holm
 
 if TYPE_CHECKING:
     from mmbench.metrics import Metric
+    from mmbench.report.samples import Answers
     from mmbench.types import Floats
 
 #: Two-sided level of every test.
@@ -123,6 +124,8 @@ class Flip:
         first: What the first side said of it, its first seed.
         second: What the second side said.
         right: What is right, as far as it is known.
+        media: Modality -> the file of a picture of it, where one was drawn.
+        texts: Modality -> its words, of those that are texts.
     """
 
     id: str
@@ -130,6 +133,8 @@ class Flip:
     first: str = ""
     second: str = ""
     right: tuple[str, ...] = ()
+    media: Mapping[str, str] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -148,6 +153,9 @@ class Comparison:
         tuning: What is to be known of the tuning of both.
         by: Column -> group -> the differences on its items.
         flips: Items that changed most, in the first side's favour first.
+        sheet: The file of a picture of these, where one was drawn.
+        answers: The items themselves and what the first side said of them, where flips were asked
+            for and the data can be had.
     """
 
     task: str
@@ -161,6 +169,8 @@ class Comparison:
     tuning: str = ""
     by: Mapping[str, Mapping[str, tuple[Difference, ...]]] = field(default_factory=dict)
     flips: tuple[Flip, ...] = ()
+    sheet: str = ""
+    answers: Answers | None = field(default=None, repr=False, compare=False)
 
 
 def sides(first: Side, second: Side, metrics: Sequence[str]) -> list[Difference]:

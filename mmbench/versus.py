@@ -19,6 +19,7 @@ from mmbench.tables import groups
 
 if TYPE_CHECKING:
     from mmbench.evaluation import Evaluation
+    from mmbench.report.samples import Answers
 
 #: Endings of files of predictions, as `mmbench score` reads them.
 ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".trn", ".txt", ".npy", ".npz")
@@ -105,7 +106,7 @@ def of_models(
             own_sides, differences, f"{record.task}@{record.task_version}", asked.split
         )
         one = replace(one, budget=record.budget, by=_by_records(asked, own_sides, one))
-        made.append(replace(one, flips=_flips_of_records(asked, own_sides, one.main, warnings)))
+        made.append(_with_flips(asked, own_sides, one, warnings))
     return made
 
 
@@ -276,24 +277,30 @@ def _by_records(
     return _by(own, one, labels)
 
 
-def _flips_of_records(
-    asked: Asked, own: tuple[Side, Side], metric: str, warnings: list[str]
-) -> tuple[Flip, ...]:
-    """Return the items that changed most, with what the first seed of each side said of them."""
+def _with_flips(
+    asked: Asked, own: tuple[Side, Side], one: Comparison, warnings: list[str]
+) -> Comparison:
+    """Add the items that changed most, with what the first seed of each side said of them."""
     if not asked.flips:
-        return ()
+        return one
     from mmbench.report import samples
 
     task = task_of(own[0].members[0].record)
     told: list[dict[str, str]] = []
-    right: dict[str, tuple[str, ...]] = {}
+    right: Mapping[str, tuple[str, ...]] = {}
+    shown: Answers | None = None
     for side in own:
         answers, lacking = samples.collect(side.members[0], task, asked.split, asked.data)
         warnings += lacking
         told.append({} if answers is None else dict(zip(answers.ids, answers.texts, strict=True)))
-        if answers is not None:
-            right |= {name: answers.right_of(at) for at, name in enumerate(answers.ids)}
-    return _told(compare.flips(*own, metric, asked.flips), told, right)
+        shown = answers if shown is None or shown.data is None else shown
+    if shown is None:  # nobody knows what either side said; the items are there nevertheless
+        record = own[0].members[0].record
+        shown = samples.unsaid(record, task, asked.split, asked.data, warnings)
+    if shown is not None:
+        right = {name: shown.right_of(at) for at, name in enumerate(shown.ids)}
+    flips = _told(compare.flips(*own, one.main, asked.flips), told, right, shown)
+    return replace(one, flips=flips, answers=shown)
 
 
 # --- files ---------------------------------------------------------------------------------------
@@ -331,10 +338,36 @@ def of_files(
     (differences,) = compare.corrected([compare.sides(*own, metrics)], [metrics[0]])
     task = f"{one.task.name}@{one.task.version}" if one.task else str(references)
     made = compare.made(own, differences, task, one.split)
-    flips = compare.flips(*own, metrics[0], asked.flips) if asked.flips else []
+    made = replace(made, by=_by(own, made, one.labels))
+    if not asked.flips:
+        return [made]
     told = [dict(zip(e.ids, map(str, e.predictions.outputs[e.output]), strict=True)) for e in found]
     right = dict(zip(one.ids, map(tuple, readable(one.references) or ()), strict=False))
-    return [replace(made, by=_by(own, made, one.labels), flips=_told(flips, told, right))]
+    shown = _answers(one, asked)
+    flips = _told(compare.flips(*own, metrics[0], asked.flips), told, right, shown)
+    return [replace(made, flips=flips, answers=shown)]
+
+
+def _answers(found: Evaluation, asked: Asked) -> Answers | None:
+    """Return the items of the task that a file was scored on; None where there is no task."""
+    if found.task is None:
+        return None
+    from mmbench.data import _load
+    from mmbench.report.samples import Answers
+
+    dataset = _load.load(found.task, asked.data)
+    data = dataset.splits[found.split]
+    return Answers(
+        task=found.task.name,
+        split=found.split,
+        output=found.output,
+        ids=found.ids,
+        texts=[str(said) for said in found.predictions.outputs[found.output]],
+        data=data,
+        row={name: at for at, name in enumerate(data.ids)},
+        modalities=dataset.signature.modalities,
+        kind=found.kind,
+    )
 
 
 def evaluated(
@@ -394,11 +427,16 @@ def _told(
     found: Iterable[Flip],
     told: Sequence[Mapping[str, str]],
     right: Mapping[str, tuple[str, ...]],
+    shown: Answers | None,
 ) -> tuple[Flip, ...]:
-    """Put beside each item what both sides said of it, and what is right."""
+    """Put beside each item what both sides said of it, what is right, and its own texts."""
     return tuple(
         replace(
-            f, first=told[0].get(f.id, ""), second=told[1].get(f.id, ""), right=right.get(f.id, ())
+            f,
+            first=told[0].get(f.id, ""),
+            second=told[1].get(f.id, ""),
+            right=right.get(f.id, ()),
+            texts={} if shown is None else shown.words_of(f.id),
         )
         for f in found
     )

@@ -11,6 +11,8 @@ from mmbench.cli._options import option
 from mmbench.errors import UsageError
 
 FILE = click.Path(path_type=Path)
+#: Flips of each sort that are drawn where no number is named.
+FLIPS = 3
 
 
 @click.command("compare")
@@ -30,6 +32,11 @@ FILE = click.Path(path_type=Path)
     type=click.IntRange(0, 1000),
     default=0,
     help="Show so many items that changed most, of each sort.",
+)
+@option(
+    "--figures",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Draw these items into this folder (three of each sort, if --show-flips names no number).",
 )
 @option(
     "--format",
@@ -55,6 +62,7 @@ def command(
     by: tuple[str, ...],
     cluster: str | None,
     count: int,
+    figures: Path | None,
     form: str,
     out: Path | None,
     data: Path | None,
@@ -69,6 +77,7 @@ def command(
     \b
     mmbench compare hybrid late
     mmbench compare hybrid late -t captioning --metric emitter_f1 --show-flips 3
+    mmbench compare hybrid late -t captioning --figures pictures
     mmbench compare a.jsonl b.jsonl -t captioning
     mmbench compare a.trn b.trn --references ref.trn --metric wer --cluster speaker
 
@@ -88,6 +97,7 @@ def command(
             f"{other}: a file of predictions is compared with another one; 'mmbench score --save' "
             f"makes a record of a file, and records can be compared"
         )
+    count = count or (FLIPS if figures is not None else 0)
     asked = versus.Asked(first, second, _options.split_names(tasks), named, split, by, count, data)
     warnings: list[str] = []
     if files[0]:
@@ -103,8 +113,15 @@ def command(
             _options.known("task", [*asked.tasks], {s.record.task for s in records})
             _options.known("budget", [budget] if budget else [], {s.record.budget for s in records})
         found = versus.of_models(asked, records, results, budget, warnings)
+    if figures is not None:
+        from mmbench.report import flips
+
+        found = flips.draw_all(figures, found)
+        warnings += [f"{one.task}: no items to draw" for one in found if not one.sheet]
     for warning in dict.fromkeys(warnings):
         click.echo(f"warning: {warning}", err=True)
+    for sheet in (one.sheet for one in found if one.sheet):
+        click.echo(f"wrote {sheet}", err=True)
     form = "json" if as_json else form
     if form == "json":
         import json

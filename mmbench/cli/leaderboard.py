@@ -112,9 +112,9 @@ def command(
         )
     content = writers[form]()
     if figure is not None:
-        from mmbench.report.board import save
+        from mmbench.report import plots
 
-        save(figure, made)
+        plots.save(figure, plots.content("forest", made, plots.kind_of(figure, "--figure")))
         click.echo(f"wrote {figure}", err=True)
     if out is not None:
         _options.write_text(out, content)

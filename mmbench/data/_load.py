@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from mmbench import catalog, registry, spec
 from mmbench.data._contract import Request
-from mmbench.errors import DataError, SpecError
+from mmbench.errors import DataError, MmbenchError, SpecError
 from mmbench.spec import TaskSpec
 from mmbench.types import Dataset
 
@@ -56,6 +58,21 @@ def check_params(task: TaskSpec) -> None:
     if kind is not None:
         where = f"{catalog.task_where(task.name)}: dataset.params"
         spec.check_params(task.dataset.params, kind, where)
+
+
+def whole_params(task: TaskSpec) -> dict[str, Any]:
+    """Return the dataset's parameters, those that the task does not name with their defaults.
+
+    Only those that it names where the dataset tells no defaults, or is not known here.
+    """
+    try:
+        kind = _beside(task, "Params", None)
+        if kind is not None:
+            held = spec.check_params(task.dataset.params, kind, "dataset.params")
+            return dict(msgspec.to_builtins(held))
+    except MmbenchError:
+        pass
+    return dict(task.dataset.params)
 
 
 def needs_data(task: TaskSpec) -> bool:

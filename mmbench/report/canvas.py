@@ -22,6 +22,8 @@ from mmbench.types import Array
 
 #: Pixels per inch of every figure; text of 9 points is 15 pixels high.
 DPI = 120
+#: What a figure can be written as.
+FORMATS = ("png", "svg", "pdf")
 FONT = "DejaVu Sans"  # comes with matplotlib, so it is there on every machine
 ELLIPSIS = "…"
 
@@ -62,11 +64,58 @@ def png(make: Callable[[], Any]) -> bytes:
         make: Makes the matplotlib figure. It is called with matplotlib's own defaults, whatever
             the user's ``matplotlibrc`` says.
     """
+    return picture(make, "png")
+
+
+def picture(make: Callable[[], Any], kind: str, title: str = "", alt: str = "") -> bytes:
+    """Draw a figure and return it in one of `FORMATS`; the same figure gives the same bytes.
+
+    Args:
+        make: As `png` has it.
+        kind: ``png``, ``svg`` or ``pdf``.
+        title: Names the figure.
+        alt: Says in words what is to be seen. Both stand in the file: as text chunks ``Title`` and
+            ``Description`` of a PNG, ``title`` and ``desc`` of an SVG, title and subject of a PDF.
+    """
+    title, alt = plain(title), plain(alt)
+    file = io.BytesIO()
     with _defaults():
         figure = make()
-        file = io.BytesIO()
-        figure.savefig(file, format="png", metadata={"Software": None})
-    return file.getvalue()
+        figure.savefig(file, format=kind, metadata=_metadata(kind, title, alt))
+    return _described(file.getvalue(), title, alt) if kind == "svg" else file.getvalue()
+
+
+def plain(text: str, most: int | None = None) -> str:
+    r"""Return a text in one line, without what cannot be seen; cut after `most` characters.
+
+    >>> plain("a\n b\0c") == "a b\ufffdc", plain("abcdef", 4)
+    (True, 'abc…')
+    """
+    seen = "".join(" " if c.isspace() else c if c.isprintable() else "\ufffd" for c in text)
+    flat = " ".join(seen.split())
+    return flat if most is None or len(flat) <= most else flat[: most - 1] + ELLIPSIS
+
+
+def _metadata(kind: str, title: str, alt: str) -> dict[str, str | None]:
+    """Return what a file says of itself: neither when nor by which version it was drawn."""
+    if kind == "pdf":
+        none = dict.fromkeys(("Creator", "Producer", "CreationDate"))
+        return {**none, "Title": title or None, "Subject": alt or None}
+    without = ("Software",) if kind == "png" else ("Date", "Creator")
+    told = {key: text for key, text in (("Title", title), ("Description", alt)) if text}
+    return {**dict.fromkeys(without), **told}
+
+
+def _described(svg: bytes, title: str, alt: str) -> bytes:
+    """Give an SVG a role, and its title and description as elements that readers read out."""
+    from xml.sax.saxutils import escape
+
+    text = svg.decode("utf-8")
+    after = "</title>" if title else ">"
+    end = text.index(after, text.index("<svg ")) + len(after)
+    head = text[:end].replace("<svg ", '<svg role="img" ', 1)
+    desc = f"\n <desc>{escape(alt)}</desc>" if alt else ""
+    return f"{head}{desc}{text[end:]}".encode()
 
 
 def svg(make: Callable[[], Any], salt: str) -> str:
@@ -112,6 +161,8 @@ def _defaults() -> Iterator[None]:
     rc = {
         name: value for name, value in matplotlib.rcParamsDefault.items() if "backend" not in name
     }
+    # Ids in an SVG are drawn at random otherwise; journals want fonts as they are, not as drawings.
+    rc |= {"svg.hashsalt": "mmbench", "pdf.fonttype": 42}
     with matplotlib.rc_context(rc), warnings.catch_warnings():
         # A caption may hold any character; the font draws a box for those that it lacks.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
@@ -125,6 +176,7 @@ def _renderer() -> Any:
     return RendererAgg(8, 8, DPI)  # type: ignore[no-untyped-call]
 
 
+@lru_cache(maxsize=4096)
 def width(text: str, style: Style) -> float:
     """Return how many pixels wide a text is."""
     from matplotlib.font_manager import FontProperties
@@ -142,9 +194,11 @@ def shorten(text: str, style: Style, room: float) -> str:
     Line breaks and other white space become a blank, control characters a replacement sign.
     """
     text = "".join(" " if c.isspace() else c if c.isprintable() else "\ufffd" for c in text)
-    if width(text, style) <= room:
+    # No sign that can be seen is narrower than a pixel: the rest of 10,000 need not be measured.
+    most = max(1, int(room))
+    if len(text) <= most and width(text, style) <= room:
         return text
-    keep = len(text)
+    keep = min(len(text), most)
     while keep > 0 and width(text[:keep] + ELLIPSIS, style) > room:
         keep -= max(1, keep // 8)
     return text[: max(keep, 0)] + ELLIPSIS
@@ -196,11 +250,31 @@ class Page:
 
     def __init__(self, wide: int, high: int) -> None:
         from matplotlib.figure import Figure
-        from matplotlib.transforms import IdentityTransform
+        from matplotlib.transforms import Affine2D
 
         self.wide, self.high = wide, high
         self.figure = Figure(figsize=(wide / DPI, high / DPI), dpi=DPI, facecolor="white")
-        self.pixels = IdentityTransform()
+        # SVG and PDF are drawn at 72 dots an inch: pixels of `DPI` are the same place there.
+        self.pixels = Affine2D().scale(1 / DPI) + self.figure.dpi_scale_trans
+
+    def axes(self, x: float, y: float, wide: float, high: float) -> Any:
+        """Return axes in a rectangle of pixels, without any frame but the line below."""
+        corner = (x / self.wide, 1 - (y + high) / self.high)
+        axes = self.figure.add_axes((*corner, wide / self.wide, high / self.high))
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.spines["bottom"].set(color=colours.LINE, linewidth=0.8)
+        axes.tick_params(
+            labelsize=8.5, length=3, color=colours.LINE, labelcolor=colours.INK,
+            labelfontfamily=FONT,
+        )  # fmt: skip
+        return axes
+
+    def line(self, points: Sequence[tuple[float, float]], colour: str, **options: Any) -> None:
+        """Draw a line through points; options as `Line2D` has."""
+        from matplotlib.lines import Line2D
+
+        xs, ys = [x for x, _ in points], [self.high - y for _, y in points]
+        self.figure.add_artist(Line2D(xs, ys, color=colour, transform=self.pixels, **options))
 
     def write(self, x: float, y: float, text: str, style: Style, right: bool = False) -> None:
         """Write one line whose top is at `y`; it begins (or, if `right`, ends) at `x`."""
@@ -231,13 +305,15 @@ class Page:
             y += max((p.word.style.line for p in line), default=0)
         return y
 
-    def box(self, x: float, y: float, wide: float, high: float, colour: str) -> None:
-        """Fill a rectangle."""
+    def box(
+        self, x: float, y: float, wide: float, high: float, colour: str, **options: Any
+    ) -> None:
+        """Fill a rectangle; options as `Rectangle` has."""
         from matplotlib.patches import Rectangle
 
         corner = (x, self.high - y - high)
         self.figure.add_artist(
-            Rectangle(corner, wide, high, facecolor=colour, lw=0, transform=self.pixels)
+            Rectangle(corner, wide, high, facecolor=colour, lw=0, transform=self.pixels, **options)
         )
 
     def image(

@@ -27,6 +27,10 @@ KNOWN = {
     "tags": "#cc79a7",
     "video": "#56b4e9",
 }
+#: Colours of models, of which the first four differ in how dark they are, too.
+SERIES = (
+    "#0072b2", "#e69f00", "#222222", "#cc79a7", "#009e73", "#d55e00", "#56b4e9", "#8a7f00",
+)  # fmt: skip
 #: Colours of all others.
 OTHERS = ("#d55e00", "#56b4e9", "#8a7f00", "#cc79a7", "#009e73", "#e69f00", "#0072b2", "#999999")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from mmbench.report.columns import number
@@ -13,7 +13,7 @@ from mmbench.report.evaluation import aligned
 from mmbench.sealed import finite
 
 if TYPE_CHECKING:
-    from mmbench.compare import Comparison, Difference
+    from mmbench.compare import Comparison, Difference, Flip
 
 #: The version of what `to_dict` returns; raised whenever a key changes its meaning.
 SCHEMA = 1
@@ -34,35 +34,70 @@ def markdown(found: Sequence[Comparison]) -> str:
 
 
 def latex(found: Sequence[Comparison]) -> str:
-    """Lay comparisons out as one table for booktabs."""
+    """Lay comparisons out as one table for booktabs, and one for each column of groups."""
     several = len(found) > 1
     lines = [
-        f"% {_plain_title(one)}; {one.scope}; p-values: Holm-corrected, paired over items"
+        f"% {_comment(_plain_title(one))}; {one.scope}; p-values: Holm-corrected, paired over items"
         for one in found
     ]
-    columns = "ll" if several else "l"
-    lines += [rf"\begin{{tabular}}{{{columns}rrrrr}}", r"\toprule"]
     names = (found[0].first, found[0].second)
-    head = ["Task"] * several + ["Metric", *map(tex, names), r"$\Delta$", r"95\,\% CI", "$p$"]
-    lines += [" & ".join(head) + r" \\", r"\midrule"]
+    rows = [
+        [tex(one.task.partition("@")[0])] * several + _cells_of(d)
+        for one in found
+        for d in one.differences
+    ]
+    lines += _tabular(["Task"] * several, names, rows)
     for one in found:
-        for d in one.differences:
-            cells = [tex(one.task.partition("@")[0])] * several + [
-                tex(d.metric),
-                number(d.first.value),
-                number(d.second.value),
-                f"${_signed(d.value)}$",
-                "" if d.reason else f"$[{_signed(d.low)}, {_signed(d.high)}]$",
-                "" if d.reason else f"${_p(d.adjusted)}$",
+        for column, groups in one.by.items():
+            task = f"{one.task.partition('@')[0]}, " if several else ""
+            lines += ["", f"% {_comment(f'{task}by {column}')}"]
+            rows = [
+                [tex(group), f"{own[0].first.n:,}", *_cells_of(d)]
+                for group, own in groups.items()
+                for d in own
             ]
-            lines.append(" & ".join(cells) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+            lines += _tabular([tex(column.capitalize()), "$n$"], names, rows)
+    return "\n".join(lines) + "\n"
+
+
+def _tabular(
+    before: Sequence[str], names: tuple[str, str], rows: Sequence[Sequence[str]]
+) -> list[str]:
+    """Lay out one table; `before` heads the columns before the metric."""
+    columns = "".join("r" if name == "$n$" else "l" for name in before)
+    head = [*before, "Metric", *map(tex, names), r"$\Delta$", r"95\,\% CI", "$p$"]
+    lines = [rf"\begin{{tabular}}{{{columns}lrrrrr}}", r"\toprule"]
+    lines += [" & ".join(head) + r" \\", r"\midrule"]
+    lines += [" & ".join(row) + r" \\" for row in rows]
+    return [*lines, r"\bottomrule", r"\end{tabular}"]
+
+
+def _cells_of(d: Difference) -> list[str]:
+    return [
+        tex(d.metric),
+        number(d.first.value),
+        number(d.second.value),
+        f"${_signed(d.value)}$",
+        "" if d.reason else f"$[{_signed(d.low)}, {_signed(d.high)}]$",
+        "" if d.reason else f"${_p(d.adjusted)}$",
+    ]
+
+
+def _comment(text: str) -> str:
+    """Write a text as a comment of LaTeX, which ends where its line does."""
+    return " ".join(text.split())
 
 
 def to_dict(found: Sequence[Comparison]) -> dict[str, Any]:
     """Return everything, for machines; a number that is none is null."""
-    plain = finite([asdict(one) for one in found])
+    plain = finite([_content(one) for one in found])
     return {"schema": SCHEMA, "comparisons": plain}
+
+
+def _content(one: Comparison) -> dict[str, Any]:
+    content = asdict(replace(one, answers=None))  # the data of a task are not for copying
+    del content["answers"]
+    return content
 
 
 def verdict(one: Comparison) -> str:
@@ -131,6 +166,7 @@ def _flips(one: Comparison) -> list[str]:
         for name, said in ((one.first, flip.first), (one.second, flip.second)):
             if said:
                 lines.append(f"      {name}: {_short(said)}")
+        lines += [f"      {name}: {_short(words)}" for name, words in flip.texts.items() if words]
         if flip.right:
             lines.append(f"      right: {_short(' / '.join(flip.right))}")
     return lines
@@ -151,12 +187,27 @@ def _markdown(one: Comparison) -> list[str]:
                 lines.append(_cells([escape(group), count, *map(escape, row)]))
     if one.flips:
         lines += ["", "Items that changed most:", ""]
-        lines += [
-            f"- {_signed(f.change)} {escape(f.id)}: {escape(_short(f.first))} / "
-            f"{escape(_short(f.second))}"
-            for f in one.flips
-        ]
+        if one.sheet:
+            lines += [
+                f"![{escape(f'Items that changed most: {verdict(one)}')}]({_url(one.sheet)})",
+                "",
+            ]
+        lines += [_markdown_flip(one, flip) for flip in one.flips]
     return lines
+
+
+def _markdown_flip(one: Comparison, flip: Flip) -> str:
+    told = [(one.first, flip.first), (one.second, flip.second), *flip.texts.items()]
+    told.append(("right", " / ".join(flip.right)))
+    parts = [f"{escape(name)}: {escape(_short(said))}" for name, said in told if said]
+    told_of = f": {'; '.join(parts)}" if parts else ""
+    return f"- {_signed(flip.change)} {escape(flip.id)}{told_of}"
+
+
+def _url(path: str) -> str:
+    from urllib.parse import quote
+
+    return quote(path)
 
 
 def _cells(row: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from mmbench import registry, rng, store
 from mmbench.errors import MmbenchError
 from mmbench.references import Slots, TextReferences, readable
 from mmbench.spec import TaskSpec
-from mmbench.types import Modality, Split
+from mmbench.types import Array, Modality, Ragged, Split
 
 #: Facts: pairs of a slot and one of its fillers.
 Facts = frozenset[tuple[str, tuple[str, ...]]]
@@ -71,6 +71,20 @@ class Answers:
         """Return what is right for an item, as far as it is known."""
         row = self.row.get(self.ids[item])
         return _right(self, item, self.references if row is not None else None, row)
+
+    def words_of(self, name: str) -> dict[str, str]:
+        """Return the words of each modality of an item that is a text, and there."""
+        row = self.row.get(name)
+        if self.data is None or row is None:
+            return {}
+        found = {}
+        for modality, about in self.modalities.items():
+            there = self.data.present.get(modality)
+            if about.kind == "text" and (there is None or there[row]):
+                found[modality] = " ".join(
+                    words_in(about, item_of(self.data.inputs[modality], row))
+                )
+        return found
 
 
 @dataclass(frozen=True)
@@ -148,7 +162,7 @@ def collect(
         weights = [[_shares(each)] for each in weights]
     scores, better = _scores(stored, task, split, columns["id"], warnings)
     right = columns.get(f"{output}.references")
-    data, modalities = _data(record, task, split, root, warnings, told=right is not None)
+    data, modalities = items_of(record, task, split, root, warnings, told=right is not None)
     answers = Answers(
         task=record.task,
         split=split,
@@ -167,6 +181,31 @@ def collect(
         kind=kind,
     )
     return answers, warnings
+
+
+def unsaid(
+    record: store.Record, task: TaskSpec, split: str, root: Path | None, warnings: list[str]
+) -> Answers | None:
+    """Return a split's items where nobody knows what the model said of them: all texts are empty.
+
+    None, and a warning, where the data are not to be had.
+    """
+    data, modalities = items_of(record, task, split, root, warnings)
+    if data is None:
+        return None
+    output = main_output(task)
+    return Answers(
+        task=record.task,
+        split=split,
+        output=output,
+        ids=data.ids,
+        texts=[""] * len(data.ids),
+        data=data,
+        row={name: i for i, name in enumerate(data.ids)},
+        modalities=modalities,
+        right=_of_data(data, output, data.ids),
+        kind=task.outputs[output].kind if output in task.outputs else "text",
+    )
 
 
 def _text(said: Any) -> str:
@@ -211,6 +250,19 @@ def choose(answers: Answers, count: int) -> list[Sample]:
         chosen += [(item, "worst") for item in rest[:extremes]]
         chosen += [(item, "best") for item in reversed(rest[-extremes:])]
     return [_sample(answers, item, why) for item, why in chosen]
+
+
+def item_of(values: Array | Ragged, row: int) -> Any:
+    """Return one item of a modality."""
+    if isinstance(values, Ragged):
+        return values.values[row, : values.lengths[row]]
+    return values[row]
+
+
+def words_in(modality: Modality, item: Any) -> list[str]:
+    """Return the words of a text; padding left out."""
+    known = modality.vocabulary
+    return [known[i] if i < len(known) else f"#{i}" for i in item.tolist() if i]
 
 
 def facts(slots: Slots) -> Facts:
@@ -273,7 +325,7 @@ def _scores(
     return [by_id[name] for name in ids], metric.higher_is_better
 
 
-def _data(
+def items_of(
     record: store.Record,
     task: TaskSpec,
     split: str,
@@ -281,7 +333,16 @@ def _data(
     warnings: list[str],
     told: bool = False,
 ) -> tuple[Split | None, Mapping[str, Modality]]:
-    """Return the split's items, if the data are to be had and are those of the record."""
+    """Return a split's items, if the data are to be had and are those of the record.
+
+    Args:
+        record: The record.
+        task: What it was measured on.
+        split: One of its splits.
+        root: Folder of the user's data.
+        warnings: Takes a line where there are none, saying why.
+        told: Whether the record itself knows what is right.
+    """
     from mmbench.data import _load
 
     if not task.modalities:  # it stands for a file of references, see `mmbench.external`

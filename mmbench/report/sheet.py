@@ -8,19 +8,19 @@ from typing import Any, NamedTuple
 
 from mmbench.report import colours
 from mmbench.report.canvas import Page, Placed, Style, Word, lay, shorten, width
-from mmbench.report.samples import Answers, Sample, scored
+from mmbench.report.samples import Answers, Sample, item_of, scored, words_in
 from mmbench.report.verdicts import swap_words, verdicts
-from mmbench.types import Modality, Ragged
+from mmbench.types import Modality
 
 #: Cells side by side, pixels of a cell and between cells.
-COLUMNS, _CELL, _GAP, _MARGIN = 3, 400, 32, 30
+COLUMNS, CELL, GAP, MARGIN = 3, 400, 32, 30
 #: Pixels of an image's side, and of what is drawn beside it.
-_IMAGE, _BESIDE = 192, 196
+IMAGE, _BESIDE = 192, 196
 _NARROW = 124  # three of these fit side by side
 #: An image of fewer pixels a side is shown as the squares that it consists of.
 _SQUARES = 56
-_TITLE, _HEAD = Style(12.0, bold=True), Style(10.5, bold=True)
-_ID, _SMALL = Style(8.5, bold=True), Style(8.0, colours.FAINT)
+TITLE, HEAD = Style(12.0, bold=True), Style(10.5, bold=True)
+ID, SMALL = Style(8.5, bold=True), Style(8.0, colours.FAINT)
 _SAID, _LABEL = Style(9.0), 38
 
 _TITLES = {
@@ -39,7 +39,7 @@ class Cell(NamedTuple):
     high: float
 
 
-#: Draws one modality of an item at (x, y); it may use `_IMAGE` pixels of height.
+#: Draws one modality of an item at (x, y); it may use `IMAGE` pixels of height.
 Drawing = tuple[int, Callable[[Page, float, float], None]]
 
 
@@ -59,18 +59,18 @@ def figure(answers: Answers, samples: Sequence[Sample], title: str) -> Any:
     ]
     rows = [(why, _rows(cells)) for why, cells in groups]
     high = 84 + sum(44 + sum(_high(row) for row in part) for _, part in rows)
-    page = Page(2 * _MARGIN + COLUMNS * _CELL + (COLUMNS - 1) * _GAP, round(high))
+    page = Page(2 * MARGIN + COLUMNS * CELL + (COLUMNS - 1) * GAP, round(high))
     page.write(
-        _MARGIN, 16, f"{title}: what it said about {len(samples)} items of {answers.split}", _TITLE
+        MARGIN, 16, f"{title}: what it said about {len(samples)} items of {answers.split}", TITLE
     )
-    page.write_lines(_MARGIN, 46, [_legend(judged)])
+    page.write_lines(MARGIN, 46, [legend(judged)])
     y = 84.0
     for why, part in rows:
-        page.write(_MARGIN, y, _TITLES[why].format(metric=answers.metric), _HEAD)
+        page.write(MARGIN, y, _TITLES[why].format(metric=answers.metric), HEAD)
         y += 32
         for row in part:
             for column, each in enumerate(row):
-                _draw(page, answers, each, _MARGIN + column * (_CELL + _GAP), y)
+                _draw(page, answers, each, MARGIN + column * (CELL + GAP), y)
             y += _high(row)
         y += 12
     return page.figure
@@ -78,7 +78,7 @@ def figure(answers: Answers, samples: Sequence[Sample], title: str) -> Any:
 
 def cell(answers: Answers, sample: Sample, swaps: Sequence[str]) -> Cell:
     """Break an item's texts into lines."""
-    room = _CELL - _LABEL
+    room = CELL - _LABEL
     said = lay(said_words(answers, sample, swaps), room, 6)
     few = sample.references[:2]
     references = [
@@ -86,7 +86,7 @@ def cell(answers: Answers, sample: Sample, swaps: Sequence[str]) -> Cell:
     ]
     lines = [line for text in (said, *references) for line in text]
     text = sum(max(place.word.style.line for place in line) for line in lines)
-    return Cell(sample, said, references, 26 + _band(answers, sample) + text + 6 * len(few) + 30)
+    return Cell(sample, said, references, 26 + band(answers, sample) + text + 6 * len(few) + 30)
 
 
 def said_words(answers: Answers, sample: Sample, swaps: Sequence[str]) -> list[Word]:
@@ -112,11 +112,9 @@ def drawings(answers: Answers, sample: Sample) -> list[Drawing]:
     assert answers.data is not None
     assert sample.row is not None
     for name, modality in answers.modalities.items():
-        values, row = answers.data.inputs[name], sample.row
+        row = sample.row
         there = answers.data.present.get(name)
-        item = (
-            values.values[row, : values.lengths[row]] if isinstance(values, Ragged) else values[row]
-        )
+        item = item_of(answers.data.inputs[name], row)
         if there is not None and not there[row]:
             found.append((_BESIDE, _absent(name)))
         elif modality.kind in _DRAW:
@@ -134,48 +132,56 @@ def _high(row: Sequence[Cell]) -> float:
     return max(each.high for each in row)
 
 
-def _band(answers: Answers, sample: Sample) -> int:
+def band(answers: Answers, sample: Sample) -> int:
     """Return the height that an item's modalities take: a row of them, or more."""
-    return (1 + max(row for row, _, _ in _places(drawings(answers, sample)))) * (_IMAGE + 10)
+    return (1 + max(row for row, _, _ in places(drawings(answers, sample)))) * (IMAGE + 10)
 
 
-def _places(drawn: Sequence[Drawing]) -> list[tuple[int, int, Drawing]]:
+def places(drawn: Sequence[Drawing]) -> list[tuple[int, int, Drawing]]:
     """Put drawings side by side, as many as fit into a cell: (row, x, drawing)."""
-    places, row, x = [], 0, 0
+    found, row, x = [], 0, 0
     for drawing in drawn:
-        if x and x + drawing[0] > _CELL:
+        if x and x + drawing[0] > CELL:
             row, x = row + 1, 0
-        places.append((row, x, drawing))
+        found.append((row, x, drawing))
         x += drawing[0] + 12
-    return places
+    return found
 
 
 def _draw(page: Page, answers: Answers, each: Cell, x: float, y: float) -> None:
     sample = each.sample
     score = "" if sample.score is None else scored(answers.metric, sample.score)
-    name = shorten(sample.id, _ID, _CELL - width(score, _SMALL) - 16)
-    page.write(x, y, name, _ID)
-    page.write(x + width(name, _ID) + 10, y + 1, score, _SMALL)
+    name = shorten(sample.id, ID, CELL - width(score, SMALL) - 16)
+    page.write(x, y, name, ID)
+    page.write(x + width(name, ID) + 10, y + 1, score, SMALL)
     y += 24
-    for row, left, (_, draw) in _places(drawings(answers, sample)):
-        draw(page, x + left, y + row * (_IMAGE + 10))
-    y += _band(answers, sample)
-    page.write(x, y + 1, "said", _SMALL)
+    y = draw_inputs(page, answers, sample, x, y)
+    page.write(x, y + 1, "said", SMALL)
     y = page.write_lines(x + _LABEL, y, each.said)
     for lines in each.references:
         y += 6
-        page.write(x, y + 1, "true", _SMALL)
+        page.write(x, y + 1, "true", SMALL)
         y = page.write_lines(x + _LABEL, y, lines)
 
 
-def _legend(judged: bool) -> list[Placed]:
+def draw_inputs(page: Page, answers: Answers, sample: Sample, x: float, y: float) -> float:
+    """Draw an item's modalities, their top left at (x, y); return the `y` below them."""
+    for row, left, (_, draw) in places(drawings(answers, sample)):
+        draw(page, x + left, y + row * (IMAGE + 10))
+    return y + band(answers, sample)
+
+
+def legend(
+    judged: bool, otherwise: str = "said: the prediction; true: references, two at most"
+) -> list[Placed]:
+    """Say what colours mean, or, where nothing is judged, what the labels mean."""
     if not judged:
-        words = [Word("said: the prediction; true: references, two at most", _SMALL)]
+        words = [Word(otherwise, SMALL)]
     else:
         words = [
-            Word("In what it said: ", _SMALL),
+            Word("In what it said: ", SMALL),
             Word("states what holds", Style(8.0, colours.RIGHT, bold=True)),
-            Word("  ", _SMALL),
+            Word("  ", SMALL),
             Word("states what does not", Style(8.0, colours.WRONG, bold=True), underlined=True),
             Word("  states no fact", Style(8.0)),
         ]
@@ -186,7 +192,7 @@ def _image(name: str, modality: Modality, item: Any) -> Drawing:
     """Draw [C, H, W] pixels; of other than three channels the first, in grey."""
     _, high, wide = item.shape
     pixels = item.transpose(1, 2, 0) if item.shape[0] == 3 else item[0]
-    scale = _IMAGE / max(high, wide)
+    scale = IMAGE / max(high, wide)
     options: dict[str, Any] = {
         "interpolation": "nearest" if max(high, wide) < _SQUARES else "bicubic"
     }
@@ -203,11 +209,11 @@ def _spectrogram(name: str, modality: Modality, item: Any) -> Drawing:
     """Draw each channel [T, F] as a heat map, time to the right and pitch upwards."""
     channels = item.shape[0]
     names = ("left", "right") if channels == 2 else [f"channel {c + 1}" for c in range(channels)]
-    each = (_IMAGE - 2) / channels
+    each = (IMAGE - 2) / channels
 
     def draw(page: Page, x: float, y: float) -> None:
         for k, label in enumerate(names):
-            page.write(x, y + k * each - 1, f"{name}, {label}", _SMALL)
+            page.write(x, y + k * each - 1, f"{name}, {label}", SMALL)
             page.image(
                 x, y + k * each + 18, _BESIDE, each - 22, item[k].T, origin="lower",
                 interpolation="nearest", cmap="magma", vmin=0, vmax=255,
@@ -230,9 +236,9 @@ def _vector(name: str, modality: Modality, item: Any) -> Drawing:
 
 def _map(name: str, values: Any, most: float) -> Callable[[Page, float, float], None]:
     def draw(page: Page, x: float, y: float) -> None:
-        page.write(x, y - 1, name, _SMALL)
+        page.write(x, y - 1, name, SMALL)
         page.image(
-            x, y + 18, _NARROW, _IMAGE - 24, values,
+            x, y + 18, _NARROW, IMAGE - 24, values,
             interpolation="nearest", cmap="RdBu_r", vmin=-most, vmax=most,
         )  # fmt: skip
 
@@ -241,9 +247,7 @@ def _map(name: str, values: Any, most: float) -> Callable[[Page, float, float], 
 
 def _text(name: str, modality: Modality, item: Any) -> Drawing:
     """Write the words [L] of a text; padding left out."""
-    known = modality.vocabulary
-    words = [known[i] if i < len(known) else f"#{i}" for i in item.tolist() if i]
-    return _BESIDE, _note(f"{name}:", words or ["(empty)"])
+    return _BESIDE, _note(f"{name}:", words_in(modality, item) or ["(empty)"])
 
 
 def _absent(name: str) -> Callable[[Page, float, float], None]:
@@ -252,7 +256,7 @@ def _absent(name: str) -> Callable[[Page, float, float], None]:
 
 def _note(label: str, words: Sequence[str] = ()) -> Callable[[Page, float, float], None]:
     def draw(page: Page, x: float, y: float) -> None:
-        page.write_lines(x, y, lay([Word(w, _SMALL) for w in label.split()], _BESIDE, 2))
+        page.write_lines(x, y, lay([Word(w, SMALL) for w in label.split()], _BESIDE, 2))
         page.write_lines(x, y + 20, lay([Word(w, _SAID) for w in words], _BESIDE, 8))
 
     return draw

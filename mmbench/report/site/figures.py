@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 
 from mmbench.leaderboard import Board
-from mmbench.report import board as forest_of
 from mmbench.report import colours, curve
 from mmbench.report.columns import number, span
+from mmbench.report.plots import forest as forest_of
 from mmbench.report.record import level_of
 from mmbench.report.site.contents import Run, Table
 from mmbench.report.site.names import short, slug
@@ -42,9 +42,7 @@ def forest(table: Table, key: str) -> str:
     )
 
     def make() -> Any:
-        figure = forest_of.figure([shown])
-        figure.set_size_inches(_WIDE, figure.get_size_inches()[1])
-        return figure
+        return forest_of.figure([shown])
 
     title = f"{board.metric} of {len(rows)} models with 95 % intervals"
     return drawn(make, f"forest-{key}", title, _forest_told(board))
