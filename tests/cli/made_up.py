@@ -24,7 +24,11 @@ def found(model: str, seed: int = 0) -> Stored:
 def change(stored: Stored, **parts: Any) -> None:
     """Write other things into a record, as another version or another machine would have."""
     record = sealed.seal(msgspec.structs.replace(stored.record, **parts))
-    (stored.folder / "record.json").write_bytes(msgspec.json.encode(record))
+    folder = stored.folder.parents[2] / record.name
+    if folder != stored.folder:  # what it names is where it lies
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        stored.folder.rename(folder)
+    (folder / "record.json").write_bytes(msgspec.json.encode(record))
 
 
 def add(
@@ -40,7 +44,8 @@ def add(
     ids = ids or [f"test-{i:04d}" for i in range(len(rows))]
     statistics = {"rouge_l": (["rouge_l", "count"], np.stack([rows, np.ones(len(rows))], 1))}
     table = store.items_table({"test": ids}, {"test": statistics}, {"test": clusters})
-    scores = {"test": {"rouge_l": like.scores["test"]["rouge_l"]}}
+    scored = msgspec.structs.replace(like.scores["test"]["rouge_l"], n=len(rows))
+    scores = {"test": {"rouge_l": scored}}
     given = {"model": model, "seed": seed, "identity": f"{model}{seed}" + "0" * 60}
     settings = given | {"scores": scores, "model_digest": model, "files": {}} | parts
     return store.write(Path("results"), msgspec.structs.replace(like, **settings), table)
