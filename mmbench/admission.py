@@ -29,6 +29,10 @@ MOST_ITEMS = 10**12
 #: Characters of other text at most.
 LONGEST = 500
 
+#: Parts of a record that are text for people.
+_TEXTS = ("family", "summary", "reason", "reproduce", "provenance", "data")
+#: In JSON: what is escaped or no ASCII, or a long text.
+_SUSPECT = re.compile(rb'[\\\x7f-\xff]|"[^"]{%d}' % LONGEST)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
@@ -110,14 +114,12 @@ class Admission:
         if id(record.definition) not in self._good:
             _check_shape(path, {"definition": record.definition}, _Defined)
             self._good[id(record.definition)] = record.definition
-        texts = ("family", "summary", "reason", "reproduce")
-        return msgspec.structs.replace(
-            record,
-            cost={key: value for key, value in record.cost.items() if value is not None},
-            **{key: line(getattr(record, key)) for key in texts},
-            provenance=clean(record.provenance),
-            data=clean(record.data),
-        )
+        changed: dict[str, Any] = {}
+        if not all(map(_is_plain, texts := [getattr(record, key) for key in _TEXTS])):
+            changed = dict(zip(_TEXTS, map(clean, texts), strict=True))
+        if None in record.cost.values():  # not known, which is as good as not there
+            changed["cost"] = {k: value for k, value in record.cost.items() if value is not None}
+        return msgspec.structs.replace(record, **changed) if changed else record
 
 
 def _check_shape(path: Path, content: dict[str, Any], kind: type[Struct]) -> None:
@@ -155,6 +157,11 @@ def clean(content: Any) -> Any:
     if isinstance(content, list):
         return [clean(value) for value in content]
     return content
+
+
+def _is_plain(content: Any) -> bool:
+    """Whether no text in it can need cleaning; a quick look, for thousands of records."""
+    return _SUSPECT.search(msgspec.json.encode(content)) is None
 
 
 def _seen(sign: str) -> str:

@@ -164,18 +164,18 @@ def read(folder: Path) -> Stored:
     return Stored(folder, Admission()(path, sealed.read(path, Record, SCHEMA)))
 
 
-def read_in_place(results: Path, folder: Path) -> Stored:
+def read_in_place(folder: Path) -> Stored:
     """Read a record of a results folder; what it says of itself has to be where it lies.
 
     Raises:
         StoreError: As for `read`; or it lies where another record belongs.
     """
-    return _in_place(results, read(folder))
+    return _in_place(read(folder))
 
 
-def _in_place(results: Path, found: Stored) -> Stored:
-    path, lies = found.folder / RECORD, os.path.relpath(found.folder, results)
-    if found.record.name != lies.replace(os.sep, "/"):
+def _in_place(found: Stored) -> Stored:
+    path, lies = found.folder / RECORD, "/".join(found.folder.parts[-3:])
+    if found.record.name != lies:
         raise StoreError(
             f"{path}: names {found.record.name} but lies in {lies}: it was moved, or what it names "
             f"was edited"
@@ -202,7 +202,7 @@ def scan(results: Path, curves: bool = True) -> tuple[list[Stored], list[str]]:
         path = folder / RECORD
         try:
             record = admitted(path, sealed.read(path, Record, SCHEMA, decode=decode))
-            found.append(_in_place(results, Stored(folder, record)))
+            found.append(_in_place(Stored(folder, record)))
         except StoreError as error:
             problems.append(line(str(error), LONGEST_LINE))
     others = twins(found)

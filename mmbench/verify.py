@@ -163,7 +163,7 @@ def _readable(results: Path) -> list[Stored]:
     found = []
     for folder in store.record_folders(results)[0]:
         try:
-            found.append(store.read_in_place(results, folder))
+            found.append(store.read_in_place(folder))
         except StoreError:
             continue  # has been told
     return found
@@ -171,7 +171,7 @@ def _readable(results: Path) -> list[Stored]:
 
 def _verdict(results: Path, folder: Path, data: Path | None) -> Verdict:
     try:
-        stored = store.read_in_place(results, folder)
+        stored = store.read_in_place(folder)
     except StoreError as error:
         said = str(error).removeprefix(f"{folder / store.RECORD}: ")
         name = line(_lies(results, folder))
