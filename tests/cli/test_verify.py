@@ -643,7 +643,7 @@ def test_numbers_that_are_alike_are_the_same() -> None:
     assert not _same(None, 0.0)
     assert _same(None, None)
     rows = np.array([[1.0, 2.0], [3.0, 4.0]])
-    assert list(_rows_apart(rows, rows + [[0, 0], [0, 1e-3]])) == [1]
+    assert list(_rows_apart(rows, rows + np.array([[0, 0], [0, 1e-3]]))) == [1]
     assert list(_rows_apart(rows, rows[:, :1])) == [0, 1]
 
 
