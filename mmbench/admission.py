@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 #: Characters of a name at most; a folder's may have 255 bytes.
 LONGEST_NAME = 120
+STATUSES = ("finished", "diverged", "leak")
 #: No split has so many items.
 MOST_ITEMS = 10**12
 #: Characters of other text at most.
@@ -33,6 +34,10 @@ LONGEST = 500
 _TEXTS = ("family", "summary", "reason", "reproduce", "provenance", "data")
 #: In JSON: what is escaped or no ASCII, or a long text.
 _SUSPECT = re.compile(rb'[\\\x7f-\xff]|"[^"]{%d}' % LONGEST)
+#: What a terminal obeys, and what turns the direction of writing.
+_OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+#: Blanks that do not part words.
+_BLANKS = "\u00a0\u2007\u202f"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
@@ -105,9 +110,15 @@ class Admission:
             raise StoreError(f"{path}: seed {record.seed}: expected 0 or more")
         for name in record.files:
             _check_name(path, "files", name)
+        if record.status not in STATUSES:
+            raise StoreError(
+                f"{path}: status {line(record.status, 40)!r}: expected {', '.join(STATUSES)}"
+            )
         for split, scores in record.scores.items():
             for name in (split, *scores):
                 _check_text(path, "scores", name)
+            for name, got in scores.items():
+                _check_text(path, f"scores.{split}.{name}.signature", got.signature, LONGEST)
             if not all(0 <= got.n < MOST_ITEMS for got in scores.values()):
                 raise StoreError(f"{path}: scores.{split}: n is no number of items")
         _check_shape(path, {"provenance": record.provenance, "cost": record.cost}, _Shape)
@@ -148,6 +159,23 @@ def line(text: str, longest: int = LONGEST) -> str:
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
+def visible(text: str, longest: int = 2 * LONGEST) -> str:
+    r"""Return a text in which all that is no sign can be seen; its blanks stay as they are.
+
+    >>> visible("3\u00a03/4\n\x07") == "3\u00a03/4\\n\\x07"
+    True
+    """
+    text = text if len(text) <= longest else f"{text[: longest - 3]}..."
+    if text.isprintable():
+        return text
+    return "".join(s if s.isprintable() or s in _BLANKS else _seen(s) for s in text)
+
+
+def is_id(text: str) -> bool:
+    """Whether an item can be called so: a line of bounded length that no terminal would obey."""
+    return len(text) <= LONGEST and (text.isprintable() or _OBEYED.search(text) is None)
+
+
 def clean(content: Any) -> Any:
     """Return JSON content in which every text is one line."""
     if isinstance(content, str):
@@ -176,9 +204,8 @@ def _check_name(path: Path, key: str, text: str) -> None:
         )
 
 
-def _check_text(path: Path, key: str, text: str) -> None:
-    if not text or len(text) > LONGEST_NAME or not text.isprintable():
+def _check_text(path: Path, key: str, text: str, longest: int = LONGEST_NAME) -> None:
+    if not text or len(text) > longest or not text.isprintable():
         raise StoreError(
-            f"{path}: {key}: {line(text, 40)!r} is no name: expected one line of at most "
-            f"{LONGEST_NAME} signs"
+            f"{path}: {key}: {line(text, 40)!r}: expected one line of at most {longest} signs"
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct
 
+from mmbench.admission import is_id, line
 from mmbench.types import Floats, Predictions
 
 if TYPE_CHECKING:
@@ -93,7 +94,14 @@ def read_text_table(path: Path, needed: Sequence[str]) -> pa.Table:
             raise ValueError(f"there is no text column {name!r}")
         if table.column(name).null_count:
             raise ValueError(f"the column {name!r} lacks some of its texts")
+        _refuse_names(table.column(name).to_pylist())
     return table
+
+
+def _refuse_names(names: Sequence[str]) -> None:
+    bad = next((name for name in names if not is_id(name)), None)
+    if bad is not None:
+        raise ValueError(f"{line(bad, 60)!r} can be no item's name")
 
 
 class _Split(NamedTuple):
@@ -280,6 +288,7 @@ def _read_names(file: parquet.ParquetFile) -> dict[str, _Split]:
     table = file.read(columns=list(NAMES), use_threads=False)
     if any(table.column(name).null_count for name in NAMES):
         raise ValueError("expected item statistics, but the name of an item is missing")
+    _refuse_names(table.column("id").to_pylist())
     splits = np.array(table.column("split").to_pylist())
     found = {}
     for split in dict.fromkeys(splits.tolist()):

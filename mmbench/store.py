@@ -220,23 +220,29 @@ def record_folders(results: Path) -> tuple[list[Path], list[str]]:
     They are sorted by name; hidden ones are none. Links are followed three folders down, so one
     that leads in a circle does no harm.
     """
-    places, problems = [str(results)], []
+    places, problems = [str(results)], list[str]()
     for _ in range(3):
-        below: list[str] = []
-        for place in places:
-            try:
-                with os.scandir(place) as entries:
-                    names = [e.name for e in entries if e.name[0] != "." and e.is_dir()]
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                problems.append(line(f"{place}: cannot be read: {error.strerror}", LONGEST_LINE))
-                continue
-            below += [f"{place}{os.sep}{name}" for name in sorted(names)]
-        places = below
+        places = [inside for place in places for inside in _folders_in(place, problems)]
     # Not `exists`, which is silent about a link that leads nowhere.
-    there = [place for place in places if os.path.lexists(f"{place}{os.sep}{RECORD}")]
-    return [Path(place) for place in there], problems
+    found = [place for place in places if os.path.lexists(f"{place}{os.sep}{RECORD}")]
+    return [Path(place) for place in found], problems
+
+
+def _folders_in(place: str, problems: list[str]) -> list[str]:
+    found = []
+    try:
+        with os.scandir(place) as entries:
+            for entry in sorted(entries, key=lambda e: e.name):
+                try:
+                    if entry.name[0] != "." and entry.is_dir():
+                        found.append(entry.path)
+                except OSError as error:
+                    problems.append(f"{line(entry.path)}: cannot be read: {error.strerror}")
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        problems.append(f"{line(place)}: cannot be read: {error.strerror}")
+    return found
 
 
 def twins(found: Iterable[Stored]) -> list[tuple[Stored, Stored]]:
@@ -276,7 +282,7 @@ class _Decoder:
         return Record(**parts)
 
 
-def resolve(results: Path, name: str) -> Stored:
+def resolve(results: Path, name: str, warnings: list[str] | None = None) -> Stored:
     """Find one record as one finds a commit.
 
     Args:
@@ -284,6 +290,7 @@ def resolve(results: Path, name: str) -> Stored:
         name: ``@last``, a path to a record's folder, the beginning of a name
             (``captioning/hybrid``) or of an identity (``1a2b3c``). If several records answer,
             the one that was made last is meant, unless the name is an identity's beginning.
+        warnings: Takes what could not be read, a line each.
 
     Raises:
         NotComparableError: None answers, or an identity's beginning is not unique.
@@ -291,6 +298,8 @@ def resolve(results: Path, name: str) -> Stored:
     if (Path(name) / RECORD).is_file():
         return read(Path(name))
     found, problems = scan(results)
+    if warnings is not None:
+        warnings += problems
     if not found:
         more = f"; unreadable: {problems[0]}" if problems else ""
         raise NotComparableError(
@@ -316,8 +325,10 @@ def resolve(results: Path, name: str) -> Stored:
     known = sorted({f"{s.record.task}/{s.record.model}" for s in found})
     near = nearest(name, known)
     offer = f"did you mean {near!r}? " if near else ""
+    spoiled = next((problem for problem in problems if f"/{name}" in problem), "")
+    more = f"; unreadable: {spoiled}" if spoiled else ""
     raise NotComparableError(
-        f"no record {name!r} in {results}: {offer}known: {', '.join(known[:12])}"
+        f"no record {line(name, 200)!r} in {results}: {offer}known: {', '.join(known[:12])}{more}"
     )
 
 
