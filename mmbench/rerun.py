@@ -176,7 +176,7 @@ def _agreement(stored: Stored, again: Stored, others: Sequence[str], tolerance: 
                 continue
             # Where all items are alike there is no error: then one item may come out otherwise.
             unit = got.se or 1 / max(got.n, 1)
-            told = f"{metric} on {split} {new.value:.4g} for {got.value:.4g}"
+            told = f"{metric} on {split}, {new.value:.4g} for {got.value:.4g}"
             apart.append((abs(new.value - got.value) / unit, told))
     if not apart:
         return Check("rerun", NOTE, "no score can be held against the record's")
@@ -185,9 +185,9 @@ def _agreement(stored: Stored, again: Stored, others: Sequence[str], tolerance: 
     within = f"{tolerance:g} standard errors"
     if beyond:
         said = f"{beyond} of {len(apart)} scores differ by more than {within}"
-        return Check("rerun", FAILED, f"nothing agrees: {said}, most {told} ({worst:.1f})")
+        return Check("rerun", FAILED, f"nothing agrees: {said} (most, by {worst:.1f}: {told})")
     said = f"scores agree within {within}" if worst else "scores are equal"
-    said += f", most apart {told} ({worst:.2g})" if worst else ""
+    said += f" (most apart, by {worst:.2g}: {told})" if worst else ""
     return Check("rerun", OK, said + f"; {' and '.join(others)} differ" * bool(others))
 
 

@@ -88,7 +88,7 @@ def chosen(
     """
     if what is not None and (Path(what) / store.RECORD).exists():
         folder = Path(what).resolve()
-        return folder.parents[2], [folder], []
+        return folder.parents[min(2, len(folder.parents) - 1)], [folder], []
     if what is not None and Path(what).is_dir():
         results, what = Path(what), None
     if not results.is_dir():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from mmbench.cli._options import option
 from mmbench.errors import NewerError, UsageError
 
 if TYPE_CHECKING:
+    from mmbench.run import Run
     from mmbench.verify import Verdict
 
 
@@ -80,16 +81,20 @@ def command(
         if given and not rerun:
             raise UsageError(f"{name}: goes with --rerun only")
     if rerun:
+        from mmbench import rerun as again
         from mmbench.run import import_torch
 
         import_torch()  # says which extra brings it, before anything is looked at
     wanted = _options.split_names(tasks), _options.split_names(models)
     results, folders, problems = verify.chosen(results, what, *wanted)
     verdicts = verify.verify(results, folders, data)
+    interrupted = False
     if rerun:
-        verdicts = _rerun(verdicts, tolerance, minutes, data, quiet, verbose, dry_run)
-    if dry_run:
-        return 0
+        verdicts, chosen = again.plan(verdicts, minutes, data)
+        if dry_run:
+            _print_plan(verdicts, chosen)
+            return 0
+        interrupted = _rerun(verdicts, chosen, tolerance, quiet, verbose)
     if as_json:
         _options.print_json(verification.to_dict(verdicts, problems))
     else:
@@ -98,42 +103,53 @@ def command(
     for problem in problems:
         click.echo(f"warning: {problem}", err=True)
     written = not no_write and _write(results, verdicts)
+    if interrupted:
+        kept = f", what was found is kept in {results}" if written else ""
+        click.echo(f"interrupted: not all was trained again{kept}", err=True)
+        return 130
     failed = any(verdict.outcome == "failed" for verdict in verdicts)
     if not as_json:
         click.echo(_next(results, verdicts, written, rerun))
     return 1 if failed or problems else 0
 
 
+def _print_plan(verdicts: Sequence[Verdict], chosen: Mapping[int, Run]) -> None:
+    """Say what would be trained again, and why the others would not."""
+    from mmbench import rerun
+
+    lasts = _minutes(rerun.seconds([verdicts[place] for place in chosen]))
+    click.echo(f"plan: {len(chosen)} of {len(verdicts)} records to train again, {lasts}")
+    for place, verdict in enumerate(verdicts):
+        state = verdict.checks[-1].said
+        if place in chosen:
+            state = _minutes(rerun.seconds([verdict]))
+        click.echo(f"  {verdict.name}: {state}")
+    click.echo("next: the same command without --dry-run")
+
+
 def _rerun(
-    verdicts: Sequence[Verdict],
+    verdicts: list[Verdict],
+    chosen: Mapping[int, Run],
     tolerance: float,
-    minutes: float | None,
-    data: Path | None,
     quiet: bool,
     verbose: bool,
-    dry_run: bool,
-) -> list[Verdict]:
-    """Train again what can be, or say what would be."""
+) -> bool:
+    """Train again what was chosen, put what comes of it in place; whether Ctrl-C came between."""
     from mmbench import rerun
     from mmbench.cli._progress import progress
 
-    found, chosen = rerun.plan(verdicts, minutes, data)
-    lasts = rerun.seconds([found[place] for place in chosen])
-    if dry_run:
-        click.echo(f"plan: {len(chosen)} of {len(found)} records to train again, {_minutes(lasts)}")
-        for place, verdict in enumerate(found):
-            told = verdict.checks[-1].said
-            state = _minutes(rerun.seconds([verdict])) if place in chosen else told
-            click.echo(f"  {verdict.name}: {state}")
-        click.echo("next: the same command without --dry-run")
-        return found
     if not quiet:
-        click.echo(f"plan: {len(chosen)} runs to train again, {_minutes(lasts)}", err=True)
-    with progress(len(chosen), quiet, verbose) as shown:
-        for number, (place, run) in enumerate(chosen.items(), 1):
-            found[place] = rerun.rerun(found[place], run, shown.begin(run, number), tolerance)
-            shown.line(f"{found[place].name}: {found[place].checks[-1].said}")
-    return found
+        lasts = _minutes(rerun.seconds([verdicts[place] for place in chosen]))
+        click.echo(f"plan: {len(chosen)} of {len(verdicts)} to train again, {lasts}", err=True)
+    try:
+        with progress(len(chosen), quiet, verbose) as shown:
+            for number, (place, run) in enumerate(chosen.items(), 1):
+                watcher = shown.begin(run, number)
+                verdicts[place] = rerun.rerun(verdicts[place], run, watcher, tolerance)
+                shown.line(f"{verdicts[place].name}: {verdicts[place].checks[-1].said}")
+    except KeyboardInterrupt:
+        return True
+    return False
 
 
 def _minutes(seconds: float) -> str:
@@ -144,6 +160,8 @@ def _write(results: Path, verdicts: Sequence[Verdict]) -> bool:
     """Keep what was found; whether a file was written."""
     from mmbench import trust, verify
 
+    if all(verdict.stored is None for verdict in verdicts):
+        return False  # a finding is of a record that can be read
     try:
         return trust.merge(results, *verify.findings(results, verdicts))
     except NewerError as error:

@@ -32,9 +32,13 @@ LONG = "x" * 10_000
 COMMANDS: dict[str, tuple[str, ...]] = {
     "leaderboard": ("leaderboard",),
     "leaderboard markdown": ("leaderboard", "--format", "markdown"),
+    "leaderboard overview": ("leaderboard", "--format", "overview"),
+    "leaderboard latex": ("leaderboard", "--format", "latex"),
+    "leaderboard html": ("leaderboard", "--format", "html"),
     "leaderboard csv": ("leaderboard", "--format", "csv"),
     "leaderboard json": ("leaderboard", "--json"),
     "compare": ("compare", "late", "concat", "--show-flips", "2"),
+    "compare latex": ("compare", "late", "concat", "--format", "latex"),
     "compare markdown": ("compare", "late", "concat", "--format", "markdown"),
     "show": ("show", "mini/late", "--seed", "0", "--no-figures"),
     "show another": ("show", "mini/concat", "--no-figures"),

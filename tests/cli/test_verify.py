@@ -550,7 +550,7 @@ def test_scores_within_the_tolerance_are_reproduced_and_the_environment_is_told(
     one = verdict(cli, stored, "--rerun")
     assert one["level"] == "reproduced"
     told = said(one, "rerun", "ok")
-    assert told.startswith("scores agree within 2 standard errors, most apart ")
+    assert told.startswith("scores agree within 2 standard errors (most apart, by 0.")
     assert "predictions differ; what differs in the environment: " in told
     assert "cpu Abacus 1 -> " in told
     assert any(part.startswith("numpy 0.1 -> ") for part in one["environment"])
@@ -613,6 +613,36 @@ def test_what_would_be_trained_is_told_and_can_be_limited(cli: Cli, results: Pat
     for name in ("--dry-run", "--limit-minutes"):
         done = cli("verify", name, *(["3"] if name != "--dry-run" else []))
         assert (done.code, f"{name}: goes with --rerun only" in done.error) == (2, True)
+
+
+def test_what_was_found_before_ctrl_c_is_kept(
+    cli: Cli, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmbench import rerun
+
+    real, done_before = rerun.execute, []
+
+    def stop(*arguments: Any) -> Any:
+        done_before.append(1)
+        if len(done_before) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(rerun, "execute", stop)
+    done = cli("verify", "mini/late", "--rerun", "-q")
+    assert done.code == 130
+    assert "interrupted: not all was trained again, what was found is kept in results" in done.err
+    findings = trust.read(results)
+    assert [findings[found("late", seed).record.name].rerun for seed in (0, 1)] == [True, False]
+
+
+def test_a_record_that_lies_nowhere_leaves_nothing_behind(cli: Cli, results: Path) -> None:
+    shutil.copytree(found("late").folder, "bare")
+    done = cli("verify", "bare")
+    assert done.code == 1
+    assert "but lies in " in done.out
+    assert not list(Path.cwd().parent.parent.glob("*/verified.json"))
+    assert not list(Path.cwd().glob("*.json"))
 
 
 def test_without_torch_it_names_the_extra(
