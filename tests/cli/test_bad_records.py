@@ -48,6 +48,10 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 }
 
 
+#: What each record that is left out has to be named by; formats differ in what is shown only.
+CORE = ("leaderboard", "compare", "show", "show another", "verify", "verify json")
+
+
 def raw(edit: Callable[[bytes], bytes]) -> Damage:
     """Change the bytes of record.json."""
 
@@ -255,6 +259,8 @@ def is_safe(done: Any, form: str) -> None:
             assert line.isprintable() or "\t" in line, repr(line)
             assert len(line) < 3000, line[:200]
             assert "x" * 2000 not in line
+    if "html" in form:
+        assert "<script>alert" not in done.out
     if "json" in form and done.out:
         json.loads(done.out)
 
@@ -272,8 +278,8 @@ def test_a_damaged_record_is_one_line_and_the_rest_is_shown(
     spoil, expected = REFUSED[damage]
     spoil(stored)
     before = everything(Path.cwd())
-    for form, arguments in COMMANDS.items():
-        done = cli(*arguments)
+    for form in CORE:
+        done = cli(*COMMANDS[form])
         is_safe(done, form)
         lines = [line for line in done.err.splitlines() if name in line or "late/" in line]
         if form == "verify":
