@@ -278,7 +278,8 @@ def _array(name: str, column: pa.ChunkedArray) -> Floats:
     whole = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
     found = np.frombuffer(whole.buffers()[1], np.float64, len(whole), whole.offset * 8)
     if not np.isfinite(found).all():
-        raise ValueError(f"expected numbers in the column {name!r}, but some are not finite")
+        family, _, part = name.rpartition(".")
+        raise ValueError(f"item statistics of {family!r} that are no finite numbers ({part!r})")
     return found
 
 

@@ -30,6 +30,7 @@ from msgspec import Struct
 from mmbench import sealed
 from mmbench.admission import Admission, line
 from mmbench.errors import NotComparableError, StoreError, nearest
+from mmbench.folders import RECORD, record_folders
 from mmbench.items import NAMES, Items, Reader, items_table, predictions_table, read_text_table
 from mmbench.record import SCHEMA, Record, StoredScore
 
@@ -37,11 +38,20 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 # Beside all that is defined here.
-__all__ = ["SCHEMA", "Items", "Reader", "Record", "StoredScore", "items_table", "predictions_table"]
+__all__ = [
+    "RECORD",
+    "SCHEMA",
+    "Items",
+    "Reader",
+    "Record",
+    "StoredScore",
+    "items_table",
+    "predictions_table",
+    "record_folders",
+]
 T = TypeVar("T")
 
-RECORD, ITEMS = "record.json", "items.parquet"
-PREDICTIONS, WEIGHTS = "predictions.parquet", "weights.safetensors"
+ITEMS, PREDICTIONS, WEIGHTS = "items.parquet", "predictions.parquet", "weights.safetensors"
 #: Signs of a line about a record at most; whatever stands in it may be a stranger's.
 LONGEST_LINE = 1000
 
@@ -214,37 +224,6 @@ def scan(results: Path, curves: bool = True) -> tuple[list[Stored], list[str]]:
     return [stored for stored in found if stored.record.name not in later], problems
 
 
-def record_folders(results: Path) -> tuple[list[Path], list[str]]:
-    """Return the folders that hold, or should hold, a record, and what could not be looked into.
-
-    They are sorted by name; hidden ones are none. Links are followed three folders down, so one
-    that leads in a circle does no harm.
-    """
-    places, problems = [str(results)], list[str]()
-    for _ in range(3):
-        places = [inside for place in places for inside in _folders_in(place, problems)]
-    # Not `exists`, which is silent about a link that leads nowhere.
-    found = [place for place in places if os.path.lexists(f"{place}{os.sep}{RECORD}")]
-    return [Path(place) for place in found], problems
-
-
-def _folders_in(place: str, problems: list[str]) -> list[str]:
-    found = []
-    try:
-        with os.scandir(place) as entries:
-            for entry in sorted(entries, key=lambda e: e.name):
-                try:
-                    if entry.name[0] != "." and entry.is_dir():
-                        found.append(entry.path)
-                except OSError as error:
-                    problems.append(f"{line(entry.path)}: cannot be read: {error.strerror}")
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        problems.append(f"{line(place)}: cannot be read: {error.strerror}")
-    return found
-
-
 def twins(found: Iterable[Stored]) -> list[tuple[Stored, Stored]]:
     """Return pairs of records that have one identity and another value of the same metric."""
     first: dict[str, Stored] = {}
@@ -351,8 +330,8 @@ def read_items(stored: Stored, reader: Reader | None = None) -> dict[str, Items]
         other = next(((m, got.n) for m, got in scores.items() if got.n != there), None)
         if other is not None:
             raise StoreError(
-                f"{path}: holds {there:,} items of the split {split!r}, but {other[1]:,} were "
-                f"scored with {other[0]}"
+                f"{path}: holds {there or 'no'} items of the split {split!r}, but {other[1]:,} "
+                f"were scored with {other[0]}"
             )
     return found
 

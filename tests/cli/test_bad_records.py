@@ -17,7 +17,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
-from cli.made_up import add, found
+from made_up import add, found
 
 from mmbench import sealed, store
 from mmbench.store import Stored
@@ -199,11 +199,11 @@ REFUSED: dict[str, tuple[Damage, str]] = {
     ),
     "a number that is missing": (
         table(store.ITEMS, column("rouge_l.rouge_l", lambda v: [None, *v[1:]])),
-        "expected a number for each item",
+        "but some are missing",
     ),
     "a number that is none": (
         table(store.ITEMS, column("rouge_l.rouge_l", lambda v: [float("nan"), *v[1:]])),
-        "expected a number for each item",
+        "that are no finite numbers",
     ),
     "an id that is missing": (
         table(store.ITEMS, column("id", lambda v: [None, *v[1:]])),

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
-from cli.made_up import change, found
+from made_up import change, found
 
 import mmbench
 from mmbench import scoring, sealed, store, trust
