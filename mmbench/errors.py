@@ -89,6 +89,10 @@ class StoreError(MmbenchError):
     """A record cannot be written or read. Exit code 1."""
 
 
+class NewerError(StoreError):
+    """A file was written by a newer mmbench. It is whole, so nothing may be written over it."""
+
+
 class NotComparableError(MmbenchError):
     """Records are missing, or differ in something that forbids comparing them. Exit code 4."""
 

@@ -1,13 +1,15 @@
-"""Item statistics as a table on disk, and back: a row per split and item."""
+"""Item statistics and predictions as tables on disk, and back: a row per split and item."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct
 
-from mmbench.types import Floats
+from mmbench.admission import is_id, line
+from mmbench.types import Floats, Predictions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,6 +62,48 @@ def items_table(
     return pa.table({**columns, **arrays})
 
 
+def predictions_table(predictions: Mapping[str, Predictions]) -> pa.Table:
+    """Lay out predictions: a row per split and item, a column per output and further column."""
+    import pyarrow as pa
+
+    columns: dict[str, list[Any]] = {"split": [], "id": []}
+    for split, said in predictions.items():
+        columns["split"] += [split] * len(said.ids)
+        columns["id"] += list(said.ids)
+        for name, values in {**said.outputs, **said.columns}.items():
+            columns.setdefault(name, []).extend(values)
+    return pa.table(columns)
+
+
+def read_text_table(path: Path, needed: Sequence[str]) -> pa.Table:
+    """Read a table in which some columns hold text, none of it missing.
+
+    Raises:
+        ValueError: One of them is not there.
+        pyarrow.ArrowException: It is no table.
+    """
+    import pyarrow.parquet as parquet
+    import pyarrow.types as types
+
+    table = parquet.ParquetFile(path).read()
+    if len(set(table.column_names)) < len(table.column_names):
+        raise ValueError("two columns have one name")
+    for name in needed:
+        there = name in table.column_names
+        if not there or not types.is_string(table.column(name).type):
+            raise ValueError(f"there is no text column {name!r}")
+        if table.column(name).null_count:
+            raise ValueError(f"the column {name!r} lacks some of its texts")
+        _refuse_names(table.column(name).to_pylist())
+    return table
+
+
+def _refuse_names(names: Sequence[str]) -> None:
+    bad = next((name for name in names if not is_id(name)), None)
+    if bad is not None:
+        raise ValueError(f"{line(bad, 60)!r} can be no item's name")
+
+
 class _Split(NamedTuple):
     """Which rows of a table are a split's, and what they are called."""
 
@@ -87,7 +131,7 @@ class Reader:
             split: Of this split only.
             families: Of these families only, as far as they are there.
         """
-        self._split, self._families = split, families
+        self.split, self._families = split, families
         self._layouts: list[tuple[pa.Schema, _Layout]] = []
         self._names: dict[tuple[Any, ...], dict[str, _Split]] = {}
         self._numbers: dict[tuple[Any, ...], Floats] = {}
@@ -121,7 +165,7 @@ class Reader:
                 {family: (own, rows[family][of.rows]) for family, own in layout.families.items()},
             )
             for split, of in self._splits(file, stored, layout).items()
-            if self._split in (None, split)
+            if self.split in (None, split)
         }
 
     def _layout(self, schema: pa.Schema) -> _Layout:
@@ -182,6 +226,8 @@ def _laid_out(schema: pa.Schema, wanted: Collection[str] | None) -> _Layout:
     """
     import pyarrow.types as types
 
+    if len(set(schema.names)) < len(schema.names):
+        raise ValueError("two columns have one name")
     for name in NAMES:
         if schema.get_field_index(name) < 0 or not types.is_string(schema.field(name).type):
             raise ValueError(f"expected item statistics, but there is no text column {name!r}")
@@ -229,7 +275,11 @@ def _array(name: str, column: pa.ChunkedArray) -> Floats:
         raise ValueError(f"expected numbers in the column {name!r}, but some are missing")
     column = column if column.type == pa.float64() else column.cast(pa.float64())
     whole = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-    return np.frombuffer(whole.buffers()[1], np.float64, len(whole), whole.offset * 8)
+    found = np.frombuffer(whole.buffers()[1], np.float64, len(whole), whole.offset * 8)
+    if not np.isfinite(found).all():
+        family, _, part = name.rpartition(".")
+        raise ValueError(f"item statistics of {family!r} that are no finite numbers ({part!r})")
+    return found
 
 
 def _read_names(file: parquet.ParquetFile) -> dict[str, _Split]:
@@ -238,6 +288,7 @@ def _read_names(file: parquet.ParquetFile) -> dict[str, _Split]:
     table = file.read(columns=list(NAMES), use_threads=False)
     if any(table.column(name).null_count for name in NAMES):
         raise ValueError("expected item statistics, but the name of an item is missing")
+    _refuse_names(table.column("id").to_pylist())
     splits = np.array(table.column("split").to_pylist())
     found = {}
     for split in dict.fromkeys(splits.tolist()):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from mmbench import registry, store
+from mmbench.admission import line
 from mmbench.errors import MmbenchError, NotComparableError, UnknownNameError
 from mmbench.spec import TaskSpec
 from mmbench.types import Floats
@@ -27,6 +28,8 @@ def task_of(record: store.Record) -> TaskSpec:
             return now
     except MmbenchError:
         pass
+    if "task" not in record.definition:
+        raise NotComparableError(f"{record.name}: its definition says nothing of the task")
     return msgspec.convert(record.definition["task"], TaskSpec)
 
 
@@ -111,7 +114,7 @@ def clustered(record: store.Record, items: store.Items) -> str:
     if count == len(items.ids):
         return "no clusters"
     column = record.definition.get("evaluation", {}).get("clusters", "")
-    return f"{count:,} clusters" + (f" of the column {column!r}" if column else "")
+    return f"{count:,} clusters" + (f" of the column {line(str(column), 60)!r}" if column else "")
 
 
 def definition(record: store.Record) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ def collect(device: str, threads: int, plugins: dict[str, str]) -> dict[str, Any
         "commit": commit(),
         "python": platform.python_version(),
         "packages": packages(),
-        "platform": f"{platform.system()}-{platform.machine()}",
+        "platform": platform_name(),
         "cpu": cpu(),
         "cores": os.cpu_count(),
         "device": device,
@@ -38,6 +38,11 @@ def collect(device: str, threads: int, plugins: dict[str, str]) -> dict[str, Any
         "plugins": plugins,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def platform_name() -> str:
+    """Return the kind of machine, such as ``Linux-x86_64``."""
+    return f"{platform.system()}-{platform.machine()}"
 
 
 def packages() -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from mmbench.errors import StoreError
+from mmbench.errors import NewerError, StoreError
 
 #: A struct with the fields ``schema`` and ``checksum``, the SHA-256 of it without one.
 S = TypeVar("S", bound=msgspec.Struct)
@@ -38,10 +38,13 @@ def read(
         decode: Reads a text that is as `encode` wrote it, where there is a faster way.
 
     Raises:
-        StoreError: It cannot be read, is damaged, or from a newer mmbench.
+        NewerError: It is from a newer mmbench.
+        StoreError: It cannot be read, or is damaged.
     """
     hint = f": {hint}" if hint else ""
     try:
+        if path.exists() and not path.is_file():  # reading a pipe or a device might never end
+            raise StoreError(f"{path}: cannot be read: it is no file")
         text = path.read_bytes()
     except OSError as error:
         raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
@@ -49,7 +52,7 @@ def read(
         found = decode(text) if decode is not None else msgspec.json.decode(text, type=kind)
         if _untouched(text, getattr(found, "checksum", "")) and 0 < _schema(found) <= schema:
             return found
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass  # what is wrong, or only laid out otherwise, is said below
     return _read_slowly(path, text, kind, schema, hint)
 
@@ -73,16 +76,17 @@ def _read_slowly(path: Path, text: bytes, kind: type[S], schema: int, hint: str)
     """Read a file however it is laid out, and say what is wrong with it."""
     try:
         content = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise StoreError(
             f"{path}: is not valid JSON ({error}): the file is damaged{hint}"
         ) from None
     found = content.get("schema") if isinstance(content, dict) else None
-    if not isinstance(found, int) or found < 1:
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
         raise StoreError(f"{path}: is no {kind.__name__.lower()} of mmbench: 'schema' is missing")
     if found > schema:
-        raise StoreError(
-            f"{path}: schema {found} is newer than this mmbench reads ({schema}): upgrade it"
+        raise NewerError(
+            f"{path}: schema {str(found)[:9]} is newer than this mmbench reads ({schema}): "
+            f"upgrade it"
         )
     try:
         held = msgspec.convert(content, kind)

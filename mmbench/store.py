@@ -19,97 +19,41 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct
 
 from mmbench import sealed
+from mmbench.admission import Admission, line
 from mmbench.errors import NotComparableError, StoreError, nearest
-from mmbench.items import NAMES, Items, Reader, items_table
-from mmbench.types import Predictions
+from mmbench.folders import RECORD, record_folders
+from mmbench.items import NAMES, Items, Reader, items_table, predictions_table, read_text_table
+from mmbench.record import SCHEMA, Record, StoredScore
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Items", "Reader", "items_table"]  # and all that is defined here
+# Beside all that is defined here.
+__all__ = [
+    "RECORD",
+    "SCHEMA",
+    "Items",
+    "Reader",
+    "Record",
+    "StoredScore",
+    "items_table",
+    "predictions_table",
+    "record_folders",
+]
 T = TypeVar("T")
 
-#: The schema that this version writes.
-SCHEMA = 1
-RECORD, ITEMS = "record.json", "items.parquet"
-PREDICTIONS, WEIGHTS = "predictions.parquet", "weights.safetensors"
-
-
-class StoredScore(Struct, frozen=True, kw_only=True):
-    """One metric on one split; the interval is over items, for these weights."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    se: float | None
-    n: int
-    signature: str
-    higher_is_better: bool
-    bounds: tuple[float | None, float | None]
-
-
-class Record(Struct, frozen=True, kw_only=True):
-    """What a run leaves behind.
-
-    Attributes:
-        schema: Version of this layout.
-        status: ``finished``; ``diverged`` (a non-finite loss: no scores); ``leak`` (a score above
-            a proven bound). Only finished ones are ranked.
-        reason: Why it is not ``finished``.
-        ranked: False where a limit on test items makes it unfit for a board.
-        task, task_version, task_digest: What it was measured on.
-        budget: Which of the task's budgets.
-        model, family, summary, model_digest: What was measured.
-        seed: The run's.
-        identity: SHA-256 of all that determines the outcome.
-        definition: ``task``, ``model`` and ``signature`` as resolved.
-        provenance: Code, packages, machine.
-        data: Fingerprint of the arrays, digest of the source.
-        scores: Split -> metric -> score.
-        curve: Points of ``step``, ``loss`` and, where validated, ``score``.
-        cost: Parameters, seconds, memory.
-        reproduce: The command that makes this record again.
-        files: Name -> SHA-256 of the other files of the record.
-        checksum: SHA-256 of this record with an empty checksum.
-    """
-
-    schema: int = SCHEMA
-    status: str
-    reason: str = ""
-    ranked: bool = True
-    task: str
-    task_version: int
-    task_digest: str
-    budget: str
-    model: str
-    family: str = ""
-    summary: str = ""
-    model_digest: str
-    seed: int
-    identity: str
-    definition: dict[str, Any]
-    provenance: dict[str, Any]
-    data: dict[str, str]
-    scores: dict[str, dict[str, StoredScore]] = field(default_factory=dict)
-    curve: list[dict[str, int | float | None]] = field(default_factory=list)
-    cost: dict[str, Any] = field(default_factory=dict)
-    reproduce: str = ""
-    files: dict[str, str] = field(default_factory=dict)
-    checksum: str = ""
-
-    @property
-    def name(self) -> str:
-        """Return how the command line calls it: ``task/model/budget-sSEED-8HEX``."""
-        return f"{self.task}/{self.model}/{self.budget}-s{self.seed}-{self.identity[:8]}"
+ITEMS, PREDICTIONS, WEIGHTS = "items.parquet", "predictions.parquet", "weights.safetensors"
+#: Signs of a line about a record at most; whatever stands in it may be a stranger's.
+LONGEST_LINE = 1000
 
 
 class Stored(Struct, frozen=True):
@@ -260,41 +204,69 @@ def read(folder: Path) -> Stored:
     Raises:
         StoreError: It is missing, damaged, or from a newer mmbench.
     """
-    return Stored(folder, sealed.read(folder / RECORD, Record, SCHEMA))
+    path = folder / RECORD
+    return Stored(folder, Admission()(path, sealed.read(path, Record, SCHEMA)))
+
+
+def read_in_place(folder: Path) -> Stored:
+    """Read a record of a results folder; what it says of itself has to be where it lies.
+
+    Raises:
+        StoreError: As for `read`; or it lies where another record belongs.
+    """
+    return _in_place(read(folder))
+
+
+def _in_place(found: Stored) -> Stored:
+    path, lies = found.folder / RECORD, "/".join(found.folder.parts[-3:])
+    if found.record.name != lies:
+        raise StoreError(
+            f"{path}: names {found.record.name} but lies in {lies}: it was moved, or what it names "
+            f"was edited"
+        )
+    if "task" not in found.record.definition:
+        raise StoreError(f"{path}: its definition says nothing of the task")
+    return found
 
 
 def scan(results: Path, curves: bool = True) -> tuple[list[Stored], list[str]]:
     """Read all records of a results folder, sorted by name, and say what could not be read.
 
+    Of two records of one identity that scored differently the first counts: an identity is all
+    that determines the outcome, so one of them is not what it says.
+
     Args:
         results: The folder.
         curves: Without them, thousands of records take half the memory.
     """
-    found, problems = [], []
-    decode = _Decoder(curves)
-    for folder in _folders(results):
+    found: list[Stored] = []
+    folders, problems = record_folders(results)
+    decode, admitted = _Decoder(curves), Admission()
+    for folder in folders:
+        path = folder / RECORD
         try:
-            record = sealed.read(folder / RECORD, Record, SCHEMA, decode=decode)
-            found.append(Stored(folder, record))
+            record = admitted(path, sealed.read(path, Record, SCHEMA, decode=decode))
+            found.append(_in_place(Stored(folder, record)))
         except StoreError as error:
-            problems.append(str(error))
-    return found, problems
+            problems.append(line(str(error), LONGEST_LINE))
+    others = twins(found)
+    problems += [
+        f"{two.folder}: has the identity of {one.folder} and other content: the first counts"
+        for one, two in others
+    ]
+    later = {two.record.name for _, two in others}
+    return [stored for stored in found if stored.record.name not in later], problems
 
 
-def _folders(results: Path) -> Iterator[Path]:
-    """Return the folders of all records, sorted by name; hidden ones are none."""
-    places = [str(results)]
-    for _ in range(3):
-        places = [f"{place}{os.sep}{name}" for place in places for name in _inside(place)]
-    yield from (Path(place) for place in places if os.path.lexists(f"{place}{os.sep}{RECORD}"))
-
-
-def _inside(place: str) -> list[str]:
-    try:
-        with os.scandir(place) as entries:
-            return sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
-    except OSError:
-        return []
+def twins(found: Iterable[Stored]) -> list[tuple[Stored, Stored]]:
+    """Return pairs of records that have one identity and another value of the same metric."""
+    first: dict[str, Stored] = {}
+    pairs = []
+    for stored in found:
+        same = first.setdefault(stored.record.identity, stored)
+        if same is not stored and same.record.differs(stored.record):
+            pairs.append((same, stored))
+    return pairs
 
 
 class _Sparse(Record, frozen=True, kw_only=True):
@@ -323,7 +295,7 @@ class _Decoder:
         return Record(**parts)
 
 
-def resolve(results: Path, name: str) -> Stored:
+def resolve(results: Path, name: str, warnings: list[str] | None = None) -> Stored:
     """Find one record as one finds a commit.
 
     Args:
@@ -331,6 +303,7 @@ def resolve(results: Path, name: str) -> Stored:
         name: ``@last``, a path to a record's folder, the beginning of a name
             (``captioning/hybrid``) or of an identity (``1a2b3c``). If several records answer,
             the one that was made last is meant, unless the name is an identity's beginning.
+        warnings: Takes what could not be read, a line each.
 
     Raises:
         NotComparableError: None answers, or an identity's beginning is not unique.
@@ -338,6 +311,8 @@ def resolve(results: Path, name: str) -> Stored:
     if (Path(name) / RECORD).is_file():
         return read(Path(name))
     found, problems = scan(results)
+    if warnings is not None:
+        warnings += problems
     if not found:
         more = f"; unreadable: {problems[0]}" if problems else ""
         raise NotComparableError(
@@ -363,8 +338,10 @@ def resolve(results: Path, name: str) -> Stored:
     known = sorted({f"{s.record.task}/{s.record.model}" for s in found})
     near = nearest(name, known)
     offer = f"did you mean {near!r}? " if near else ""
+    spoiled = next((problem for problem in problems if f"/{name}" in problem), "")
+    more = f"; unreadable: {spoiled}" if spoiled else ""
     raise NotComparableError(
-        f"no record {name!r} in {results}: {offer}known: {', '.join(known[:12])}"
+        f"no record {line(name, 200)!r} in {results}: {offer}known: {', '.join(known[:12])}{more}"
     )
 
 
@@ -376,23 +353,21 @@ def read_items(stored: Stored, reader: Reader | None = None) -> dict[str, Items]
         reader: What is wanted of them; one for many records reads once what they share.
 
     Raises:
-        StoreError: They are missing or damaged.
+        StoreError: They are missing, damaged, laid out otherwise, or not those that were scored.
     """
     path, text = stored.folder / ITEMS, _content(stored, ITEMS)
-    return _explained_table(path, lambda: (reader or Reader()).read(text))
-
-
-def predictions_table(predictions: Mapping[str, Predictions]) -> pa.Table:
-    """Lay out predictions: a row per split and item, a column per output and further column."""
-    import pyarrow as pa
-
-    columns: dict[str, list[Any]] = {"split": [], "id": []}
-    for split, said in predictions.items():
-        columns["split"] += [split] * len(said.ids)
-        columns["id"] += list(said.ids)
-        for name, values in {**said.outputs, **said.columns}.items():
-            columns.setdefault(name, []).extend(values)
-    return pa.table(columns)
+    found = _explained_table(path, lambda: (reader or Reader()).read(text))
+    for split, scores in stored.record.scores.items():
+        if reader is not None and reader.split not in (None, split):
+            continue
+        there = len(found[split].ids) if split in found else 0
+        other = next(((m, got.n) for m, got in scores.items() if got.n != there), None)
+        if other is not None:
+            raise StoreError(
+                f"{path}: holds {there or 'no'} items of the split {split!r}, but {other[1]:,} "
+                f"were scored with {other[0]}"
+            )
+    return found
 
 
 def read_predictions(stored: Stored, split: str) -> dict[str, list[Any]]:
@@ -401,10 +376,8 @@ def read_predictions(stored: Stored, split: str) -> dict[str, list[Any]]:
     Raises:
         StoreError: The record was stored without predictions, or they are damaged.
     """
-    import pyarrow.parquet as parquet
-
     path = checked(stored, PREDICTIONS)
-    table = _explained_table(path, lambda: parquet.read_table(path))
+    table = _explained_table(path, lambda: read_text_table(path, ("split", "id")))
     rows = [i for i, name in enumerate(table.column("split").to_pylist()) if name == split]
     return {name: table.column(name).take(rows).to_pylist() for name in table.column_names}
 
@@ -461,7 +434,7 @@ def _explained_table(path: Path, read: Callable[[], T]) -> T:
     try:
         return read()
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise StoreError(f"{path}: cannot be read: {error}") from None
+        raise StoreError(f"{path}: cannot be read: {line(str(error))}") from None
 
 
 def _swap(temporary: Path, folder: Path) -> None:

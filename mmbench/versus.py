@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmbench import compare, registry, store
 from mmbench.compare import Comparison, Flip, Side
-from mmbench.errors import NotComparableError, UsageError
+from mmbench.errors import NotComparableError, StoreError, UsageError
 from mmbench.paired import clustered, definition, partition, rows_of, signature, task_of
 from mmbench.references import readable
 from mmbench.tables import groups
@@ -89,7 +89,7 @@ def of_models(
     sides, every, reader = [], [], store.Reader()
     for pair in _pairs(*both):
         own = [
-            record_side(one_model(members, name), asked.split, name, reader)
+            record_side(one_model(members, name), asked.split, name, reader, warnings)
             for members, name in zip(pair, asked.names, strict=True)
         ]
         task = task_of(own[0].members[0].record)
@@ -197,27 +197,38 @@ def record_side(
     split: str,
     name: str,
     reader: store.Reader | None = None,
+    warnings: list[str] | None = None,
 ) -> Side:
-    """Return the seeds of one model as a side.
+    """Return the seeds of one model as a side; those whose items cannot be read are left out.
 
     Args:
         members: Records of one model, one a seed.
         split: The split.
         name: What to call it.
         reader: Of all that is compared.
+        warnings: Takes what is left out, a line each; None: nothing may be left out.
 
     Raises:
         NotComparableError: The seeds have other items or clusters.
-        StoreError: Item statistics are missing or damaged.
+        StoreError: Item statistics are missing or damaged, of all or where none may be left out.
     """
-    items = []
+    items: list[store.Items] = []
+    whole: list[store.Stored] = []
     for member in members:
-        found = store.read_items(member, reader)
+        try:
+            found = store.read_items(member, reader)
+        except StoreError as error:
+            if warnings is None or (member is members[-1] and not whole):
+                raise
+            warnings.append(str(error))
+            continue
+        whole.append(member)
         if split not in found:
             raise NotComparableError(
                 f"{member.record.name}: has no split {split!r}; it has: {', '.join(found)}"
             )
         items.append(found[split])
+    members = whole
     for member, own in zip(members, items, strict=True):
         if own.ids != items[0].ids:
             raise NotComparableError(f"{member.record.name}: was tested on other items")

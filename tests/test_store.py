@@ -20,11 +20,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from mmbench import store
+from mmbench import catalog, store
 from mmbench.errors import NotComparableError, StoreError
 from mmbench.store import Record, StoredScore
 from mmbench.types import Predictions
 
+TASK = msgspec.json.decode(msgspec.json.encode(catalog.task("captioning")))
 IDENTITY = "1a2b3c4d" + "0" * 56
 IDS = {"test": ["a", "b", "ü"], "ood": ["a", "d"]}
 
@@ -43,7 +44,7 @@ def record(**changes: Any) -> Record:
         "model_digest": "m" * 64,
         "seed": 3,
         "identity": IDENTITY,
-        "definition": {"task": {"name": "captioning"}, "model": {"width": 64}, "limit": None},
+        "definition": {"task": TASK, "model": {"width": 64}, "limit": None},
         "provenance": {"started": "2026-01-01T00:00:00+00:00", "threads": 1, "packages": {}},
         "data": {"fingerprint": "f" * 64, "source": ""},
         "scores": {"test": {"cider_d": score(0.1 + 0.2), "bleu1": score(1 / 3, se=None)}},
@@ -160,7 +161,7 @@ def test_numbers_that_json_lacks_come_back_as_nothing(tmp_path: Path) -> None:
     found = store.read(written.folder).record
     assert found.curve == [{"step": 1, "loss": None, "score": None}, {"step": 2, "loss": None}]
     assert found.scores["test"]["x"] == score(0.5, low=None, high=None, bounds=(None, None))
-    assert found.cost == {"seconds": None}
+    assert found.cost == {}  # what is not known need not be told from what is not there
 
 
 def test_item_statistics_come_back_bit_by_bit(tmp_path: Path) -> None:

@@ -121,5 +121,7 @@ def _explain(error: Exception) -> tuple[str, int]:
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(f"error: {' '.join(message.split())}", err=True)
+    from mmbench.admission import visible
+
+    click.echo(f"error: {visible(' '.join(message.split()), 5000)}", err=True)
     return code

@@ -67,7 +67,8 @@ def command(
     from mmbench.report import record as about
     from mmbench.report import samples, transcript
 
-    stored = store.resolve(results, record)
+    warnings: list[str] = []
+    stored = store.resolve(results, record, warnings)
     if seed is not None:
         stored = about.with_seed(stored, seed)
     found = stored.record
@@ -77,9 +78,9 @@ def command(
         raise UsageError(f"--split {split}: {found.name} has {', '.join(scores)}")
     seeds = sorted({other.record.seed for other in about.siblings(stored)})
     answers: samples.Answers | None = None
-    warnings: list[str] = []
     if scores:
-        answers, warnings = samples.collect(stored, task, split, data)
+        answers, lacking = samples.collect(stored, task, split, data)
+        warnings += lacking
     chosen = samples.choose(answers, items or PRINTED) if answers is not None else []
     if not as_json:
         lines = [*about.header(stored, seeds), f"cost    {about.cost_line(found)}"]

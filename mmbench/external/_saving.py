@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mmbench import store
+from mmbench.admission import is_id, visible
 from mmbench.data import _load
-from mmbench.errors import NotComparableError, StoreError
+from mmbench.errors import NotComparableError, StoreError, UsageError
 from mmbench.external import _command, _content
 from mmbench.external._command import Asked
 from mmbench.records import leaks, scores_of
@@ -78,6 +79,9 @@ def save(
         definition=record.definition | {"task": msgspec.to_builtins(spec)},
         reproduce=_command.command(record, [predictions.name, *sides], given, asked),
     )
+    bad = next((name for name in found.ids if not is_id(name)), None)
+    if bad is not None:
+        raise UsageError(f"{visible(bad, 60)!r} cannot be the id of an item of a record")
     items = store.items_table({split: list(found.ids)}, {split: families}, {split: found.clusters})
     if old is not None:
         return store.rewrite(old, record, items)

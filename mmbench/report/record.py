@@ -71,7 +71,7 @@ def _beside(stored: Stored) -> list[Stored]:
         if path.parent.name.startswith("."):
             continue
         try:
-            other = store.read(path.parent)
+            other = store.read_in_place(path.parent)
         except MmbenchError:
             continue  # 'mmbench leaderboard' names what is damaged
         same_model = other.record.model == stored.record.model

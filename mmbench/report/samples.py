@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from mmbench import registry, rng, store
+from mmbench.admission import visible
 from mmbench.errors import MmbenchError
 from mmbench.references import Slots, TextReferences, readable
 from mmbench.spec import TaskSpec
@@ -162,6 +163,7 @@ def collect(
         weights = [[_shares(each)] for each in weights]
     scores, better = _scores(stored, task, split, columns["id"], warnings)
     right = columns.get(f"{output}.references")
+    right = None if right is None else [[visible(str(text)) for text in each] for each in right]
     data, modalities = items_of(record, task, split, root, warnings, told=right is not None)
     answers = Answers(
         task=record.task,
@@ -213,8 +215,8 @@ def _text(said: Any) -> str:
     if isinstance(said, float):
         return f"{said:.3g}"
     if isinstance(said, list | tuple):
-        return ", ".join(map(str, said)) or "none"
-    return str(said)
+        return visible(", ".join(map(str, said))) or "none"
+    return visible(str(said))
 
 
 def _shares(weights: Sequence[float]) -> list[float]:
@@ -322,6 +324,12 @@ def _scores(
     low, high = (np.nan if bound is None else bound for bound in metric.bounds)
     values = np.fmin(np.fmax(values, low), high)
     by_id = dict(zip(items.ids, values.tolist(), strict=True))
+    if not by_id.keys() >= set(ids):
+        warnings.append(
+            f"{stored.folder}: no item scores, so all samples are random: the predictions are of "
+            f"other items than the item statistics"
+        )
+        return None, True
     return [by_id[name] for name in ids], metric.higher_is_better
 
 

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
-from made_up import add, change, found
+from made_up import add, change, found, let_in
 from scipy import stats as scipy_stats
 
 from mmbench import leaderboard, store, trust
@@ -146,7 +146,10 @@ def test_a_terminal_shows_what_differs_and_no_more(cli: Cli, results: Path) -> N
 
 
 @pytest.mark.parametrize("value", ["many", None, True, float("inf"), [1], {}])
-def test_a_cost_that_is_no_number_is_not_shown(cli: Cli, results: Path, value: Any) -> None:
+def test_a_cost_that_is_no_number_is_not_shown(
+    cli: Cli, results: Path, value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_in(monkeypatch)
     names = ("flops_per_item", "peak_device_bytes", "peak_host_bytes", "train_seconds")
     for name in (*names, "parameters"):
         cost("image_only", **{name: value})
@@ -195,7 +198,10 @@ def test_damaged_findings_are_one_warning(cli: Cli, results: Path) -> None:
 # --- bad input -----------------------------------------------------------------------------------
 
 
-def test_of_two_contents_of_one_identity_the_first_counts(cli: Cli, results: Path) -> None:
+def test_of_two_contents_of_one_identity_the_first_counts(
+    cli: Cli, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_in(monkeypatch)
     stored = found("late", 1)
     twin = stored.folder.parent / "other"
     twin.mkdir()
@@ -281,7 +287,10 @@ HOSTILE = {
 
 @pytest.mark.parametrize("form", ["text", "markdown", "overview", "csv", "json", "latex", "html"])
 @pytest.mark.parametrize("what", HOSTILE)
-def test_hostile_names_do_no_harm(cli: Cli, results: Path, what: str, form: str) -> None:
+def test_hostile_names_do_no_harm(
+    cli: Cli, results: Path, what: str, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_in(monkeypatch)
     name = HOSTILE[what]
     for seed in (0, 1):
         stored = found("late", seed)

@@ -165,15 +165,14 @@ def test_formats_hold_the_same_and_are_the_same_bytes(cli: Cli, results: Path) -
     assert "| metric | late | concat | difference |" in markdown
 
 
-def test_hostile_names_are_escaped(cli: Cli, results: Path) -> None:
-    name = "a_b|<script>&%"
-    rows = np.linspace(0.2, 0.8, 24)
-    for seed in (0, 1):
-        add(name, rows + 0.01 * seed, seed)
-    markdown = cli("compare", name, "concat", "--metric", "rouge_l", "--format", "markdown").out
-    assert "<script>" not in markdown
-    latex = cli("compare", name, "concat", "--metric", "rouge_l", "--format", "latex").out
-    assert r"a\_b\textbar{}\textless{}script\textgreater{}\&\%" in latex
+def test_hostile_names_are_escaped(cli: Cli, workplace: Path) -> None:
+    Path("true.csv").write_text("id,reference\n1,a b\n2,b c\n3,c a\n")
+    name = "a_b|<script>&%.csv"
+    for path in (name, "b.csv"):
+        Path(path).write_text("id,prediction\n1,a b\n2,b\n3,c a\n")
+    asked = ("compare", name, "b.csv", "--references", "true.csv", "--metric", "wer", "--format")
+    assert "<script>" not in cli(*asked, "markdown").out
+    assert r"a\_b\textbar{}\textless{}script\textgreater{}\&\%" in cli(*asked, "latex").out
 
 
 # --- what is not comparable ----------------------------------------------------------------------
