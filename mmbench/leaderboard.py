@@ -28,7 +28,11 @@ from mmbench.paired import (
     task_of,
 )
 from mmbench.scoring import Measured, Score, alone, combine, measure, ranks_of
+from mmbench.shares_of_work import spread
 from mmbench.spec import LevelSpec, PublishedSpec, TaskSpec, TuningSpec
+
+#: As many records are worth several processes.
+_MANY = 2000
 
 
 @dataclass(frozen=True)
@@ -135,9 +139,20 @@ def boards(
         r = stored.record
         tables.setdefault((r.task, r.task_version, r.budget, r.task_digest), []).append(stored)
     plans = [_plan(members, asked) for _, members in sorted(tables.items())]
-    read = read_ahead([plan.wanted for plan in plans], split)
-    made = [_board(plan, own, asked) for plan, own in zip(plans, read, strict=True)]
-    return [board for board in made if board is not None]
+    worth = sum(len(plan.ranked) for plan in plans) >= _MANY
+    made: list[Board] = []
+    for some, told in spread(lambda share: _boards(share, asked), plans, worth):
+        made += some
+        asked.problems.extend(told)
+    return made
+
+
+def _boards(plans: Sequence[_Plan], asked: seeds.Asked) -> tuple[list[Board], list[str]]:
+    """Make some of the boards; return the problems with them."""
+    own = replace(asked, problems=[])
+    read = read_ahead([plan.wanted for plan in plans], asked.split)
+    made = [_board(plan, items, own) for plan, items in zip(plans, read, strict=True)]
+    return [board for board in made if board is not None], own.problems
 
 
 def aggregate(members: Sequence[store.Stored], metric: str, split: str = "test") -> Score:

@@ -32,7 +32,7 @@ Write: TypeAlias = Callable[..., str]
 
 #: What is typed behind ``mmbench`` -> what the line has to say. ``TASK`` is a task that works.
 USAGE = {
-    "rnu -t TASK": ["no command 'rnu': did you mean 'run'? known: run, leaderboard, compare, show"],
+    "rnu -t TASK": ["no command 'rnu': did you mean 'run'? known: run, leaderboard, compare, gate"],
     "--nope": ["No such option '--nope'", "'mmbench --help' shows the options"],
     "run -m late": ["--task is missing: 'mmbench list tasks' shows what there is"],
     "run -t TASK": ["--model is missing: 'mmbench list models' shows what there is"],

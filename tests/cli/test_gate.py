@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from made_up import add, change, found
+from made_up import add, change, found, let_in
 
 from mmbench import store
 from mmbench.gate import promotion
@@ -351,7 +351,10 @@ def test_a_github_page_gets_the_verdict(
     assert "mmbench gate: passed" in Path("page.md").read_text()
 
 
-def test_hostile_names_do_no_harm(cli: Cli, results: Path) -> None:
+def test_hostile_names_do_no_harm(
+    cli: Cli, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_in(monkeypatch)
     name = "<script>alert(1)</script>|`x`\x00\n" + "y" * 10_000
     reference = seeds("reference")
     for stored in store.scan(reference)[0]:

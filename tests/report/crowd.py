@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def add(
         "model": model,
         "model_digest": model,
         "seed": seed,
-        "identity": f"{sum(map(ord, model)):08x}{seed}" + "0" * 55,
+        "identity": hashlib.sha256(f"{task.name} {model} {seed}".encode()).hexdigest(),
         "definition": {"task": msgspec.to_builtins(task), "model": {}},
         "provenance": {"device": "cpu"},
         "data": {"fingerprint": task.name},

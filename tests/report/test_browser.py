@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_up import add, change, found
+from made_up import add, change, found, let_in
 
 from mmbench.cli import run_cli
 
@@ -81,6 +81,7 @@ def site(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(made, folder / "results")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        let_in(patch)
         rows = np.random.default_rng(0).uniform(size=24)
         for number, name in enumerate(HOSTILE):
             add(f"m{number}", rows, identity=f"{number}b" + "1" * 62)
