@@ -135,7 +135,7 @@ def boards(
     """
     asked = seeds.Asked(metric, split, [] if problems is None else problems, findings or {})
     tables: dict[tuple[str, int, str, str], list[store.Stored]] = {}
-    for stored in seeds.of_one_content(seeds.trusted(records, asked), asked.problems):
+    for stored in seeds.trusted(records, asked):
         r = stored.record
         tables.setdefault((r.task, r.task_version, r.budget, r.task_digest), []).append(stored)
     plans = [_plan(members, asked) for _, members in sorted(tables.items())]

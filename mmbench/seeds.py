@@ -60,24 +60,6 @@ def trusted(records: Iterable[store.Stored], asked: Asked) -> list[store.Stored]
     return kept
 
 
-def of_one_content(records: Sequence[store.Stored], problems: list[str]) -> list[store.Stored]:
-    """Keep one record of each identity, which determines all that a record says.
-
-    A copy is no second record, and what has another content has been changed by somebody.
-    """
-    first: dict[str, store.Stored] = {}
-    for stored in records:
-        known = first.setdefault(stored.record.identity, stored)
-        if known is not stored and known.record.checksum != stored.record.checksum:
-            problems.append(
-                f"{stored.folder}: has the identity of {known.folder} and other content: the "
-                f"first counts"
-            )
-        elif known is not stored:
-            problems.append(f"{stored.folder}: is a copy of {known.folder}: counts once")
-    return list(first.values())
-
-
 def scored_as_now(
     members: Sequence[store.Stored], metric: str, split: str, problems: list[str]
 ) -> list[store.Stored]:

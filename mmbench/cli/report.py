@@ -193,6 +193,9 @@ def _site(
         made = site.build(chosen, problems, results, out, data, items, watch)
     for problem in made.problems:
         click.echo(f"warning: {problem}", err=True)
+    for task, licence in made.licences.items():
+        told = f"the site holds items of {task}, whose licence is: {licence}"
+        click.echo(f"warning: {told}; --items 0 leaves them out", err=True)
     first = out / "index.html"
     if as_json:
         figures = {"pages": made.pages, "bytes": made.size, "first_page_bytes": made.first}

@@ -208,10 +208,12 @@ def test_of_two_contents_of_one_identity_the_first_counts(
     for path in stored.folder.iterdir():
         (twin / path.name).write_bytes(path.read_bytes())
     done = cli("leaderboard", "--json")
-    assert done.err == f"warning: {twin}: is a copy of {stored.folder}: counts once\n"
+    assert done.err == f"warning: {stored.record.name}: seed 1 is there twice: the first counts\n"
     before = json.loads(done.out)
     changed = msgspec.structs.replace(stored, folder=twin)
-    change(changed, reason="changed")
+    scores = dict(stored.record.scores["test"])
+    higher = msgspec.structs.replace(scores["rouge_l"], value=scores["rouge_l"].value + 0.1)
+    change(changed, scores={"test": scores | {"rouge_l": higher}})
     done = cli("leaderboard", "--json")
     assert done.err == (
         f"warning: {twin}: has the identity of {stored.folder} and other content: the first "
