@@ -254,8 +254,8 @@ def scan(results: Path, curves: bool = True) -> tuple[list[Stored], list[str]]:
         f"{two.folder}: has the identity of {one.folder} and other content: the first counts"
         for one, two in others
     ]
-    later = {two.record.name for _, two in others}
-    return [stored for stored in found if stored.record.name not in later], problems
+    later = {two.folder for _, two in others}
+    return [stored for stored in found if stored.folder not in later], problems
 
 
 def twins(found: Iterable[Stored]) -> list[tuple[Stored, Stored]]:
