@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from mmbench.errors import NotComparableError, UsageError, nearest
+
+if TYPE_CHECKING:
+    from mmbench.store import Stored
 
 #: More seeds than this are a slip of the hand.
 MOST_SEEDS = 1000
@@ -102,6 +105,38 @@ def known(kind: str, asked: list[str], there: set[str]) -> None:
             raise NotComparableError(
                 f"no record has the {kind} {name!r}: {offer}known: {', '.join(sorted(there))}"
             )
+
+
+def chosen(
+    found: Sequence[Stored],
+    results: Path,
+    tasks: tuple[str, ...],
+    models: tuple[str, ...],
+    budget: str | None,
+    problems: Sequence[str],
+) -> list[Stored]:
+    """Return the records that are asked for.
+
+    Raises:
+        NotComparableError: There are none, or a name is that of none.
+    """
+    wanted_tasks, wanted_models = split_names(tasks), split_names(models)
+    if found:
+        known("task", wanted_tasks, {s.record.task for s in found})
+        known("model", wanted_models, {s.record.model for s in found})
+        known("budget", [budget] if budget else [], {s.record.budget for s in found})
+    those = [
+        stored
+        for stored in found
+        if (not wanted_tasks or stored.record.task in wanted_tasks)
+        and (not wanted_models or stored.record.model in wanted_models)
+        and budget in (None, stored.record.budget)
+    ]
+    if not those:
+        what = f"none of the {len(found)} records is asked for" if found else "holds no records"
+        more = f"; unreadable: {problems[0]}" if problems else ""
+        raise NotComparableError(f"{results}: {what}{more}; 'mmbench run' makes them")
+    return those
 
 
 def metric_name(name: str) -> str:

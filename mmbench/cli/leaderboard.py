@@ -71,24 +71,9 @@ def command(
     wanted: list[str | None] = [*named] or [None]
     found, problems = store.scan(results, curves=False)
     findings = _findings(results, problems)
-    wanted_tasks, wanted_models = _options.split_names(tasks), _options.split_names(models)
-    if found:
-        _options.known("task", wanted_tasks, {s.record.task for s in found})
-        _options.known("model", wanted_models, {s.record.model for s in found})
-        _options.known("budget", [budget] if budget else [], {s.record.budget for s in found})
-        splits = {split for s in found for split in s.record.scores}
-        _options.known("split", [split] if splits else [], splits)
-    chosen = [
-        stored
-        for stored in found
-        if (not wanted_tasks or stored.record.task in wanted_tasks)
-        and (not wanted_models or stored.record.model in wanted_models)
-        and budget in (None, stored.record.budget)
-    ]
-    if not chosen:
-        what = f"none of the {len(found)} records is asked for" if found else "holds no records"
-        more = f"; unreadable: {problems[0]}" if problems else ""
-        raise NotComparableError(f"{results}: {what}{more}; 'mmbench run' makes them")
+    splits = {split for s in found for split in s.record.scores}
+    _options.known("split", [split] if splits else [], splits)
+    chosen = _options.chosen(found, results, tasks, models, budget, problems)
     of_metrics = [
         leaderboard.boards(chosen, metric, split, problems, findings) for metric in wanted
     ]

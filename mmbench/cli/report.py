@@ -10,7 +10,7 @@ import click
 
 from mmbench.cli import _options
 from mmbench.cli._options import option
-from mmbench.errors import NotComparableError, UsageError
+from mmbench.errors import UsageError
 
 if TYPE_CHECKING:
     from mmbench.store import Stored
@@ -90,6 +90,7 @@ def command(
     mmbench report --figure pareto --cost train_seconds --out pareto.svg
     mmbench report --figure robustness -t redundant -m early,late
     """  # noqa: D301
+    from mmbench import store
     from mmbench.report import plots
 
     names = _options.split_names(figures)
@@ -108,44 +109,16 @@ def command(
             f"expected --out DIR: the folder of the site; or --figure {', '.join(plots.names())}"
         )
     problems: list[str] = []
-    chosen, splits = _chosen(results, tasks, models, budget, problems)
+    found, unreadable = store.scan(results)
+    problems += unreadable
+    chosen = _options.chosen(found, results, tasks, models, budget, problems)
     if names:
+        splits = {name for s in found for name in s.record.scores}
         _options.known("split", [split] if split else [], splits)
         _figures(names, chosen, metrics, split or "test", cost, data, problems, out, form)
         return
     shown = 8 if items is None else items
     _site(chosen, problems, results, out or Path(), data, shown, quiet, as_json)
-
-
-def _chosen(
-    results: Path,
-    tasks: tuple[str, ...],
-    models: tuple[str, ...],
-    budget: str | None,
-    problems: list[str],
-) -> tuple[list[Stored], set[str]]:
-    """Return the records that are asked for, and the splits of all."""
-    from mmbench import store
-
-    found, unreadable = store.scan(results)
-    problems += unreadable
-    wanted_tasks, wanted_models = _options.split_names(tasks), _options.split_names(models)
-    if found:
-        _options.known("task", wanted_tasks, {s.record.task for s in found})
-        _options.known("model", wanted_models, {s.record.model for s in found})
-        _options.known("budget", [budget] if budget else [], {s.record.budget for s in found})
-    chosen = [
-        stored
-        for stored in found
-        if (not wanted_tasks or stored.record.task in wanted_tasks)
-        and (not wanted_models or stored.record.model in wanted_models)
-        and budget in (None, stored.record.budget)
-    ]
-    if not chosen:
-        what = f"none of the {len(found)} records is asked for" if found else "holds no records"
-        more = f"; unreadable: {problems[0]}" if problems else ""
-        raise NotComparableError(f"{results}: {what}{more}; 'mmbench run' makes them")
-    return chosen, {name for s in found for name in s.record.scores}
 
 
 def _figures(

@@ -8,6 +8,7 @@ from typing import Any
 
 from mmbench import store
 from mmbench.errors import counted
+from mmbench.report import columns
 from mmbench.report.columns import number
 from mmbench.report.record import duration
 from mmbench.report.site import figures, rows
@@ -192,6 +193,9 @@ def model(
         "name": name,
         "summary": runs[-1].record.summary,
         "places": places,
+        "model_facts": [
+            c for c in columns.FACTS if any(c in sheet.facts for sheet, _, _ in places)
+        ],
         "definitions": [_definition(digest, run) for digest, run in kinds.items()],
         "runs": runs,
     }

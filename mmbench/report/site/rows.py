@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mmbench.leaderboard import Board, Row
+from mmbench.report import columns
 from mmbench.report.columns import number, rank, span
-from mmbench.report.record import duration, headroom, level_of
+from mmbench.report.record import headroom, level_of
 from mmbench.report.site.contents import Run, Table, model_page, task_page, weakest
 from mmbench.scoring import Score
 from mmbench.spec import LevelSpec
@@ -25,6 +26,14 @@ class Bar:
 
 
 @dataclass(frozen=True)
+class Fact:
+    """What is told of a model beside its scores: for people, and to sort by."""
+
+    told: str
+    value: str
+
+
+@dataclass(frozen=True)
 class Line:
     """One row of a board, ready to be written."""
 
@@ -35,12 +44,8 @@ class Line:
     interval: str
     bar: Bar | None
     also: Mapping[str, str]
+    facts: Mapping[str, Fact]
     seeds: int
-    parameters: str
-    seconds: str
-    seconds_value: float | None
-    device: str
-    trust: str
     external: str = ""
     note: str = ""
 
@@ -53,6 +58,7 @@ class Sheet:
         key: Tells the boards of a site apart, in links and ids.
         task: The task's name; `title` has its version too.
         page: The task's page.
+        facts: What is told of models beside their scores, as far as it is known of any.
         lines: Best first; of a long board only the first.
         more: How many rows are left out.
         about: What the intervals are about, what models were tuned with, why there are none.
@@ -74,6 +80,7 @@ class Sheet:
     alone: Mapping[str, str]
     also: Sequence[str]
     bars: bool
+    facts: Sequence[columns.Column]
     lines: Sequence[Line]
     more: int
     about: Sequence[str]
@@ -109,6 +116,11 @@ def sheet(table: Table, key: str, most: int | None = None, apart: int | None = N
         alone={name: number(value) for name, value in board.alone.items()},
         also=board.also,
         bars=any(line.bar for line in lines),
+        facts=[
+            column
+            for column in columns.FACTS
+            if any(column.name in line.facts and line.facts[column.name].told for line in lines)
+        ],
         lines=lines,
         more=len(board.rows) - len(lines),
         about=_about(board),
@@ -131,15 +143,20 @@ def _line(board: Board, row: Row, runs: Sequence[Run], level: LevelSpec | None) 
         interval="" if main is None else span(main),
         bar=bar(row.value, main, level),
         also={name: _cell(row.also.get(name)) for name in board.also},
+        facts=_facts(replace(row, trust=weakest(runs))),
         seeds=row.seeds,
-        parameters=count(row.parameters),
-        seconds="" if row.train_seconds is None else duration(row.train_seconds),
-        seconds_value=row.train_seconds,
-        device=row.device,
-        trust=weakest(runs),
         external=row.external,
         note=row.note,
     )
+
+
+def _facts(row: Row) -> dict[str, Fact]:
+    """Return what every format of boards tells of a model, by the column's name."""
+    return {
+        column.name: Fact(column.cell(row), str(column.value(row)) if column.number else "")
+        for column in columns.FACTS
+        if column.name != "headroom"  # a bar tells it
+    }
 
 
 def bar(value: float | None, got: Any, level: LevelSpec | None) -> Bar | None:
