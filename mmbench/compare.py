@@ -88,9 +88,10 @@ class Difference:
         df: Degrees of freedom.
         p: Two-sided p-value of no difference.
         adjusted: The same, corrected for all metrics of its family.
-        effect: The difference in standard deviations of an item's difference (Cohen's d_z).
+        effect: The difference in standard deviations of an item's difference (Cohen's d_z); NaN
+            where all items differ alike.
         detectable: The smallest true difference that these seeds and items find in four of five
-            cases.
+            cases; NaN where nothing varies, and so nothing can be planned.
         verdict: ``better``, ``worse`` or ``no difference found``; empty where nothing can be told.
         higher_is_better: The metric's direction.
         reason: Why there is no interval.
@@ -385,7 +386,7 @@ def _difference(metric: Metric, first: Side, second: Side) -> Difference:
         df=found.df,
         p=found.p_value(),
         adjusted=found.p_value(),
-        effect=found.value / spread if spread > 0 else 0.0,
+        effect=found.value / spread if spread > 0 else (nan if found.value else 0.0),
         detectable=_detectable(a, b, clusters, found.items),
     )
 
@@ -394,11 +395,10 @@ def _detectable(a: Floats, b: Floats, clusters: Sequence[Any] | None, items: int
     seeds = (len(a), len(b))
     try:
         found = components.estimate_difference(a, b, clusters)
-        return power.detectable(
-            found, seeds, items, alpha=LEVEL, power=POWER, estimated=True
-        ).difference
+        told = power.detectable(found, seeds, items, alpha=LEVEL, power=POWER, estimated=True)
     except UsageError:
         return float("nan")
+    return told.difference if told.se > 0 else float("nan")
 
 
 def _verdict(found: Difference, p: float) -> str:

@@ -99,6 +99,22 @@ class NotComparableError(MmbenchError):
     exit_code = 4
 
 
+def refuse_unknown(kind: str, asked: Iterable[str], there: Iterable[str]) -> None:
+    """Refuse a name that no record has.
+
+    Raises:
+        NotComparableError: With the near name.
+    """
+    known = sorted(set(there))
+    for name in asked:
+        if name not in known:
+            near = nearest(name, known)
+            offer = f"did you mean {near!r}? " if near else ""
+            raise NotComparableError(
+                f"no record has the {kind} {name!r}: {offer}known: {', '.join(known)}"
+            )
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name closest to `name`, or None if none is close."""
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)

@@ -87,7 +87,10 @@ def of_models(
     ]
     both = [_members(name, chosen, results) for name in asked.names]
     sides, every, reader = [], [], store.Reader()
-    for pair in _pairs(*both):
+    paired = _pairs(*both)
+    for members in both:
+        warnings += _left_out(members, paired)
+    for pair in paired:
         own = [
             record_side(one_model(members, name), asked.split, name, reader, warnings)
             for members, name in zip(pair, asked.names, strict=True)
@@ -151,6 +154,26 @@ def _pairs(
             f"the two have no task in common: {', '.join(tasks[0])} and {', '.join(tasks[1])}"
         )
     return [(groups[0][key], groups[1][key]) for key in sorted(shared)]
+
+
+def _left_out(
+    members: Sequence[store.Stored],
+    pairs: Sequence[tuple[list[store.Stored], list[store.Stored]]],
+) -> list[str]:
+    """Name the records on a task and budget that is compared which were measured differently."""
+    taken = {s.folder for pair in pairs for side in pair for s in side}
+    told = []
+    for stored in members:
+        own = stored.record
+        like = [
+            pair[0][0].record
+            for pair in pairs
+            if (pair[0][0].record.task, pair[0][0].record.budget) == (own.task, own.budget)
+        ]
+        if stored.folder not in taken and like:
+            what = "task digest" if own.task_digest != like[0].task_digest else "data"
+            told.append(f"{own.name}: differs in {what} from what is compared: left out")
+    return told
 
 
 def refuse_apart(first: store.Record, second: store.Record) -> None:

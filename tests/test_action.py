@@ -65,12 +65,12 @@ def act(given: dict[str, Any], repository: Path) -> Ran:
     unknown = set(given) - set(action["inputs"])
     assert not unknown, unknown
     inputs = {name: str(of.get("default", "")) for name, of in action["inputs"].items()}
-    inputs |= {name: str(value) for name, value in given.items()} | {"package": ""}
+    inputs |= {name: str(value) for name, value in given.items()} | {"package": "none"}
     own = environment(repository.parent)
     code, log = 0, ""
     for step in action["runs"]["steps"]:
-        condition = re.fullmatch(r"\$\{\{ inputs\.([\w-]+) != '' \}\}", step.get("if", ""))
-        if "uses" in step or (condition and not inputs[condition[1]]):
+        condition = re.fullmatch(r"\$\{\{ inputs\.([\w-]+) != '(.*)' \}\}", step.get("if", ""))
+        if "uses" in step or (condition and inputs[condition[1]] == condition[2]):
             continue
         assert "${{" not in step["run"], "an input in a command's text could run code"
         extra = {name: filled(value, inputs) for name, value in step.get("env", {}).items()}

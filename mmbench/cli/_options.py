@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mmbench.errors import NotComparableError, UsageError, nearest
+from mmbench.errors import NotComparableError, UsageError, refuse_unknown
 
 if TYPE_CHECKING:
     from mmbench.store import Stored
@@ -92,21 +92,6 @@ def split_names(values: tuple[str, ...]) -> list[str]:
     return names
 
 
-def known(kind: str, asked: list[str], there: set[str]) -> None:
-    """Refuse a name that no record has.
-
-    Raises:
-        NotComparableError: With the near name.
-    """
-    for name in asked:
-        if name not in there:
-            near = nearest(name, there)
-            offer = f"did you mean {near!r}? " if near else ""
-            raise NotComparableError(
-                f"no record has the {kind} {name!r}: {offer}known: {', '.join(sorted(there))}"
-            )
-
-
 def chosen(
     found: Sequence[Stored],
     results: Path,
@@ -122,9 +107,9 @@ def chosen(
     """
     wanted_tasks, wanted_models = split_names(tasks), split_names(models)
     if found:
-        known("task", wanted_tasks, {s.record.task for s in found})
-        known("model", wanted_models, {s.record.model for s in found})
-        known("budget", [budget] if budget else [], {s.record.budget for s in found})
+        refuse_unknown("task", wanted_tasks, {s.record.task for s in found})
+        refuse_unknown("model", wanted_models, {s.record.model for s in found})
+        refuse_unknown("budget", [budget] if budget else [], {s.record.budget for s in found})
     those = [
         stored
         for stored in found

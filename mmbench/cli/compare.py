@@ -8,7 +8,7 @@ import click
 
 from mmbench.cli import _options
 from mmbench.cli._options import option
-from mmbench.errors import UsageError
+from mmbench.errors import UsageError, refuse_unknown
 
 FILE = click.Path(path_type=Path)
 #: Flips of each sort that are drawn where no number is named.
@@ -110,8 +110,8 @@ def command(
         records, problems = store.scan(results, curves=False)
         warnings += problems
         if records:
-            _options.known("task", [*asked.tasks], {s.record.task for s in records})
-            _options.known("budget", [budget] if budget else [], {s.record.budget for s in records})
+            refuse_unknown("task", [*asked.tasks], {s.record.task for s in records})
+            refuse_unknown("budget", [budget] if budget else [], {s.record.budget for s in records})
         found = versus.of_models(asked, records, results, budget, warnings)
     if figures is not None:
         from mmbench.report import flips

@@ -11,12 +11,10 @@ import click
 
 from mmbench.cli import _options
 from mmbench.cli._options import option
-from mmbench.errors import NotComparableError, UsageError
+from mmbench.errors import UsageError
 
 if TYPE_CHECKING:
     from mmbench.gate.history import Watched
-    from mmbench.gate.policy import Policy
-    from mmbench.gate.sides import Files, Pair
     from mmbench.gate.verdicts import Outcome
 
 FILE = click.Path(path_type=Path)
@@ -106,7 +104,9 @@ def command(
     critical one missing, or not comparable.
     """  # noqa: D301
     from mmbench.gate import policy as policies
-    from mmbench.gate import promotion, sides, verdicts
+    from mmbench.gate import promotion, sides
+    from mmbench.gate.flow import hold
+    from mmbench.gate.history import entries
 
     named = [_options.metric_name(name) for name in _options.split_names(metrics)]
     if policy is not None and margin is not None:
@@ -129,100 +129,22 @@ def command(
         clusters=cluster,
         data=data,
     )
-    commits = _commits(history)
-    if candidate is None:
-        if not commits:
-            raise UsageError("--candidate: is missing: what is held against the reference?")
-        candidate = str(commits[-1])
-    notes: list[str] = []
     if message and not update:
         raise UsageError("--message: goes with --update")
     if update:
         promotion.check(Path(reference), message)
-    if promotion.book_of(Path(reference)).exists():
-        notes += [told for told in [promotion.recover(Path(reference))] if told]
-    problems: list[str] = []
-    pairs, more = _pairs(reference, candidate, how, results, problems)
-    anchor = promotion.anchor_of(Path(reference))
-    old = _anchored(anchor, candidate, how, results, problems)
-    outcome = verdicts.judge(
-        pairs, asked, anchors=old, notes=[*notes, *more], on_inconclusive=on_inconclusive
-    )
-    watched = _watch(reference, anchor, commits, asked, how, results, problems)
-    for problem in dict.fromkeys(problems):
+    commits = entries(history) if history is not None else []
+    held = hold(reference, candidate, asked, how, results, commits, on_inconclusive)
+    for problem in dict.fromkeys(held.problems):
         click.echo(f"warning: {problem}", err=True)
     form = "json" if as_json else form
     files = ((form, out), ("junit", junit), ("markdown", markdown), ("json", json_out))
-    code = _tell(outcome, watched, form, [(kind, path) for kind, path in files if path])
+    code = _tell(held.outcome, held.watched, form, [(kind, path) for kind, path in files if path])
     if update:
-        made = promotion.promote(Path(reference), candidate, pairs, outcome, message)
+        made = promotion.promote(Path(reference), held.candidate, held.pairs, held.outcome, message)
         click.echo(f"promoted: {len(made.promoted)} in place of {len(made.replaced)}: {message}")
         return 0
     return code
-
-
-def _commits(history: Path | None) -> list[Path]:
-    if history is None:
-        return []
-    from mmbench.gate import history as histories
-
-    return histories.entries(history)
-
-
-def _pairs(
-    reference: str, candidate: str, how: Files, results: Path, problems: list[str]
-) -> tuple[list[Pair], list[str]]:
-    from mmbench.gate import sides
-
-    kinds = [sides.is_file(name) for name in (reference, candidate)]
-    if kinds[0] != kinds[1]:
-        raise UsageError(
-            f"--candidate {candidate}: a file of predictions is held against another one, records "
-            f"against records; 'mmbench score --save' makes a record of a file"
-        )
-    if kinds[0]:
-        return [sides.of_files(reference, candidate, how, problems)], []
-    old = sides.members(reference, results, "--reference", problems)
-    new = sides.members(candidate, results, "--candidate", problems)
-    _options.known("task", [*how.tasks], {s.record.task for s in old})
-    _options.known("model", [*how.models], {s.record.model for s in old})
-    found = sides.pairs(old, new, how.tasks, how.models, sides.is_folder(candidate))
-    if not found[0]:
-        raise NotComparableError(
-            f"--candidate {candidate}: has nothing of what the reference has: "
-            f"{', '.join(sorted({f'{s.record.task}/{s.record.model}' for s in old}))}"
-        )
-    return found
-
-
-def _anchored(
-    anchor: Path, candidate: str, how: Files, results: Path, problems: list[str]
-) -> list[Pair]:
-    """Return the first anchor beside the candidate, where the reference was ever promoted."""
-    if not anchor.exists():
-        return []
-    pairs, _ = _pairs(str(anchor), candidate, how, results, problems)
-    return [pair for pair in pairs if not pair.lacking]
-
-
-def _watch(
-    reference: str,
-    anchor: Path,
-    commits: Sequence[Path],
-    asked: Policy,
-    how: Files,
-    results: Path,
-    problems: list[str],
-) -> list[Watched]:
-    if not commits:
-        return []
-    from mmbench.gate import history, verdicts
-
-    found = history.watch(reference, commits, asked, how, results, problems=problems)
-    if anchor.exists():
-        against = verdicts.ANCHOR
-        found += history.watch(str(anchor), commits, asked, how, results, against, problems)
-    return found
 
 
 def _tell(

@@ -11,7 +11,7 @@ import click
 
 from mmbench.cli import _options
 from mmbench.cli._options import option
-from mmbench.errors import MmbenchError, NotComparableError
+from mmbench.errors import MmbenchError, NotComparableError, refuse_unknown
 
 if TYPE_CHECKING:
     from mmbench.trust import Finding
@@ -72,7 +72,7 @@ def command(
     found, problems = store.scan(results, curves=False)
     findings = _findings(results, problems)
     splits = {split for s in found for split in s.record.scores}
-    _options.known("split", [split] if splits else [], splits)
+    refuse_unknown("split", [split] if splits else [], splits)
     chosen = _options.chosen(found, results, tasks, models, budget, problems)
     of_metrics = [
         leaderboard.boards(chosen, metric, split, problems, findings) for metric in wanted

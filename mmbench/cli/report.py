@@ -10,7 +10,7 @@ import click
 
 from mmbench.cli import _options
 from mmbench.cli._options import option
-from mmbench.errors import UsageError
+from mmbench.errors import UsageError, refuse_unknown
 
 if TYPE_CHECKING:
     from mmbench.store import Stored
@@ -114,7 +114,7 @@ def command(
     chosen = _options.chosen(found, results, tasks, models, budget, problems)
     if names:
         splits = {name for s in found for name in s.record.scores}
-        _options.known("split", [split] if split else [], splits)
+        refuse_unknown("split", [split] if split else [], splits)
         _figures(names, chosen, metrics, split or "test", cost, data, problems, out, form)
         return
     shown = 8 if items is None else items

@@ -18,6 +18,7 @@ from msgspec import Struct, field
 import mmbench
 from mmbench import sealed, store
 from mmbench.errors import StoreError, UsageError
+from mmbench.gate import sides
 from mmbench.gate.sides import Pair
 from mmbench.gate.verdicts import Outcome, Verdict
 
@@ -48,6 +49,9 @@ class Promotion(Struct, frozen=True, kw_only=True):
         mmbench: Version.
         replaced: Name of each record, or of the file -> its checksum.
         promoted: The same of what took its place.
+        renamed: ``task/budget/model`` -> the model that it took the place of, where the names
+            differ: what is held against the first anchor is a line, whatever its members are
+            called.
         verdicts: What the gate had said.
     """
 
@@ -56,6 +60,7 @@ class Promotion(Struct, frozen=True, kw_only=True):
     mmbench: str
     replaced: dict[str, str]
     promoted: dict[str, str]
+    renamed: dict[str, str] = field(default_factory=dict)
     verdicts: list[Said] = field(default_factory=list)
 
 
@@ -111,9 +116,20 @@ def check(reference: Path, message: str) -> None:
 def recover(reference: Path) -> str:
     """Finish a promotion that was cut off, or take it back; say what was done.
 
+    Only one that left its mark is touched: whatever else differs from the book is the user's doing.
+
     Raises:
         StoreError: The book is damaged, or the reference cannot be written.
     """
+    mark = _mark(reference)
+    if not mark.exists():
+        return ""
+    told = _put_right(reference)
+    mark.unlink()
+    return told
+
+
+def _put_right(reference: Path) -> str:
     done = read(reference)
     if not done:
         return ""
@@ -122,17 +138,15 @@ def recover(reference: Path) -> str:
         there = {s.record.name: s for s in store.scan(reference)[0]}
         left = [there[name] for name in last.replaced if name in there]
         if all(name in there for name in last.promoted):
-            old = [s for s in left if s.record.name not in last.promoted]
-            for stored in old:
-                store.remove(stored)
-            return "finished a promotion that was cut off" if old else ""
-        if len(left) < len(last.replaced):
-            return ""  # somebody has taken records away: that is none of ours
+            for stored in left:
+                if stored.record.name not in last.promoted:
+                    store.remove(stored)
+            return "finished a promotion that was cut off"
         for name in last.promoted:
             if name in there and name not in last.replaced:
                 store.remove(there[name])
-    elif store.checksum(reference) not in last.replaced.values() or last.replaced == last.promoted:
-        return ""
+    elif store.checksum(reference) in last.promoted.values():
+        return "finished a promotion that was cut off"
     _write(reference, done[:-1])
     return "took back a promotion that was cut off"
 
@@ -168,20 +182,26 @@ def promote(
         mmbench=mmbench.__version__,
         replaced=replaced,
         promoted=promoted,
+        renamed={
+            "/".join(_key(pair.candidates[0].record)): pair.model
+            for pair in there
+            if pair.candidates[0].record.model != pair.model
+        },
         verdicts=[_said(v) for v in outcome.verdicts],
     )
     try:
         _keep_anchor(reference, there)
+        _mark(reference).touch()
         _write(reference, [*read(reference), made])
         if not reference.is_dir():
             sealed.put(reference, Path(candidate).read_bytes())
-            return made
-        for pair in there:
+        for pair in there if reference.is_dir() else ():
             for stored in pair.candidates:
                 store.adopt(reference, stored)
             for stored in pair.references:
                 if stored.record.name not in promoted:
                     store.remove(stored)
+        _mark(reference).unlink()
     except OSError as error:
         raise StoreError(f"{reference}: cannot be updated: {error.strerror or error}") from None
     return made
@@ -194,13 +214,52 @@ def _keep_anchor(reference: Path, pairs: Sequence[Pair]) -> None:
         if not anchor.exists():
             sealed.put(anchor, reference.read_bytes())
         return
+    book = read(reference)
+    kept = {_key(s.record) for s in store.scan(anchor)[0]}
     for pair in pairs:
-        first = pair.references[0].record
-        key = (first.task, first.budget, first.model)
-        kept = (s.record for s in store.scan(anchor)[0])
-        if key not in {(r.task, r.budget, r.model) for r in kept}:
+        if _origin(_key(pair.references[0].record), book) not in kept:
             for stored in pair.references:
                 store.adopt(anchor, stored)
+
+
+def anchored(reference: Path, pairs: Sequence[Pair], problems: list[str]) -> list[Pair]:
+    """Return the first anchor beside the candidates of pairs, as far as there is one.
+
+    Args:
+        reference: A results folder.
+        pairs: The reference as it is now beside the candidate.
+        problems: Takes what could not be read.
+    """
+    kept, unreadable = store.scan(anchor_of(reference))
+    problems += unreadable
+    book = read(reference)
+    found = []
+    for pair in pairs:
+        if not pair.candidates:
+            continue
+        task, budget, model = _origin(_key(pair.references[0].record), book)
+        first = [s for s in kept if _key(s.record) == (task, budget, model)]
+        if first:
+            # By the name that the reference has now, since that is what the policy knows.
+            held = sides.pair((task, budget, pair.model), first, pair.candidates)
+            found.append(held)
+    return found
+
+
+def _key(record: store.Record) -> tuple[str, str, str]:
+    return (record.task, record.budget, record.model)
+
+
+def _origin(key: tuple[str, str, str], book: Sequence[Promotion]) -> tuple[str, str, str]:
+    """Return what a model of the reference was called before its first promotion."""
+    for promotion in reversed(book):
+        key = (*key[:2], promotion.renamed.get("/".join(key), key[2]))
+    return key
+
+
+def _mark(reference: Path) -> Path:
+    """Return the file that stands while a promotion is under way."""
+    return book_of(reference).with_suffix(".unfinished")
 
 
 def _write(reference: Path, promotions: Sequence[Promotion]) -> None:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mmbench import catalog, store, versus
 from mmbench.compare import Side
@@ -121,7 +122,7 @@ def pairs(
             taken.add(match)
         elif not whole:
             continue
-        found.append(_pair(key, own, new.get(match, []) if match else []))
+        found.append(pair(key, own, new.get(match, []) if match else []))
     beside = sorted({f"{task}/{model}" for task, _, model in new if (task, _, model) not in taken})
     if beside:
         notes.append(f"not in the reference, so not held against it: {', '.join(beside)}")
@@ -151,12 +152,22 @@ def _only(
     return there[0] if len(there) == 1 and alone else None
 
 
-def _pair(key: _Key, old: Sequence[store.Stored], new: Sequence[store.Stored]) -> Pair:
+def pair(key: _Key, old: Sequence[store.Stored], new: Sequence[store.Stored]) -> Pair:
+    """Put the reference's records of one model beside the candidate's.
+
+    Args:
+        key: Task, budget and the model as the reference calls it.
+        old: The reference's.
+        new: The candidate's, perhaps none.
+
+    Raises:
+        NotComparableError: No run of the reference was finished.
+    """
     task, budget, model = key
     spec = task_of(old[0].record)
     title = f"{task}@{old[0].record.task_version} {budget}"
     base = {"task": task, "model": model, "main": spec.metrics.main, "task_title": title}
-    reference = [s for s in old if s.record.status == "finished"]
+    reference = _finished(old)
     if not reference:
         raise NotComparableError(
             f"{old[0].record.name}: {old[0].record.status}: {old[0].record.reason}: a reference "
@@ -166,12 +177,11 @@ def _pair(key: _Key, old: Sequence[store.Stored], new: Sequence[store.Stored]) -
     common = {**base, "metrics": metrics, "references": tuple(reference)}
     if not new:
         return Pair(**common, lacking="the candidate has no record of it")  # type: ignore[arg-type]
-    diverged = [s.record for s in new if s.record.status == "diverged"]
-    candidate = [s for s in new if s.record.status == "finished"]
-    told = f"{len(diverged)} of {len(new)} seeds diverged: {diverged[0].reason}" if diverged else ""
+    candidate = _finished(new)
+    told = _diverged(old, new)
     if not candidate:
-        others = next((s.record for s in new if s.record.status != "diverged"), None)
-        why = f"{others.status}: {others.reason}" if others else told
+        others = next((s.record for s in new if s.record.status != "diverged"), new[0].record)
+        why = told or f"{others.status}: {others.reason}"
         return Pair(**common, lacking=why, diverged=told)  # type: ignore[arg-type]
     try:
         splits = _splits(reference, candidate, metrics, model)
@@ -186,6 +196,20 @@ def _pair(key: _Key, old: Sequence[store.Stored], new: Sequence[store.Stored]) -
         )
     except MmbenchError as error:
         return Pair(**common, lacking=str(error), diverged=told)  # type: ignore[arg-type]
+
+
+def _finished(members: Sequence[store.Stored]) -> list[store.Stored]:
+    """Return what was finished; test items that were limited count where there is nothing else."""
+    there = [s for s in members if s.record.status == "finished"]
+    return [s for s in there if s.record.ranked] or there
+
+
+def _diverged(old: Sequence[store.Stored], new: Sequence[store.Stored]) -> str:
+    """Say how many of the candidate's seeds diverged, if a larger share did than before."""
+    before, now = ([s.record for s in of if s.record.status == "diverged"] for of in (old, new))
+    if not now or len(now) / len(new) <= len(before) / len(old):
+        return ""
+    return f"{len(now)} of {len(new)} seeds diverged: {now[0].reason}"
 
 
 def _splits(
@@ -225,10 +249,21 @@ def bits(stored: store.Stored) -> str:
     """Return a digest of what a run said: of the item statistics, whatever file holds them."""
     digest = hashlib.sha256()
     for split, items in sorted(store.read_items(stored).items()):
-        digest.update("\0".join([split, *items.ids]).encode())
-        for family, (names, rows) in sorted(items.families.items()):
-            digest.update("\0".join([family, *names]).encode())
-            digest.update(rows.astype("<f8").tobytes())
+        rows = {family: of for family, (_, of) in items.families.items()}
+        digest.update(f"{split} {_digest(items.ids, rows)}".encode())
+    return digest.hexdigest()
+
+
+def _of_side(side: Side) -> str:
+    return _digest(side.ids, side.families[0])
+
+
+def _digest(ids: Sequence[str], families: Mapping[str, Any]) -> str:
+    """Return a digest of what all metrics made of all items."""
+    digest = hashlib.sha256("\0".join(ids).encode())
+    for family, rows in sorted(families.items()):
+        digest.update(f"\0{family} {rows.shape}".encode())
+        digest.update(rows.astype("<f8").tobytes())
     return digest.hexdigest()
 
 
@@ -288,8 +323,7 @@ def of_files(reference: str, candidate: str, how: Files, warnings: list[str]) ->
         raise UsageError(
             f"{reference}: no metric could be computed: {next(iter(old.reasons.values()))}"
         )
-    said = [list(map(str, e.predictions.outputs[e.output])) for e in made]
-    same = int(old.ids == new.ids and said[0] == said[1])
+    same = int(_of_side(sides[0]) == _of_side(sides[1]))
     return Pair(
         task=task,
         model=Path(candidate).stem,

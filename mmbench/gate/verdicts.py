@@ -4,14 +4,7 @@ A verdict is a test of non-inferiority (`mmbench.stats.noninferiority`): passed 
 that is credible is a loss within the margin, regressed where even the best is a larger one. The
 interval is that of `mmbench.stats.crossed`: items paired, seeds of both sides on their own. Where
 the policy plans looks, each takes its share of alpha (`mmbench.stats.group_sequential`), since
-adding seeds until it passes would pass anything.
-
-A candidate is mostly the reference with a change or two, so its seeds are taken to vary at least as
-much as those of both sides together do: three seeds that happen to agree are no evidence, and early
-looks, which ask for far tails, would be passed by them (tests/test_decisions.py: .095 of candidates
-that are worse by the margin, at a level of .05, and .045 with this floor). A candidate with one
-seed takes its spread from the reference: else any unlucky seed would be a regression. One seed on
-both sides is about these weights.
+adding seeds until it passes would pass anything (`mmbench.gate.looks`).
 
 Red verdicts are corrected for how many there could have been (Holm); green ones are not: all have
 to be.
@@ -21,23 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
 
 from mmbench import compare, registry
 from mmbench.compare import Side
 from mmbench.errors import MmbenchError
+from mmbench.gate import looks
 from mmbench.gate.policy import ADVISORY, CRITICAL, Gate, Policy
 from mmbench.gate.sides import Pair
-from mmbench.scoring import alone, combine, difference
-from mmbench.stats import components, group_sequential, noninferiority, power
-from mmbench.stats.clusters import independent_units
-from mmbench.stats.components import Components
-from mmbench.stats.crossed import SEEDS_AND_ITEMS, Interval, satterthwaite
+from mmbench.scoring import alone, combine
+from mmbench.stats import noninferiority
 from mmbench.stats.holm import holm
-
-if TYPE_CHECKING:
-    from mmbench.metrics import Metric
-    from mmbench.types import Floats
 
 PASSED, REGRESSED, INCONCLUSIVE, MISSING = "passed", "regressed", "inconclusive", "missing"
 REFERENCE, ANCHOR = "reference", "first anchor"
@@ -45,6 +31,11 @@ REFERENCE, ANCHOR = "reference", "first anchor"
 FINE, FAILED, UNDECIDED, LACKING = 0, 1, 3, 4
 #: What may be done about an inconclusive verdict.
 FAIL, WARN, PASS = "fail", "warn", "pass"
+_STATUS = {
+    noninferiority.PASSED: PASSED,
+    noninferiority.FAILED: REGRESSED,
+    noninferiority.INCONCLUSIVE: INCONCLUSIVE,
+}
 #: Items named beside a regression.
 _WORST = 3
 _NAN = float("nan")
@@ -258,32 +249,22 @@ def _verdict(pair: Pair, gate: Gate, policy: Policy) -> Verdict:
 
 def _judged(made: Verdict, new: Side, old: Side, margin: float, policy: Policy) -> Verdict:
     metric = registry.load("metric", made.metric)
-    look = _look(new, old, metric, policy)
-    if look.early:
-        return replace(made, status=INCONCLUSIVE, reason=look.early)
-    new = look.side
-    found = difference(made.metric, new.rows(made.metric), old.rows(made.metric), new.clusters)
-    found = _floored(found, look.floor)
-    said = noninferiority.judge(
-        found, margin, higher_is_better=metric.higher_is_better, alpha=look.alpha
-    )
+    if told := looks.early(new, policy):
+        return replace(made, status=INCONCLUSIVE, reason=told)
+    look = looks.at(new, old, metric, policy)
+    found, said = look.tested(metric, margin)
     sign = 1.0 if metric.higher_is_better else -1.0
     ends = sorted((sign * said.worst, sign * said.best))
-    status = {
-        noninferiority.PASSED: PASSED,
-        noninferiority.FAILED: REGRESSED,
-        noninferiority.INCONCLUSIVE: INCONCLUSIVE,
-    }[said.status]
-    reason = said.reason
-    if status == INCONCLUSIVE:
-        reason += _advice(found, margin, look)
-    worst = compare.flips(new, old, made.metric, _WORST) if status == REGRESSED else []
-    lost = [f.id for f in worst if f.change * sign < 0]
-    own = combine(made.metric, new.rows(made.metric), new.clusters)
+    undecided = said.status == noninferiority.INCONCLUSIVE
+    lost: list[str] = []
+    if said.status == noninferiority.FAILED:
+        flips = compare.flips(look.new, old, made.metric, _WORST)
+        lost = [flip.id for flip in flips if flip.change * sign < 0]
+    own = combine(made.metric, look.new.rows(made.metric), look.new.clusters)
     return replace(
         made,
-        status=status,
-        reason=reason,
+        status=_STATUS[said.status],
+        reason=said.reason + (looks.advice(found, margin, look) if undecided else ""),
         candidate=own.value,
         change=found.value,
         low=ends[0],
@@ -291,156 +272,10 @@ def _judged(made: Verdict, new: Side, old: Side, margin: float, policy: Policy) 
         p=said.p_fail,
         adjusted=said.p_fail,
         alpha=look.alpha,
-        detectable=_detectable(look, found) if status == INCONCLUSIVE else _NAN,
-        scope=(look.borrowed or compare.scope(new, old)) + look.told,
+        detectable=looks.detectable(look, found) if undecided else _NAN,
+        scope=look.scope,
         worst=tuple(lost[:_WORST]),
     )
-
-
-@dataclass(frozen=True)
-class _Look:
-    """One of the planned looks.
-
-    Attributes:
-        side: The candidate with the seeds of this look.
-        alpha: One-sided level of this look.
-        parts: Where the variance sits.
-        ahead: The planned numbers of seeds after this one.
-        early: Why it cannot be looked at yet.
-        told: The look in words.
-        borrowed: The scope where the candidate's one seed takes its variance from the reference.
-        floor: What the variance of the difference is the sum of at least: (term, degrees of
-            freedom) pairs.
-    """
-
-    side: Side
-    alpha: float
-    parts: Components
-    ahead: tuple[int, ...] = ()
-    early: str = ""
-    told: str = ""
-    borrowed: str = ""
-    floor: tuple[tuple[float, float], ...] = ()
-
-
-def _look(new: Side, old: Side, metric: Metric, policy: Policy) -> _Look:
-    """Return the present look and its share of alpha."""
-    plan = policy.seeds
-    count = len(new.families)
-    if plan and count > plan[-1]:
-        # More seeds than were planned would be one look more than the level allows for.
-        new = replace(new, families=new.families[: plan[-1]], members=new.members[: plan[-1]])
-        count = plan[-1]
-    a, b = new.values(metric), old.values(metric)
-    parts = components.estimate_difference(a, b, new.clusters)
-    floor = _floor(a, b, parts, new.clusters)
-    borrowed = ""
-    if count == 1 and len(b) > 1:
-        seed, rest = parts.seed[1], parts.rest[1]
-        parts = Components((seed, seed), max(0.0, parts.item - rest), (rest, rest))
-        borrowed = (
-            f"1+{len(b)} seeds x {len(new.ids):,} items; one training set; the candidate's seeds "
-            f"are taken to vary as the reference's"
-        )
-    if not plan:
-        return _Look(new, policy.alpha, parts, borrowed=borrowed, floor=floor)
-    if count < plan[0]:
-        early = f"the first look is planned at {plan[0]} seeds, the candidate has {count}"
-        return _Look(new, policy.alpha, parts, early=early)
-    looks = sorted({*plan, count})
-    units = len(set(new.clusters)) if new.clusters is not None else len(new.ids)
-    times = _times(parts, [(seeds, len(b)) for seeds in looks], units)
-    place = looks.index(count)
-    share = group_sequential.spent_boundaries(times, alpha=policy.alpha, sides=1).nominal[place]
-    told = f"; look {place + 1} of {len(looks)}, level {share:.4f}"
-    ahead = tuple(looks[place + 1 :])
-    return _Look(new, max(share, 1e-12), parts, ahead, told=told, floor=floor)
-
-
-def _floor(
-    a: Floats, b: Floats, parts: Components, clusters: Sequence[Any] | None
-) -> tuple[tuple[float, float], ...]:
-    """Return what items and the seeds of both sides together make of the variance.
-
-    Args:
-        a: [S_1, N] pseudo-values of the candidate.
-        b: [S_2, N] of the reference.
-        parts: Their components.
-        clusters: [N] the unit of each item.
-    """
-    df = len(a) + len(b) - 2
-    if df == 0:
-        return ()  # one seed each: these weights
-    paired = independent_units(a.mean(axis=0) - b.mean(axis=0), clusters)
-    units = paired.shape[-1]
-    seed = ((len(a) - 1) * parts.seed[0] + (len(b) - 1) * parts.seed[1]) / df
-    of_items = (float(paired.var(ddof=1)) / units, float(units - 1))
-    return (of_items, (seed * (1 / len(a) + 1 / len(b)), float(df)))
-
-
-def _floored(found: Interval, floor: Sequence[tuple[float, float]]) -> Interval:
-    """Return a difference whose variance is not below the floor."""
-    total = sum(term for term, _ in floor)
-    if total <= found.se**2:
-        return found
-    return replace(found, se=total**0.5, df=satterthwaite(floor), scope=SEEDS_AND_ITEMS)
-
-
-def _times(parts: Components, seeds: Sequence[tuple[int, int]], items: int) -> list[float]:
-    """Return the information at each look; one that adds hardly any adds the least that counts."""
-    try:
-        found = list(group_sequential.information(parts, seeds, items))
-    except MmbenchError:  # no variance at all
-        found = [own / seeds[-1][0] for own, _ in seeds]
-    step = 1.001e-3
-    for place in range(len(found) - 2, -1, -1):
-        found[place] = min(found[place], found[place + 1] - step)
-    return found
-
-
-def _advice(found: Interval, margin: float, look: _Look) -> str:
-    """Say what would settle it, with looks that keep the level."""
-    if margin == 0:
-        return "; with a margin of 0 no number of seeds or items shows that equal models are equal"
-    if look.ahead:
-        return f"; the next look is planned at {look.ahead[0]} seeds"
-    offers = []
-    seeds = _seeds(found, margin, look) if found.scope == SEEDS_AND_ITEMS else None
-    if seeds is not None and seeds > min(found.seeds):
-        offers.append(
-            f"{seeds} seeds of each, looked at as planned by 'seeds = [{found.seeds[0]}, {seeds}]'"
-        )
-    items = power.items_needed(look.parts, found.seeds, margin, sides=1, alpha=look.alpha)
-    if items is not None and items > found.items:
-        offers.append(f"{items:,} items")
-    if offers:
-        return f"; if they are equal, {' or '.join(offers)} would settle it in 80 % of cases"
-    if seeds is None and items is None:
-        return "; neither more seeds nor more items alone would settle it: widen the margin or both"
-    return "; if they were equal, so much would show it: they may differ by about the margin"
-
-
-def _seeds(found: Interval, margin: float, look: _Look) -> int | None:
-    """Return the seeds of each side that settle it at a second look of a group-sequential test."""
-    level = look.alpha
-    wanted = None
-    for _ in range(3):  # the level of the last look depends on how far it is away
-        wanted = power.seeds_needed(look.parts, found.items, margin, sides=1, alpha=level)
-        if wanted is None or wanted <= found.seeds[0]:
-            return wanted
-        now = (found.seeds[0], found.seeds[-1])
-        times = _times(look.parts, [now, (wanted, wanted)], found.items)
-        level = group_sequential.spent_boundaries(times, alpha=look.alpha, sides=1).nominal[-1]
-    return wanted
-
-
-def _detectable(look: _Look, found: Interval) -> float:
-    try:
-        return power.detectable(
-            look.parts, found.seeds, found.items, alpha=look.alpha, estimated=True
-        ).margin
-    except MmbenchError:
-        return _NAN
 
 
 def _corrected(found: Sequence[Verdict], alpha: float) -> list[Verdict]:

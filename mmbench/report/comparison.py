@@ -105,6 +105,8 @@ def verdict(one: Comparison) -> str:
     d = one.differences[0]
     if d.reason:
         return f"nothing can be told: {d.reason}"
+    if d.verdict == "no difference found" and d.detectable != d.detectable:
+        return f"no difference on {d.metric}: no seed and no item tells the two apart"
     if d.verdict == "no difference found":
         return (
             f"no difference found on {d.metric}: these seeds and items would find one of "
@@ -145,9 +147,11 @@ def _row(d: Difference) -> list[str]:
     cells = [name, number(d.first.value), number(d.second.value), _signed(d.value)]
     if d.reason:
         return [*cells, "", "", "", "", d.reason]
-    beside = number(d.detectable) if d.verdict == "no difference found" else ""
+    told = d.verdict == "no difference found" and d.detectable == d.detectable
+    beside = number(d.detectable) if told else ""
+    effect = "" if d.effect != d.effect else f"{d.effect:+.2f}"
     interval = f"[{_signed(d.low)}, {_signed(d.high)}]"
-    return [*cells, interval, _p(d.adjusted), f"{d.effect:+.2f}", beside, d.verdict]
+    return [*cells, interval, _p(d.adjusted), effect, beside, d.verdict]
 
 
 def _notes(one: Comparison) -> list[str]:

@@ -99,7 +99,8 @@ def test_too_little_is_inconclusive_and_says_what_would_settle_it(
     arguments = ["--reference", reference, "--candidate", wide, "--margin", "0.01"]
     verdict = only(gated(cli, *arguments, code=3))
     assert verdict["status"] == "inconclusive"
-    assert "seeds of each, looked at as planned by 'seeds = [3, " in verdict["reason"]
+    assert "seeds of each, 'seeds = [3, " in verdict["reason"]
+    assert "this look has spent its level, so plan it for the next candidate" in verdict["reason"]
     assert gated(cli, *arguments, "--on-inconclusive", "pass")["exit_code"] == 0
     done = cli("gate", *arguments, "--on-inconclusive", "warn")
     assert (done.code, done.err) == (0, "warning: 1 critical inconclusive\n")
@@ -160,6 +161,26 @@ def test_models_of_other_names_are_held_against_each_other_where_each_is_the_onl
         "mini/concat -> late rouge_l"
         in cli("gate", "--reference", "mini/concat", "--candidate", "mini/late").out
     )
+
+
+def test_a_seed_that_diverges_as_before_is_no_regression(cli: Cli, reference: Path) -> None:
+    stored = store.scan(reference)[0][0]
+    change(
+        stored, status="diverged", reason="the loss is not finite at step 3", scores={}, files={}
+    )
+    content = gated(cli, "--reference", reference, "--candidate", reference)
+    assert only(content)["status"] == "passed"
+
+
+def test_limited_runs_stand_in_for_nothing_where_there_are_whole_ones(
+    cli: Cli, reference: Path
+) -> None:
+    for stored in store.scan(seeds("limited", -0.3))[0]:
+        change(stored, ranked=False)
+    shutil.copytree("limited", reference, dirs_exist_ok=True)
+    content = gated(cli, "--reference", reference, "--candidate", reference)
+    assert only(content)["scope"] == "3+3 seeds x 400 items; one training set"
+    assert (content["bits"][0]["same"], content["bits"][0]["of"]) == (3, 3)
 
 
 # --- policy --------------------------------------------------------------------------------------
@@ -289,6 +310,22 @@ def test_two_files_are_one_checkpoint_each(cli: Cli, workplace: Path) -> None:
     assert "need -t TASK, or --references FILE and --metric" in done.error
 
 
+def test_the_same_labels_with_other_probabilities_are_not_the_same_bits(
+    cli: Cli, workplace: Path
+) -> None:
+    for name, sure in (("sure", 0.9), ("unsure", 0.55)):
+        rows = [{"id": str(k), "scores": {"a": sure, "b": 1 - sure}} for k in range(50)]
+        Path(f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rows = [{"id": str(k), "label": "ab"[k % 5 == 0]} for k in range(50)]
+    Path("true.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = ["--reference", "unsure.jsonl", "--candidate", "sure.jsonl"]
+    content = gated(
+        cli, *arguments, "--references", "true.jsonl", "--metric", "nll", "--margin", "9"
+    )
+    assert only(content)["reason"] != "nothing has changed: the same bits"
+    assert content["bits"][0]["same"] == 0
+
+
 def test_files_of_a_task_are_held_by_its_own_metrics(
     cli: Cli, task: Callable[..., str], results: Path
 ) -> None:
@@ -351,9 +388,7 @@ def test_a_github_page_gets_the_verdict(
     assert "mmbench gate: passed" in Path("page.md").read_text()
 
 
-def test_hostile_names_do_no_harm(
-    cli: Cli, results: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hostile_names_do_no_harm(cli: Cli, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     let_in(monkeypatch)
     name = "<script>alert(1)</script>|`x`\x00\n" + "y" * 10_000
     reference = seeds("reference")
@@ -464,6 +499,35 @@ def test_a_promotion_that_was_cut_off_is_put_right(
     assert len(promotion.read(reference)) == 1
 
 
+def test_records_put_back_by_hand_are_left_alone(cli: Cli, reference: Path) -> None:
+    """A book of promotions is no order: only a promotion that was cut off is put right."""
+    before = seeds("before")
+    shutil.copytree(reference, before, dirs_exist_ok=True)
+    new = seeds("new")
+    arguments = ["--reference", reference, "--candidate", new]
+    assert cli("gate", *arguments, "--update", "--message", "x").code == 0
+    shutil.copytree(before, reference, dirs_exist_ok=True)
+    there = {s.record.name for s in store.scan(reference)[0]}
+    cli("gate", *arguments)
+    assert {s.record.name for s in store.scan(reference)[0]} == there
+    assert len(promotion.read(reference)) == 1
+
+
+def test_the_first_anchor_holds_whatever_the_models_are_called(cli: Cli, results: Path) -> None:
+    reference = seeds("sharp", count=6, spread=0.0005)
+    for step, shift in (("one", -0.012), ("two", -0.026)):
+        new = seeds(step, shift, 6, 0.0005)
+        for stored in store.scan(new)[0]:
+            change(stored, model=step)
+        arguments = ["--reference", reference, "--candidate", new, "--margin", "0.018"]
+        assert cli("gate", *arguments, "--update", "--message", step).code == 0
+    assert {s.record.model for s in store.scan(reference / "anchor")[0]} == {"late"}
+    new = seeds("three", -0.026, 6, 0.0005)
+    content = gated(cli, "--reference", reference, "--candidate", new, "--margin", "0.018", code=1)
+    told = [(v["model"], v["against"], v["status"]) for v in content["verdicts"]]
+    assert told == [("two", "reference", "passed"), ("two", "first anchor", "regressed")]
+
+
 def test_only_what_is_frozen_can_be_replaced(cli: Cli, results: Path) -> None:
     done = cli(
         "gate",
@@ -480,7 +544,8 @@ def test_only_what_is_frozen_can_be_replaced(cli: Cli, results: Path) -> None:
 
 def test_a_damaged_book_of_promotions_is_refused(cli: Cli, reference: Path) -> None:
     (reference / "promotions.json").write_text('{"schema": 1, "promotions": [], "checksum": "x"}')
-    done = cli("gate", "--reference", reference, "--candidate", reference)
+    arguments = ["--reference", reference, "--candidate", seeds("new")]
+    done = cli("gate", *arguments, "--update", "--message", "x")
     assert "promotions.json: does not match its checksum" in done.error
 
 
