@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from html.parser import HTMLParser
-from itertools import combinations
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,14 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from made_up import add, change, found, let_in
-from scipy import stats as scipy_stats
 
-from mmbench import leaderboard, store, trust
+from mmbench import leaderboard, scoring, store, trust
 from mmbench.paired import rows_of
 from mmbench.report import columns
 from mmbench.report.escapes import plain
-from mmbench.scoring import difference
-from mmbench.stats.holm import holm
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 FACTS = [column.header for column in columns.FACTS]
@@ -370,19 +366,10 @@ def test_places_and_scores_are_those_of_one_pair_after_the_other(metric: str) ->
         name: [rows_of(store.read_items(s)["test"], metric) for s in members[name]]
         for name in names
     }
-    p_values, pairs = [], list(combinations(names, 2))
-    for a, b in pairs:
-        gap = difference(metric, statistics[a], statistics[b])
-        t = gap.value / gap.se
-        p_values += [scipy_stats.t.sf(t, gap.df), scipy_stats.t.cdf(t, gap.df)]
-    adjusted = iter(holm(p_values))
-    better = {}
-    for a, b in pairs:
-        better[a, b], better[b, a] = next(adjusted) < 0.05, next(adjusted) < 0.05
+    sets = scoring.ranks(metric, [statistics[name] for name in names])
     for row in board.rows:
-        above = sum(better[other, row.model] for other in names if other != row.model)
-        below = sum(better[row.model, other] for other in names if other != row.model)
-        assert row.rank == (1 + above, len(names) - below)
+        place = names.index(row.model)
+        assert row.rank == (sets.low[place], sets.high[place])
 
 
 def test_a_made_up_model_stands_where_its_scores_put_it(cli: Cli, results: Path) -> None:

@@ -57,21 +57,31 @@ def test_copies_share_all_places() -> None:
         assert (sets.p_values == 1).all()
 
 
-def test_holm_corrects_both_directions_of_all_pairs() -> None:
+def test_holm_corrects_all_pairs_and_the_sign_says_which_is_better() -> None:
     models = draw_models(np.random.default_rng(2), [0, 0.3, 0.5, 0.1], 3, 30, (0.1, 0.3, 0.5))
-    one_sided = {}
-    for a, b in combinations(range(4), 2):
-        gap = difference(models[a], models[b])
-        p = stats.t.sf(gap.value / gap.se, gap.df)
-        one_sided[a, b], one_sided[b, a] = p, 1 - p
-    ordered, worst = sorted(one_sided, key=lambda pair: one_sided[pair]), 0.0
-    sets = by_holm(models)
-    for place, pair in enumerate(ordered):
-        worst = max(worst, min(1.0, (12 - place) * one_sided[pair]))
-        assert sets.p_values[pair] == pytest.approx(worst)
+    pairs = list(combinations(range(4), 2))
+    gaps = [difference(models[a], models[b]) for a, b in pairs]
+    expected = holm([gap.p_value() for gap in gaps])
+    sets = by_holm(models, pooled=False)
+    for (a, b), gap, p in zip(pairs, gaps, expected, strict=True):
+        ahead, behind = (a, b) if gap.value > 0 else (b, a)
+        assert sets.p_values[ahead, behind] == pytest.approx(p)
+        assert sets.p_values[behind, ahead] == 1
     better = sets.p_values < 0.05
     assert sets.low == tuple(1 + better.sum(axis=0))
     assert sets.high == tuple(4 - better.sum(axis=1))
+
+
+def test_seeds_that_happen_to_agree_take_the_spread_of_the_others() -> None:
+    rng = np.random.default_rng(5)
+    models = [draw_crossed(rng, 3, 200, (0.5, 0.1, 0.1)) for _ in range(7)]
+    calm = draw_crossed(rng, 3, 200, (0.0, 0.1, 0.1))
+    alone, together = (by_holm([*models, calm], pooled=pooled) for pooled in (False, True))
+    assert (together.p_values >= alone.p_values - 1e-12).all()
+    # One that is never twice the same hides nothing of the others.
+    quiet = [m + draw_crossed(rng, 3, 200, (0.01, 0.1, 0.05)) for m in (0.0, 0.2, 0.4, 0.6)]
+    wild = draw_crossed(rng, 3, 200, (5.0, 0.1, 0.05))
+    assert by_holm([*quiet, wild]).p_values[3, 0] < 0.01
 
 
 def test_two_models_are_the_paired_t_test() -> None:
@@ -261,13 +271,12 @@ def test_all_pairs_at_once_are_what_each_pair_is(
         gap = difference(a, b, clusters)
         if gap.se > 0:
             t = gap.value / gap.se
-            p_values += [stats.t.sf(t, gap.df), stats.t.cdf(t, gap.df)]
+            p_values.append(2 * stats.t.sf(abs(t), gap.df))
         else:
-            least = 0.5**gap.items
-            p_values += [least if gap.value > 0 else 1.0, least if gap.value < 0 else 1.0]
-    expected = np.array(holm(p_values)).reshape(-1, 2)
-    sets = by_holm(models, clusters)
+            p_values.append(2 * 0.5**gap.items if gap.value else 1.0)
+    expected = np.array(holm(p_values))
+    sets = by_holm(models, clusters, pooled=False)
     places = list(combinations(range(len(models)), 2))
-    got = np.array([(sets.p_values[a, b], sets.p_values[b, a]) for a, b in places])
+    got = np.array([min(sets.p_values[a, b], sets.p_values[b, a]) for a, b in places])
     assert got[expected < 0.9] == pytest.approx(expected[expected < 0.9], rel=1e-9, abs=1e-12)
     assert (got[expected >= 0.9] > 0.89).all()

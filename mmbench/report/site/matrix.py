@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from mmbench import compare, versus
 from mmbench.compare import Difference, Side
 from mmbench.errors import MmbenchError, counted
 from mmbench.report.site.contents import Run, Table
+from mmbench.scoring import alone, ranks
+from mmbench.stats.ranks import RankSets
 
 #: Models at most, the first of a board: more can neither be read nor made in a moment.
 MOST = 12
@@ -60,18 +62,19 @@ def matrix(table: Table, problems: list[str]) -> Matrix | None:
     try:
         sides = [_side(name, runs, board.split) for name, runs in rows[:MOST]]
         pairs = list(combinations(range(len(sides)), 2))
-        found = [compare.sides(sides[i], sides[j], [board.metric]) for i, j in pairs]
+        found = [compare.sides(sides[i], sides[j], [board.metric])[0] for i, j in pairs]
+        if not pairs:
+            return None
+        sets = _sets(sides, board.metric)
     except MmbenchError as error:
         problems.append(f"{board.task}: no pairwise differences: {error}")
         return None
-    if not pairs:
-        return None
-    corrected = compare.corrected(found, [board.metric] * len(pairs))
     cells: list[list[Cell | None]] = [[None] * len(sides) for _ in sides]
-    for (i, j), (difference,) in zip(pairs, corrected, strict=True):
-        if not difference.reason:
-            cells[i][j] = _cell(difference)
-            cells[j][i] = _cell(difference, turned=True)
+    for (i, j), difference in zip(pairs, found, strict=True):
+        if not difference.reason and sets is not None:
+            told = replace(difference, verdict=_verdict(sets, i, j))
+            cells[i][j] = _cell(told)
+            cells[j][i] = _cell(told, turned=True)
     return Matrix(
         models=[side.name for side in sides],
         cells=cells,
@@ -79,6 +82,19 @@ def matrix(table: Table, problems: list[str]) -> Matrix | None:
         left_out=len(rows) - len(sides),
         scope=compare.scope(sides[0], sides[1]),
     )
+
+
+def _sets(sides: Sequence[Side], metric: str) -> RankSets | None:
+    """Return what the board's places rest on, so that the two never disagree; None: one item."""
+    if alone(len(sides[0].ids), sides[0].clusters):
+        return None
+    return ranks(metric, [side.rows(metric) for side in sides], sides[0].clusters)
+
+
+def _verdict(sets: RankSets, one: int, other: int) -> str:
+    if sets.p_values[one][other] < 1 - sets.level:
+        return "better"
+    return "worse" if sets.p_values[other][one] < 1 - sets.level else "no difference found"
 
 
 def _side(name: str, runs: Sequence[Run], split: str) -> Side:
