@@ -336,7 +336,7 @@ def resolve(results: Path, name: str, warnings: list[str] | None = None) -> Stor
             f"{', '.join(s.record.identity[:12] for s in hashed[:4])}: give more digits"
         )
     known = sorted({f"{s.record.task}/{s.record.model}" for s in found})
-    near = nearest(name, known)
+    near = nearest(name, [*known, *{s.record.model for s in found}])
     offer = f"did you mean {near!r}? " if near else ""
     spoiled = next((problem for problem in problems if f"/{name}" in problem), "")
     more = f"; unreadable: {spoiled}" if spoiled else ""

@@ -38,6 +38,7 @@ class Asked:
         by: Columns whose groups are compared too.
         flips: How many items of each sort that changed most.
         data: Folder of the user's data.
+        allow_missing: Of files: items without a prediction count as failures.
     """
 
     first: str
@@ -48,6 +49,7 @@ class Asked:
     by: Sequence[str] = ()
     flips: int = 0
     data: Path | None = None
+    allow_missing: bool = False
 
     @property
     def names(self) -> tuple[str, str]:
@@ -370,7 +372,7 @@ def of_files(
     if not metrics:
         raise NotComparableError("no metric could score both files")
     (differences,) = compare.corrected([compare.sides(*own, metrics)], [metrics[0]])
-    task = f"{one.task.name}@{one.task.version}" if one.task else str(references)
+    task = f"{one.task.name}@{one.task.version}" if one.task else str(references or asked.first)
     made = compare.made(own, differences, task, one.split)
     made = replace(made, by=_by(own, made, one.labels))
     if not asked.flips:
@@ -421,12 +423,15 @@ def evaluated(
 
     if len(asked.tasks) > 1:
         raise UsageError(f"--task {','.join(asked.tasks)}: files are of one task")
-    if not asked.tasks and (references is None or not asked.metrics):
-        raise UsageError("files of predictions need -t TASK, or --references FILE and --metric")
+    if not asked.tasks and not asked.metrics:
+        raise UsageError(
+            "files of predictions need -t TASK, or --metric and --references FILE (without it, the "
+            "files have to hold what is right too)"
+        )
     if asked.tasks and references is not None:
         raise UsageError("--references: the task has its own: give one of both")
     common: dict[str, Any] = {"by": asked.by, "clusters": clusters, "columns": columns}
-    common["metrics"] = list(asked.metrics)
+    common |= {"metrics": list(asked.metrics), "allow_missing": asked.allow_missing}
     if not asked.tasks:
         return evaluation.score(Path(name), references, **common)
     task = catalog.task(asked.tasks[0])

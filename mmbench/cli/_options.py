@@ -77,6 +77,13 @@ def data(command: Command) -> Command:
     )(command)
 
 
+def allow_missing(command: Command) -> Command:
+    """Add ``--allow-missing``."""
+    return option(
+        "--allow-missing", is_flag=True, help="Of files: what has no prediction is a failure."
+    )(command)
+
+
 def as_json(command: Command) -> Command:
     """Add ``--json``."""
     return option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")(command)

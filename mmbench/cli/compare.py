@@ -46,6 +46,7 @@ FLIPS = 3
     show_default=True,
 )
 @option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write there, not here.")
+@_options.allow_missing
 @_options.data
 @_options.results
 @_options.as_json
@@ -65,6 +66,7 @@ def command(
     figures: Path | None,
     form: str,
     out: Path | None,
+    allow_missing: bool,
     data: Path | None,
     results: Path,
     as_json: bool,
@@ -98,8 +100,11 @@ def command(
             f"makes a record of a file, and records can be compared"
         )
     count = count or (FLIPS if figures is not None else 0)
-    asked = versus.Asked(first, second, _options.split_names(tasks), named, split, by, count, data)
+    wanted = _options.split_names(tasks)
+    asked = versus.Asked(first, second, wanted, named, split, by, count, data, allow_missing)
     warnings: list[str] = []
+    if first == second:
+        warnings.append(f"{first} is compared with itself")
     if files[0]:
         _refuse(budget is not None, "--budget", "records")
         found = versus.of_files(asked, references, _options.roles(roles), cluster, warnings)
@@ -107,6 +112,7 @@ def command(
         for given, name in ((references, "--references"), (roles, "--column")):
             _refuse(bool(given), name, "files of predictions")
         _refuse(cluster is not None, "--cluster", "files of predictions; records have theirs")
+        _refuse(allow_missing, "--allow-missing", "files of predictions")
         records, problems = store.scan(results, curves=False)
         warnings += problems
         if records:

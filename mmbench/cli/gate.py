@@ -11,7 +11,7 @@ import click
 
 from mmbench.cli import _options
 from mmbench.cli._options import option
-from mmbench.errors import UsageError
+from mmbench.errors import NotComparableError, UsageError
 
 if TYPE_CHECKING:
     from mmbench.gate.history import Watched
@@ -53,6 +53,7 @@ FILE = click.Path(path_type=Path)
 @option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write JUnit XML there.")
 @option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Write Markdown there.")
 @option("--json-out", type=click.Path(path_type=Path, dir_okay=False), help="Write JSON there.")
+@_options.allow_missing
 @_options.data
 @_options.results
 @_options.as_json
@@ -78,6 +79,7 @@ def command(
     junit: Path | None,
     markdown: Path | None,
     json_out: Path | None,
+    allow_missing: bool,
     data: Path | None,
     results: Path,
     as_json: bool,
@@ -115,7 +117,12 @@ def command(
     if policy is not None and named:
         raise UsageError("--metric: the policy says which metrics: give one of both")
     asked = policies.read(policy) if policy else policies.asked(named, margin)
-    for given, name in ((references, "--references"), (roles, "--column"), (cluster, "--cluster")):
+    for given, name in (
+        (references, "--references"),
+        (roles, "--column"),
+        (cluster, "--cluster"),
+        (allow_missing, "--allow-missing"),
+    ):
         if given and not of_files:
             raise UsageError(f"{name}: goes with files of predictions only")
     how = sides.Files(
@@ -128,6 +135,7 @@ def command(
         columns=_options.roles(roles),
         clusters=cluster,
         data=data,
+        allow_missing=allow_missing,
     )
     if message and not update:
         raise UsageError("--message: goes with --update")
@@ -141,6 +149,11 @@ def command(
     files = ((form, out), ("junit", junit), ("markdown", markdown), ("json", json_out))
     code = _tell(held.outcome, held.watched, form, [(kind, path) for kind, path in files if path])
     if update:
+        if not of_files and not any(pair.candidates for pair in held.pairs):
+            raise NotComparableError(
+                f"--update: nothing of {held.candidate} can take the place of anything in "
+                f"{reference}"
+            )
         made = promotion.promote(Path(reference), held.candidate, held.pairs, held.outcome, message)
         click.echo(f"promoted: {len(made.promoted)} in place of {len(made.replaced)}: {message}")
         return 0

@@ -284,6 +284,7 @@ class Files:
         models: Only these models of the reference; of records.
         clusters: Column of the unit that items share.
         data: Folder of the user's data.
+        allow_missing: Whether items without a prediction count as failures.
     """
 
     tasks: Sequence[str] = ()
@@ -295,6 +296,7 @@ class Files:
     models: Sequence[str] = ()
     clusters: str | None = None
     data: Path | None = None
+    allow_missing: bool = False
 
 
 def of_files(reference: str, candidate: str, how: Files, warnings: list[str]) -> Pair:
@@ -307,7 +309,15 @@ def of_files(reference: str, candidate: str, how: Files, warnings: list[str]) ->
     wanted = list(how.metrics)
     if how.own and len(how.tasks) == 1:
         wanted = list(dict.fromkeys([*catalog.task(how.tasks[0]).metrics.names, *wanted]))
-    asked = versus.Asked(reference, candidate, how.tasks, wanted, how.split, data=how.data)
+    asked = versus.Asked(
+        reference,
+        candidate,
+        how.tasks,
+        wanted,
+        how.split,
+        data=how.data,
+        allow_missing=how.allow_missing,
+    )
     made = [
         versus.evaluated(name, asked, how.references, how.columns, how.clusters)
         for name in (reference, candidate)
@@ -315,7 +325,7 @@ def of_files(reference: str, candidate: str, how: Files, warnings: list[str]) ->
     for name, found in zip((reference, candidate), made, strict=True):
         warnings += [f"{Path(name).name}: {told}" for told in found.warnings]
     old, new = made
-    task = old.task.name if old.task else Path(str(how.references)).name
+    task = old.task.name if old.task else Path(how.references or reference).name
     split = old.split or how.split
     sides = (versus.file_side(old, "reference"), versus.file_side(new, "candidate"))
     metrics = [metric for metric in old.asked if metric in old.scores]

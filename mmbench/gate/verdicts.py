@@ -61,6 +61,7 @@ class Verdict:
         low: Lower end of what is credible, one-sided at `alpha`.
         high: Upper end.
         margin: The loss that is accepted, in the metric's unit.
+        share: The same as it was asked for, where that was a share of the reference's score.
         p: One-sided p-value of "worse by less than the margin".
         adjusted: The same after Holm's correction.
         alpha: One-sided level of this look.
@@ -92,6 +93,7 @@ class Verdict:
     scope: str = ""
     worst: tuple[str, ...] = ()
     candidate_model: str = ""
+    share: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,8 @@ class Bits:
             return f"{where}: no seed of the same number to compare bit by bit"
         if self.same == self.of:
             return f"{where}: same bits as the reference"
+        if self.of == 1:
+            return f"{where}: changed: it says something else than the reference"
         return f"{where}: changed: {self.of - self.same} of {self.of} seeds say something else"
 
 
@@ -235,6 +239,7 @@ def _verdict(pair: Pair, gate: Gate, policy: Policy) -> Verdict:
         candidate=candidate.value,
         change=candidate.value - reference.value,
         margin=margin,
+        share=gate.margin if isinstance(gate.margin, str) else "",
         higher_is_better=reference.higher_is_better,
         scope=compare.scope(new, old),
     )

@@ -102,7 +102,7 @@ FACTS = (
     Column(
         "headroom",
         "headroom",
-        lambda row: _plainly(row.headroom, ".0%"),
+        lambda row: _plainly(row.headroom, ".0%").replace("-0%", "0%"),
         lambda row: _plainly(row.headroom, ".6g"),
         short="headroom",
         brief=lambda row: bar(row.headroom),

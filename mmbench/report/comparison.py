@@ -74,7 +74,7 @@ def _tabular(
 
 def _cells_of(d: Difference) -> list[str]:
     return [
-        tex(d.metric),
+        tex(d.metric) + ("" if d.higher_is_better else r" $\downarrow$"),
         number(d.first.value),
         number(d.second.value),
         f"${_signed(d.value)}$",
@@ -156,7 +156,8 @@ def _row(d: Difference) -> list[str]:
 
 def _notes(one: Comparison) -> list[str]:
     return [
-        f"{one.scope}; paired over items; Holm over the main metrics, and over the others",
+        f"{one.scope}; paired over items; each interval by itself, p with Holm over the main "
+        f"metrics, and over the others",
         f"verdict: {verdict(one)}" + (f" ({one.tuning})" if one.tuning else ""),
     ]
 

@@ -158,7 +158,8 @@ def _row(v: Verdict) -> list[str]:
     if v.change != v.change:
         return [*told, "", "", ""]
     span = "" if v.low != v.low else f"[{_signed(v.low)}, {_signed(v.high)}]"
-    return [*told, _signed(v.change), span, number(v.margin)]
+    margin = f"{number(v.margin)} ({v.share})" if v.share else number(v.margin)
+    return [*told, _signed(v.change), span, margin]
 
 
 def _signed(value: float) -> str:

@@ -298,9 +298,42 @@ def test_files_need_to_know_what_is_right(cli: Cli, workplace: Path) -> None:
     transcripts("a.csv", 0.1, 1)
     done = cli("compare", "a.csv", "a.csv")
     assert done.code == 2
-    assert "need -t TASK, or --references FILE and --metric" in done.error
+    assert "need -t TASK, or --metric and --references FILE" in done.error
     done = cli("compare", "a.csv", "hybrid")
     assert done.code == 2
     assert "hybrid: a file of predictions is compared with another one" in done.error
     done = cli("compare", "a.csv", "a.csv", "--budget", "small", "-t", "captioning")
     assert "--budget: goes with records only" in done.error
+
+
+def test_files_that_hold_what_is_right_need_no_other(cli: Cli, workplace: Path) -> None:
+    for name, said in (("a", "yes"), ("b", "no")):
+        rows = "".join(f"{k},{said if k % 3 else 'yes'},yes\n" for k in range(60))
+        Path(f"{name}.csv").write_text("id,prediction,reference\n" + rows)
+    (one,) = compared(cli, "a.csv", "b.csv", "--metric", "wer")
+    assert main(one)["verdict"] == "better"
+    assert one["task"] == "a.csv"
+
+
+def test_a_model_beside_itself_is_warned_about(cli: Cli, results: Path) -> None:
+    assert "late is compared with itself" in cli("compare", "late", "late").err
+
+
+def test_where_nothing_varies_nothing_is_promised(cli: Cli, workplace: Path) -> None:
+    rows = "".join(f"{k},yes,yes\n" for k in range(60))
+    for name in ("a", "b"):
+        Path(f"{name}.csv").write_text("id,prediction,reference\n" + rows)
+    (one,) = compared(cli, "a.csv", "b.csv", "--metric", "wer")
+    assert main(one)["detectable"] is None
+    assert (
+        "no seed and no item tells the two apart"
+        in cli("compare", "a.csv", "b.csv", "--metric", "wer").out
+    )
+
+
+def test_a_seed_that_was_measured_differently_is_left_out_by_name(cli: Cli, results: Path) -> None:
+    change(found("late", 1), data={"fingerprint": "f" * 64, "source": ""})
+    done = cli("compare", "late", "concat")
+    assert done.code == 0
+    assert "mini/late/brief-s1-" in done.err
+    assert "differs in data from what is compared: left out" in done.err

@@ -307,7 +307,7 @@ def test_two_files_are_one_checkpoint_each(cli: Cli, workplace: Path) -> None:
     same = gated(cli, "--reference", ref, "--candidate", ref, *common)
     assert only(same)["reason"] == "nothing has changed: the same bits"
     done = cli("gate", "--reference", ref, "--candidate", bad)
-    assert "need -t TASK, or --references FILE and --metric" in done.error
+    assert "need -t TASK, or --metric and --references FILE" in done.error
 
 
 def test_the_same_labels_with_other_probabilities_are_not_the_same_bits(
@@ -597,3 +597,29 @@ def test_the_gate_loads_no_torch(cli: Cli, reference: Path) -> None:
         "assert not {'torch', 'matplotlib'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_nothing_is_promoted_where_nothing_can_be(cli: Cli, reference: Path) -> None:
+    for stored in store.scan(seeds("elsewhere"))[0]:
+        change(stored, task="other")
+    arguments = ["--reference", reference, "--candidate", "elsewhere"]
+    done = cli("gate", *arguments, "--update", "--message", "x")
+    assert done.code == 4
+    assert "--update: nothing of elsewhere can take the place of anything" in done.err
+    assert promotion.read(reference) == []
+
+
+def test_a_share_stands_beside_the_margin(cli: Cli, reference: Path) -> None:
+    assert "(2%)" in cli("gate", "--reference", reference, "--candidate", seeds("new")).out
+
+
+def test_missing_predictions_count_as_failures_where_that_is_asked_for(
+    cli: Cli, workplace: Path
+) -> None:
+    Path("true.csv").write_text("id,reference\n" + "".join(f"{i},yes\n" for i in range(400)))
+    ref, half = predictions("r.csv", 0.2), predictions("half.csv", 0.2, 200)
+    arguments = ["--reference", ref, "--candidate", half, "--references", "true.csv"]
+    arguments += ["--metric", "wer", "--margin", "0.1"]
+    assert "--allow-missing" in cli("gate", *arguments).error
+    content = gated(cli, *arguments, "--allow-missing", code=1)
+    assert only(content)["candidate"] > 0.5
