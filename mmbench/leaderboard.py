@@ -32,7 +32,7 @@ from mmbench.shares_of_work import spread
 from mmbench.spec import LevelSpec, PublishedSpec, TaskSpec, TuningSpec
 
 #: As many records are worth several processes.
-_MANY = 2000
+_MANY = 500
 
 
 @dataclass(frozen=True)

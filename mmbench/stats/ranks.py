@@ -128,7 +128,7 @@ def by_holm(
     units = _units(models, clusters)
     compared = _compare(units)
     smaller = compared.p_values()
-    if pooled:
+    if pooled and any(len(of) > 1 for of in units):
         smaller = np.maximum(smaller, _pooled(units, compared).p_values())
     adjusted = holm(np.minimum(1.0, 2 * smaller.min(axis=1)).tolist())
     return _sets(models, compared, adjusted, higher_is_better, level)
@@ -173,6 +173,7 @@ class _Pairs:
         value: [P] the first's mean minus the second's.
         se: [P] its standard error.
         df: [P] degrees of freedom.
+        of_items: [P] what items make of its variance.
         items: Number of items, or of clusters.
         scope: As of the rank sets.
     """
@@ -182,6 +183,7 @@ class _Pairs:
     value: Floats
     se: Floats
     df: Floats
+    of_items: Floats
     items: int
     scope: str
 
@@ -242,6 +244,7 @@ def _compare(units: Sequence[Floats]) -> _Pairs:
         value=whole[first] - whole[second],
         se=np.sqrt(np.where(wider, total, variance)),
         df=np.where(wider, df, items - 1.0),
+        of_items=variance,
         items=items,
         scope=THESE_WEIGHTS if any(len(of) == 1 for of in units) else SEEDS_AND_ITEMS,
     )
@@ -251,18 +254,11 @@ def _pooled(units: Sequence[Floats], pairs: _Pairs) -> _Pairs:
     """Return the pairs as they would be if seeds of all models varied alike."""
     counts = np.array([len(of) for of in units], dtype=np.float64)
     spare = counts - 1
-    if not spare.any():
-        return pairs
     terms = _terms_of_seeds(units)[0].sum(axis=1)
     own = np.maximum(0.0, terms * counts)  # the seed variance of each model
     known = own[spare > 0]
     seed = min(float(spare @ own / spare.sum()), _SPREAD * float(np.median(known)))
-    means = np.stack([of.mean(axis=0) for of in units])
-    first, second = pairs.first, pairs.second
-    of_items = np.concatenate(
-        [(means[a] - means[a + 1 :]).var(axis=1, ddof=1) for a in range(len(means) - 1)]
-    )
-    of_items /= pairs.items
+    first, second, of_items = pairs.first, pairs.second, pairs.of_items
     of_seeds = seed * (1 / counts[first] + 1 / counts[second])
     total = of_items + of_seeds
     with np.errstate(all="ignore"):
