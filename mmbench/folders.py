@@ -40,3 +40,16 @@ def _folders_in(place: str, problems: list[str]) -> list[str]:
     except OSError as error:
         problems.append(f"{line(place)}: cannot be read: {error.strerror}")
     return found
+
+
+def results_around(folder: Path) -> Path:
+    """Return the results folder that a folder is, or whose task or model it holds the records of.
+
+    The folder itself where there are no records either way.
+    """
+    whole = folder.resolve()
+    for root in (whole, *whole.parents[:2]):
+        found, _ = record_folders(root)
+        if any(whole in place.parents for place in found):
+            return folder if root == whole else root
+    return folder

@@ -30,7 +30,7 @@ from msgspec import Struct
 from mmbench import sealed
 from mmbench.admission import Admission, line
 from mmbench.errors import NotComparableError, StoreError, nearest
-from mmbench.folders import RECORD, record_folders
+from mmbench.folders import RECORD, record_folders, results_around
 from mmbench.items import NAMES, Items, Reader, items_table, predictions_table, read_text_table
 from mmbench.record import SCHEMA, Record, StoredScore
 
@@ -256,6 +256,19 @@ def scan(results: Path, curves: bool = True) -> tuple[list[Stored], list[str]]:
     ]
     later = {two.folder for _, two in others}
     return [stored for stored in found if stored.folder not in later], problems
+
+
+def scan_below(folder: Path) -> tuple[list[Stored], list[str]]:
+    """Read the records of a results folder, or those of a task's or a model's folder in one."""
+    root = results_around(folder)
+    found, problems = scan(root)
+    if root == folder:
+        return found, problems
+    below = folder.resolve()
+    return (
+        [stored for stored in found if below in stored.folder.parents],
+        [problem for problem in problems if str(below) in problem],
+    )
 
 
 def twins(found: Iterable[Stored]) -> list[tuple[Stored, Stored]]:

@@ -16,6 +16,7 @@ import mmbench
 from mmbench import provenance, record_checks, store
 from mmbench.admission import line
 from mmbench.errors import NotComparableError, StoreError
+from mmbench.folders import results_around
 from mmbench.record_checks import NOTE, OK, Check
 from mmbench.store import Stored
 from mmbench.trust import FAILED, RESCORED, SELF_REPORTED, Finding
@@ -89,11 +90,15 @@ def chosen(
     if what is not None and (Path(what) / store.RECORD).exists():
         folder = Path(what).resolve()
         return folder.parents[min(2, len(folder.parents) - 1)], [folder], []
+    below: Path | None = None
     if what is not None and Path(what).is_dir():
-        results, what = Path(what), None
+        below, what = Path(what), None
+        results = results_around(below)
     if not results.is_dir():
         raise NotComparableError(f"{results}: there is no such folder; --results names another")
     folders, problems = store.record_folders(results)
+    if below is not None and below != results:
+        folders = [folder for folder in folders if below.resolve() in folder.parents]
     if what is not None:
         named = what.rstrip("/")
         begun = [f for f in folders if f"{_lies(results, f)}/".startswith(f"{named}/")]

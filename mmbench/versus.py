@@ -118,6 +118,8 @@ def of_models(
 def _members(name: str, chosen: Sequence[store.Stored], results: Path) -> list[store.Stored]:
     """Return the finished records that a name stands for: a model's, or one."""
     named = [s for s in chosen if name in (s.record.model, f"{s.record.task}/{s.record.model}")]
+    if not named and Path(name).is_dir() and not (Path(name) / store.RECORD).exists():
+        named, _ = store.scan_below(Path(name))
     named = named or [store.resolve(results, name)]
     there = [s for s in named if s.record.status == "finished"]
     if not there:

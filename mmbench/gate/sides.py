@@ -75,7 +75,7 @@ def members(name: str, results: Path, what: str, problems: list[str]) -> list[st
     """
     folder = Path(name)
     if is_folder(name):
-        found, unreadable = store.scan(folder)
+        found, unreadable = store.scan_below(folder)
         problems += unreadable
         if not found:
             more = f": {unreadable[0]}" if unreadable else ""

@@ -623,3 +623,14 @@ def test_missing_predictions_count_as_failures_where_that_is_asked_for(
     assert "--allow-missing" in cli("gate", *arguments).error
     content = gated(cli, *arguments, "--allow-missing", code=1)
     assert only(content)["candidate"] > 0.5
+
+
+def test_a_folder_of_one_task_or_model_stands_for_what_it_holds(cli: Cli, results: Path) -> None:
+    arguments = ["--reference", results / "mini" / "concat", "--margin", "900%", "--candidate"]
+    content = gated(cli, *arguments, results / "mini" / "late")
+    assert (only(content)["model"], only(content)["candidate_model"]) == ("concat", "late")
+    arguments = ["--reference", results / "mini", "--margin", "900%", "--candidate"]
+    assert len(gated(cli, *arguments, results)["verdicts"]) == 3
+    done = cli("verify", results / "mini" / "late", "--json", "--no-write")
+    assert {one["name"].split("/")[1] for one in json.loads(done.out)["records"]} == {"late"}
+    assert cli("compare", results / "mini" / "late", results / "mini" / "concat").code == 0

@@ -60,7 +60,7 @@ def matrix(table: Table, problems: list[str]) -> Matrix | None:
     board = table.board
     rows = [(row.model, runs) for row, runs in zip(board.rows, table.members, strict=True) if runs]
     try:
-        sides = [_side(name, runs, board.split) for name, runs in rows[:MOST]]
+        sides = [_side(name, runs, board.split, problems) for name, runs in rows[:MOST]]
         pairs = list(combinations(range(len(sides)), 2))
         found = [compare.sides(sides[i], sides[j], [board.metric])[0] for i, j in pairs]
         if not pairs:
@@ -97,8 +97,8 @@ def _verdict(sets: RankSets, one: int, other: int) -> str:
     return "worse" if sets.p_values[other][one] < 1 - sets.level else "no difference found"
 
 
-def _side(name: str, runs: Sequence[Run], split: str) -> Side:
-    return versus.record_side([run.stored for run in runs], split, name)
+def _side(name: str, runs: Sequence[Run], split: str, problems: list[str]) -> Side:
+    return versus.record_side([run.stored for run in runs], split, name, warnings=problems)
 
 
 def _cell(found: Difference, turned: bool = False) -> Cell:
