@@ -84,22 +84,22 @@ def flops_per_item(model: Model, split: Split) -> int:
     """
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils.flop_counter import FlopCounterMode
 
     from mmbench.models.feed import Feed
+    from mmbench.models.operations import Operations
 
     device = next(model.parameters()).device
     feed = Feed(split, device, list(model.encoders), min(COUNTED, len(split)), targets=True)
     batch = feed.batch(np.arange(len(feed), dtype=np.int64))
     model.eval()
-    counter = FlopCounterMode(display=False)
+    counter = Operations()
     # Fused kernels of attention and of recurrent layers are one operation that nobody counts;
-    # without them the same products are done one by one. The counter's hooks need a graph.
+    # without them the same products are done one by one, and so are layers that know no gradient.
     with _unfused(), sdpa_kernel(SDPBackend.MATH), torch.enable_grad(), counter:
         branches = model.fuse(batch).branches
         for name in model.heads:
             model.verdict(name, branches, batch.targets[name])
-    return round(counter.get_total_flops() / len(feed))
+    return round(counter.total / len(feed))
 
 
 @contextmanager

@@ -134,7 +134,7 @@ def sides_of(
     return [model(draw, rows, hard, count, spread) for count in seeds]
 
 
-def tested(old: list[np.ndarray], new: list[np.ndarray], metric: str) -> Verdict:
+def judged(old: list[np.ndarray], new: list[np.ndarray], metric: str) -> Verdict:
     """Return what the gate's test says of equal models at a margin of 0."""
     loaded = registry.load("metric", metric)
     sides = (side("candidate", new, metric), side("reference", old, metric))
@@ -168,7 +168,7 @@ def test_equal_models_are_told_apart_in_at_most_8_percent(
     for _ in range(TRIALS):
         one, other = sides_of(draw, metric, (seeds, seeds), spread)
         apart += scoring.difference(metric, one, other).p_value() < 0.05
-        said = tested(other, one, metric)
+        said = judged(other, one, metric)
         passed += said.status == PASSED
         failed += said.status == FAILED
     assert apart / TRIALS <= 0.08
@@ -228,7 +228,7 @@ def test_one_unlucky_seed_is_no_regression(spread: float, known: int) -> None:
     said = []
     for _ in range(1500):
         old, new = sides_of(draw, "accuracy", (known, 1), spread)
-        said.append(tested(old, new, "accuracy").status)
+        said.append(judged(old, new, "accuracy").status)
     assert said.count(FAILED) / 1500 <= 0.08
     assert said.count(PASSED) / 1500 <= 0.08
 

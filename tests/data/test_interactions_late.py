@@ -7,6 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 from scipy.optimize import minimize
+from scipy.special import expit, softmax
 
 from mmbench.data.interactions import broja, late
 from mmbench.data.interactions.late import best_logits, mixture_bits, of_table
@@ -105,10 +106,10 @@ def test_no_mixture_is_better_than_the_bound(seed: int) -> None:
     label = table.sum(axis=(1, 2))
 
     def loss(flat: np.ndarray) -> float:
-        first, second = (np.exp(part.reshape(2, 3)) for part in np.split(flat[:12], 2))
-        weight = 1 / (1 + np.exp(-flat[12]))
-        mixed = weight * (first / first.sum(0))[:, :, None]
-        mixed = mixed + (1 - weight) * (second / second.sum(0))[:, None, :]
+        first, second = (softmax(part.reshape(2, 3), axis=0) for part in np.split(flat[:12], 2))
+        weight = expit(flat[12])
+        mixed = weight * first[:, :, None] + (1 - weight) * second[:, None, :]
+        mixed = np.maximum(mixed, 1e-300)  # far out on its way the search may round to nothing
         return float(-(table * np.log2(mixed)).sum() + (label * np.log2(label)).sum())
 
     starts = generator.normal(size=(8, 13))
