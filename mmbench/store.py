@@ -267,7 +267,7 @@ def scan_below(folder: Path) -> tuple[list[Stored], list[str]]:
     below = folder.resolve()
     return (
         [stored for stored in found if below in stored.folder.parents],
-        [problem for problem in problems if str(below) in problem],
+        [problem for problem in problems if f"{below}{os.sep}" in problem],
     )
 
 

@@ -28,7 +28,7 @@ FILE = click.Path(path_type=Path)
 @option("-m", "--model", "models", multiple=True, help="Only these models of the reference.")
 @option("--metric", "--metrics", "metrics", multiple=True, help="Without a policy: these.")
 @option("--margin", default=None, help="Without a policy: 0.02, or 2% of the reference.")
-@option("--split", default="test", show_default=True, help="Of files: which test split.")
+@option("--split", default="test", show_default=True, help="Without a policy: which test split.")
 @option("--references", type=FILE, default=None, help="What is right, for files without a task.")
 @option("--column", "roles", multiple=True, help="Of files: ROLE=NAME, see 'mmbench score'.")
 @option("--cluster", default=None, help="Of files: column of the unit that items share.")
@@ -116,7 +116,7 @@ def command(
     of_files = sides.is_file(reference)
     if policy is not None and named:
         raise UsageError("--metric: the policy says which metrics: give one of both")
-    asked = policies.read(policy) if policy else policies.asked(named, margin)
+    asked = policies.read(policy) if policy else policies.asked(named, margin, split)
     for given, name in (
         (references, "--references"),
         (roles, "--column"),
@@ -139,9 +139,9 @@ def command(
     )
     if message and not update:
         raise UsageError("--message: goes with --update")
-    if update:
-        promotion.check(Path(reference), message)
     commits = entries(history) if history is not None else []
+    if update:
+        promotion.check(Path(reference), candidate or str([*commits, ""][-1]), message)
     held = hold(reference, candidate, asked, how, results, commits, on_inconclusive)
     for problem in dict.fromkeys(held.problems):
         click.echo(f"warning: {problem}", err=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmbench.errors import NotComparableError, UsageError, refuse_unknown
+from mmbench.folders import results_around
 from mmbench.gate import history, promotion, sides, verdicts
 from mmbench.gate.policy import Policy
 
@@ -61,7 +62,7 @@ def hold(
         candidate = str(commits[-1])
     place, problems = Path(reference), list[str]()
     told = promotion.recover(place)
-    pairs, notes = _pairs(reference, candidate, how, results, problems)
+    pairs, notes, known = _pairs(reference, candidate, how, results, problems)
     anchor = promotion.anchor_of(place)
     old: list[sides.Pair] = []
     if anchor.is_dir():
@@ -74,6 +75,7 @@ def hold(
         anchors=old,
         notes=[*([told] if told else []), *notes],
         on_inconclusive=on_inconclusive,
+        known=known,
     )
     watched = []
     for name, against in ((reference, verdicts.REFERENCE), (str(anchor), verdicts.ANCHOR)):
@@ -84,7 +86,7 @@ def hold(
 
 def _pairs(
     reference: str, candidate: str, how: sides.Files, results: Path, problems: list[str]
-) -> tuple[list[sides.Pair], list[str]]:
+) -> tuple[list[sides.Pair], list[str], set[tuple[str, str]]]:
     kinds = [sides.is_file(name) for name in (reference, candidate)]
     if kinds[0] != kinds[1]:
         raise UsageError(
@@ -92,15 +94,16 @@ def _pairs(
             f"against records; 'mmbench score --save' makes a record of a file"
         )
     if kinds[0]:
-        return [sides.of_files(reference, candidate, how, problems)], []
+        return [sides.of_files(reference, candidate, how, problems)], [], set()
     old = sides.members(reference, results, "--reference", problems)
     new = sides.members(candidate, results, "--candidate", problems)
     refuse_unknown("task", [*how.tasks], {s.record.task for s in old})
     refuse_unknown("model", [*how.models], {s.record.model for s in old})
-    found = sides.pairs(old, new, how.tasks, how.models, sides.is_folder(candidate))
-    if not found[0]:
+    whole = sides.is_folder(candidate) and results_around(Path(candidate)) == Path(candidate)
+    found, notes = sides.pairs(old, new, how.tasks, how.models, whole)
+    if not found:
         raise NotComparableError(
             f"--candidate {candidate}: has nothing of what the reference has: "
             f"{', '.join(sorted({f'{s.record.task}/{s.record.model}' for s in old}))}"
         )
-    return found
+    return found, notes, {(s.record.task, s.record.model) for s in old}

@@ -89,7 +89,7 @@ def entries(folder: Path) -> list[Path]:
 
 def _natural(path: Path) -> list[tuple[bool, int, str]]:
     parts = re.split(r"(\d+)", path.name)
-    return [(not p.isdigit(), int(p) if p.isdigit() else 0, p) for p in parts if p]
+    return [(not p.isdecimal(), int(p) if p.isdecimal() else 0, p) for p in parts if p]
 
 
 def watch(
@@ -142,7 +142,8 @@ def _pairs(
     if sides.is_file(reference):
         return [sides.of_files(reference, str(commit), how, problems)]
     old = sides.members(reference, results, "--reference", problems)
-    new = store.scan(commit)[0]
+    new, unreadable = store.scan(commit)
+    problems += unreadable
     return sides.pairs(old, new, how.tasks, how.models)[0]
 
 

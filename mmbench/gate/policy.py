@@ -111,12 +111,13 @@ def read(path: Path) -> Policy:
     return found
 
 
-def asked(metrics: list[str], margin: str | None) -> Policy:
+def asked(metrics: list[str], margin: str | None, split: str = "test") -> Policy:
     """Return what is asked where there is no file.
 
     Args:
         metrics: The first one is critical, the others are advisory; none: the main metric.
         margin: The loss that is accepted; None: `DEFAULT_MARGIN`.
+        split: Which test split.
 
     Raises:
         SpecError: The margin is none.
@@ -127,7 +128,10 @@ def asked(metrics: list[str], margin: str | None) -> Policy:
             given = float(margin)
     tiers: list[Any] = [CRITICAL] + [ADVISORY] * len(metrics)
     names = metrics or [""]
-    gates = [Gate(metric=m, margin=given, tier=t) for m, t in zip(names, tiers, strict=False)]
+    gates = [
+        Gate(metric=name, margin=given, tier=tier, split=split)
+        for name, tier in zip(names, tiers, strict=False)
+    ]
     for gate in gates:
         _check(gate, "--margin" if margin is not None else "--metric")
     return Policy(gates=gates)

@@ -18,6 +18,7 @@ from msgspec import Struct, field
 import mmbench
 from mmbench import sealed, store
 from mmbench.errors import StoreError, UsageError
+from mmbench.folders import results_around
 from mmbench.gate import sides
 from mmbench.gate.sides import Pair
 from mmbench.gate.verdicts import Outcome, Verdict
@@ -96,11 +97,12 @@ def read(reference: Path) -> list[Promotion]:
     return sealed.read(path, Promotions, SCHEMA).promotions if path.exists() else []
 
 
-def check(reference: Path, message: str) -> None:
+def check(reference: Path, candidate: str, message: str) -> None:
     """Refuse what cannot be promoted before anything is judged.
 
     Raises:
-        UsageError: The reference is neither a results folder nor a file, or there is no message.
+        UsageError: The reference is neither a results folder nor a file, the candidate is a file
+            of another kind, or there is no message.
         StoreError: The book is damaged.
     """
     if not message.strip():
@@ -109,6 +111,17 @@ def check(reference: Path, message: str) -> None:
         raise UsageError(
             f"--update: {reference} is no results folder and no file: only those can be replaced; "
             f"copy the records into a folder of their own and name that as --reference"
+        )
+    whole = results_around(reference) if reference.is_dir() else reference
+    if whole != reference:
+        raise UsageError(
+            f"--update: {reference} is a part of the results folder {whole}: name that one as "
+            f"--reference, and the part with -t and -m"
+        )
+    if reference.is_file() and Path(candidate).suffix.lower() != reference.suffix.lower():
+        raise UsageError(
+            f"--update: {candidate} would take the place of {reference}: expected a file with the "
+            f"same ending, {reference.suffix}"
         )
     read(reference)
 

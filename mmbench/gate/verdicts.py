@@ -12,7 +12,7 @@ to be.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from mmbench import compare, registry
@@ -159,6 +159,7 @@ def judge(
     anchors: Sequence[Pair] = (),
     notes: Sequence[str] = (),
     on_inconclusive: str = FAIL,
+    known: Collection[tuple[str, str]] = (),
 ) -> Outcome:
     """Judge all that the policy asks about.
 
@@ -169,6 +170,7 @@ def judge(
             small losses, each within its margin, add up.
         notes: What else is to be known.
         on_inconclusive: `FAIL`, `WARN` or `PASS`.
+        known: Task and model of all that the reference has, though it is not asked about now.
     """
     found = []
     notes = list(notes)
@@ -179,7 +181,9 @@ def judge(
                 notes.append(f"{pair.task}/{pair.model}: the policy asks nothing about it")
             found += [replace(_verdict(pair, gate, policy), against=against) for gate in asked]
     found += [
-        _unmatched(g) for g in policy.gates if not any(g.fits(p.task, p.model) for p in pairs)
+        _unmatched(gate)
+        for gate in policy.gates
+        if not any(gate.fits(*one) for one in (*known, *((p.task, p.model) for p in pairs)))
     ]
     return Outcome(
         verdicts=tuple(_corrected(found, policy.alpha)),

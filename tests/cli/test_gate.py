@@ -634,3 +634,27 @@ def test_a_folder_of_one_task_or_model_stands_for_what_it_holds(cli: Cli, result
     done = cli("verify", results / "mini" / "late", "--json", "--no-write")
     assert {one["name"].split("/")[1] for one in json.loads(done.out)["records"]} == {"late"}
     assert cli("compare", results / "mini" / "late", results / "mini" / "concat").code == 0
+
+
+def test_a_part_of_a_results_folder_is_not_replaced(cli: Cli, reference: Path) -> None:
+    done = cli(
+        "gate", "--reference", reference / "mini" / "late", "--candidate", seeds("new"),
+        "--update", "--message", "x",
+    )  # fmt: skip
+    assert done.code == 2
+    assert "is a part of the results folder" in done.error
+
+
+def test_a_file_is_replaced_by_one_of_its_kind_only(cli: Cli, workplace: Path) -> None:
+    ref = predictions("r.csv", 0.2)
+    arguments = ["--reference", ref, "--candidate", "new.jsonl", "--update", "--message", "x"]
+    done = cli("gate", *arguments, "--metric", "wer")
+    assert "expected a file with the same ending, .csv" in done.error
+
+
+def test_what_is_not_asked_about_now_is_not_missing(cli: Cli, results: Path) -> None:
+    path = policy('[[gates]]\nmodel = "late"\n[[gates]]\nmodel = "concat"\n')
+    arguments = ["--reference", results, "--candidate", results, "--policy", path]
+    assert only(gated(cli, *arguments, "-m", "late"))["model"] == "late"
+    part = ["--reference", results, "--candidate", results / "mini" / "late", "--policy", path]
+    assert only(gated(cli, *part))["model"] == "late"

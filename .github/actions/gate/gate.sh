@@ -11,14 +11,17 @@ options=(--reference "$REFERENCE" --candidate "$CANDIDATE" --on-inconclusive "$O
 [ -n "${MARGIN:-}" ] && options+=(--margin "$MARGIN")
 
 mkdir -p "$REPORT"
+rm -f "$REPORT/gate.json"  # of an earlier step
 python -m mmbench gate "${options[@]}" --junit "$REPORT/gate.xml" --markdown "$REPORT/gate.md" \
     --json-out "$REPORT/gate.json" 2> "$REPORT/error.txt"
 code=$?
 cat "$REPORT/error.txt" >&2
-summary=$(sed -n 's/^\(error\|warning\): //p' "$REPORT/error.txt" | tail -1)
+# The verdict; where there is none, why.
+summary=$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["summary"])' \
+    "$REPORT/gate.json" 2>/dev/null || sed -n 's/^error: //p' "$REPORT/error.txt" | tail -1)
 {
     echo "exit-code=$code"
-    echo "summary=${summary:-passed}"
+    echo "summary=$summary"
 } >> "$GITHUB_OUTPUT"
 [ "$code" -eq 0 ] || echo "::error title=mmbench gate::$summary"
 exit "$code"
