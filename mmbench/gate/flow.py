@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mmbench.errors import NotComparableError, UsageError, refuse_unknown
@@ -81,6 +81,9 @@ def hold(
     for name, against in ((reference, verdicts.REFERENCE), (str(anchor), verdicts.ANCHOR)):
         if commits and (against == verdicts.REFERENCE or anchor.exists()):
             watched += history.watch(name, commits, policy, how, results, against, problems)
+    if commits and anchor.exists() and not any(w.against == verdicts.ANCHOR for w in watched):
+        told = "the history is not held against the first anchor: its models are called otherwise"
+        outcome = replace(outcome, notes=(*outcome.notes, told))
     return Held(outcome, pairs, candidate, watched, problems)
 
 
