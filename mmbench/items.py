@@ -288,12 +288,14 @@ def _read_names(file: parquet.ParquetFile) -> dict[str, _Split]:
     table = file.read(columns=list(NAMES), use_threads=False)
     if any(table.column(name).null_count for name in NAMES):
         raise ValueError("expected item statistics, but the name of an item is missing")
-    _refuse_names(table.column("id").to_pylist())
-    splits = np.array(table.column("split").to_pylist())
+    # Not `take`, for which pyarrow would load pandas.
+    names = {name: table.column(name).to_pylist() for name in NAMES}
+    _refuse_names(names["id"])
+    splits = np.array(names["split"])
     found = {}
     for split in dict.fromkeys(splits.tolist()):
         here = np.flatnonzero(splits == split)
-        ids, clusters = (table.column(c).take(here).to_pylist() for c in ("id", "cluster"))
+        ids, clusters = ([names[column][k] for k in here] for column in ("id", "cluster"))
         whole = here[-1] - here[0] + 1 == len(here)
         found[split] = _Split(slice(here[0], here[-1] + 1) if whole else here, ids, clusters)
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,6 @@ class Pair:
         unchanged: Whether all seeds of both are the same, to the bit.
         candidates: The candidate's records.
         references: The reference's records.
-        task_title: ``task@version``, budget.
     """
 
     task: str
@@ -44,7 +43,6 @@ class Pair:
     unchanged: bool = False
     candidates: tuple[store.Stored, ...] = ()
     references: tuple[store.Stored, ...] = ()
-    task_title: str = ""
 
 
 def is_file(name: str) -> bool:
@@ -163,39 +161,39 @@ def pair(key: _Key, old: Sequence[store.Stored], new: Sequence[store.Stored]) ->
     Raises:
         NotComparableError: No run of the reference was finished.
     """
-    task, budget, model = key
-    spec = task_of(old[0].record)
-    title = f"{task}@{old[0].record.task_version} {budget}"
-    base = {"task": task, "model": model, "main": spec.metrics.main, "task_title": title}
+    task, _, model = key
     reference = _finished(old)
     if not reference:
         raise NotComparableError(
             f"{old[0].record.name}: {old[0].record.status}: {old[0].record.reason}: a reference "
             f"has to be finished"
         )
-    metrics = {split: list(of) for split, of in reference[0].record.scores.items()}
-    common = {**base, "metrics": metrics, "references": tuple(reference)}
+    made = Pair(
+        task=task,
+        model=model,
+        main=task_of(old[0].record).metrics.main,
+        metrics={split: list(of) for split, of in reference[0].record.scores.items()},
+        references=tuple(reference),
+    )
     if not new:
-        return Pair(**common, lacking="the candidate has no record of it")  # type: ignore[arg-type]
+        return replace(made, lacking="the candidate has no record of it")
+    made = replace(made, diverged=_diverged(old, new))
     candidate = _finished(new)
-    told = _diverged(old, new)
     if not candidate:
         others = next((s.record for s in new if s.record.status != "diverged"), new[0].record)
-        why = told or f"{others.status}: {others.reason}"
-        return Pair(**common, lacking=why, diverged=told)  # type: ignore[arg-type]
+        return replace(made, lacking=made.diverged or f"{others.status}: {others.reason}")
     try:
-        splits = _splits(reference, candidate, metrics, model)
+        splits = _splits(reference, candidate, made.metrics, model)
         same = _same(reference, candidate)
-        return Pair(
-            **common,  # type: ignore[arg-type]
-            splits=splits,
-            diverged=told,
-            same=same,
-            unchanged=same[0] == len(reference) == len(candidate),
-            candidates=tuple(candidate),
-        )
     except MmbenchError as error:
-        return Pair(**common, lacking=str(error), diverged=told)  # type: ignore[arg-type]
+        return replace(made, lacking=str(error))
+    return replace(
+        made,
+        splits=splits,
+        same=same,
+        unchanged=same[0] == len(reference) == len(candidate),
+        candidates=tuple(candidate),
+    )
 
 
 def _finished(members: Sequence[store.Stored]) -> list[store.Stored]:
@@ -342,5 +340,4 @@ def of_files(reference: str, candidate: str, how: Files, warnings: list[str]) ->
         splits={split: sides},
         same=(same, 1),
         unchanged=bool(same),
-        task_title=f"{old.task.name}@{old.task.version}" if old.task else task,
     )

@@ -594,7 +594,7 @@ def test_the_gate_loads_no_torch(cli: Cli, reference: Path) -> None:
     code = (
         "import sys\nfrom mmbench.cli import run_cli\n"
         "assert run_cli(['gate', '--reference', 'reference', '--candidate', 'reference']) == 0\n"
-        "assert not {'torch', 'matplotlib'} & set(sys.modules)"
+        "assert not {'torch', 'matplotlib', 'pandas'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
