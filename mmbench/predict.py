@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmbench import devices
 from mmbench.errors import DataError
 from mmbench.spec import DecodingSpec
 from mmbench.types import Predictions, Split
@@ -49,23 +50,27 @@ def predict(
 
     from mmbench.models.feed import Feed
 
+    group = devices.group()
     device = next(model.parameters()).device
     feed = Feed(split, device, list(model.encoders), limit)
     if len(feed) == 0:
         raise DataError("the split is empty: nothing to predict")
     options = {"beams": decoding.beams, "length_penalty": decoding.length_penalty}
-    outputs: dict[str, list[Any]] = {}
-    columns: dict[str, list[Any]] = {}
+    parts: list[tuple[dict[str, list[Any]], dict[str, list[Any]]]] = []
     model.eval()
     with torch.no_grad():
-        for start in range(0, len(feed), BATCH):
+        # Batches are the same whoever reads them; processes that share a run take turns.
+        for start in range(group.rank * BATCH, len(feed), group.count * BATCH):
             index = np.arange(start, min(start + BATCH, len(feed)), dtype=np.int64)
-            said, more = model.read_out(feed.batch(index), options)
-            for table, part in ((outputs, said), (columns, more)):
-                for name, values in part.items():
-                    table.setdefault(name, []).extend(values)
+            parts.append(model.read_out(feed.batch(index), options))
             if progress is not None:
                 progress(int(index[-1]) + 1, len(feed))
+    outputs: dict[str, list[Any]] = {}
+    columns: dict[str, list[Any]] = {}
+    for said, more in group.gathered(parts):
+        for table, part in ((outputs, said), (columns, more)):
+            for name, values in part.items():
+                table.setdefault(name, []).extend(values)
     columns["branches"] = [list(model.fusion.branches)] * len(feed)
     return Predictions(list(split.ids[: len(feed)]), outputs, columns)
 
