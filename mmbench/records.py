@@ -169,7 +169,7 @@ def _cost(model: Model, trained: Trained) -> dict[str, Any]:
         "train_seconds": trained.seconds,
         "samples_per_second": trained.items / max(trained.seconds, 1e-9),
         **({"parts_of_a_batch": trained.pieces} if trained.pieces > 1 else {}),
-        **({"resumed_at": trained.resumed} if trained.resumed else {}),
+        **({"resumed": len(trained.resumed)} if trained.resumed else {}),
         "peak_host_bytes": _peak_bytes(),
     }
     if next(model.parameters()).device.type == "cuda":
