@@ -66,9 +66,9 @@ class Group:
         """Return this process's part of a batch of so many items; None: all of it."""
         return None
 
-    def shared(self, model: Model, loss: Loss) -> Loss:
-        """Return a loss whose gradients are those of the whole batch."""
-        return loss
+    def shared(self, model: Model, losses: list[Loss]) -> list[Loss]:
+        """Return losses whose gradients are those of the whole batch."""
+        return losses
 
     def mean(self, x: Tensor) -> float:
         """Return the mean of a number over the processes."""
@@ -149,11 +149,11 @@ class Several(Group):
 
         return Shard(self.rank, self.count, size, self._stream)
 
-    def shared(self, model: Model, loss: Loss) -> Loss:
+    def shared(self, model: Model, losses: list[Loss]) -> list[Loss]:
         """See `Group.shared`: averaged by `DistributedDataParallel`."""
         from mmbench.models.shard import distributed
 
-        return distributed(model, loss)
+        return distributed(model, losses)
 
     def mean(self, x: Tensor) -> float:
         """See `Group.mean`."""
@@ -239,12 +239,19 @@ def follows() -> bool:
     return launched() > 1 and os.environ["RANK"] != "0"
 
 
-def check(count: int, device: str) -> None:
+def hush(count: int) -> None:
+    """Keep torch's own remarks to programmers from the user; to be called before it is imported."""
+    if count > 1 or launched() > 1:
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
+
+def check(count: int, device: str, asked: str) -> None:
     """Refuse what cannot be shared so.
 
     Args:
         count: Processes.
         device: ``cpu`` or ``cuda``, resolved.
+        asked: What was asked for: that, or ``auto``.
 
     Raises:
         UsageError: There are not as many GPUs, or torch was built without what is needed.
@@ -265,6 +272,11 @@ def check(count: int, device: str) -> None:
                 f"--devices {count}: torch sees {here} GPU{'s' * (here != 1)} here: use "
                 f"--devices {here}, or --device cpu to share the work among processes of the CPU"
             )
+    elif asked != "cpu" and not launched() > 1:
+        raise UsageError(
+            f"--devices {count}: torch sees no GPU here: --device cpu shares the work among "
+            f"processes of the CPU"
+        )
 
 
 @contextmanager

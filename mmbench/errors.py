@@ -89,6 +89,10 @@ class StoreError(MmbenchError):
     """A record cannot be written or read. Exit code 1."""
 
 
+class OutOfMemoryError(MmbenchError):
+    """A run needs more memory than there is."""
+
+
 class DeviceError(MmbenchError):
     """Processes that share a run lost each other; what is left cannot be made by them."""
 

@@ -17,12 +17,18 @@ import msgspec
 from mmbench import devices, provenance, records, registry, rng, store
 from mmbench.checkpoint import EVERY, Checkpoints, maker
 from mmbench.data import _load
-from mmbench.errors import MissingExtraError, MmbenchError, StoreError, UsageError
+from mmbench.errors import (
+    MissingExtraError,
+    MmbenchError,
+    OutOfMemoryError,
+    StoreError,
+    UsageError,
+)
 from mmbench.metrics import perfect
 from mmbench.scoring import Scored, score
 from mmbench.spec import DecodingSpec, ModelSpec, TaskSpec, digest
 from mmbench.text import SPECIALS
-from mmbench.train import Engine, Progress, Trained, check_recipe, train
+from mmbench.train import Engine, Progress, Trained, check_recipe, lacks_memory, train
 from mmbench.types import Dataset, Modality, Output, Predictions, Signature, Split
 
 if TYPE_CHECKING:
@@ -263,7 +269,16 @@ def execute(run: Run, watcher: Watcher) -> store.Stored:
     settings = run.settings
     store.check_writable(settings.results)
     devices.group().lead(run)
-    made = _make(run, watcher)
+    try:
+        made = _make(run, watcher)
+    except (MemoryError, RuntimeError) as error:
+        if not lacks_memory(error):
+            raise
+        told = str(error).splitlines()[0][:200] if str(error) else "no more is known"
+        raise OutOfMemoryError(
+            f"{run.model.name} on {run.task.name} does not fit the memory ({told}): set a smaller "
+            f"recipe.batch_size or width, run fewer jobs at once, or use a device with more"
+        ) from None
     record = records.record(
         run, made.dataset, made.model, made.trained, made.scored, made.came_from
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from mmbench import catalog, registry
 from mmbench.data import _load
 from mmbench.errors import (
+    DeviceError,
     IncompatibleError,
     MissingExtraError,
     MmbenchError,
@@ -120,7 +121,7 @@ def sweep(runs: Sequence[Run], watcher: Callable[[Run], Watcher]) -> Iterator[Ou
         if outcome is None:
             try:
                 outcome = Outcome(run, execute(run, watcher(run)))
-            except StoreError:
+            except (StoreError, DeviceError):
                 raise
             except MmbenchError as error:
                 outcome = Outcome(run, error=error)

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from mmbench import rng
 from mmbench.checkpoint import Checkpoints, Place
 from mmbench.devices import ALONE, Group
-from mmbench.errors import DataError, SpecError
+from mmbench.errors import DataError, OutOfMemoryError, SpecError
 from mmbench.keeper import Average, Keeper
 from mmbench.optimise import chosen, player
 from mmbench.spec import BudgetSpec, RecipeSpec, StageSpec
@@ -304,6 +304,15 @@ class _Training:
         progress.note(f"goes on {where}, where it was interrupted")
 
 
+def lacks_memory(error: BaseException) -> bool:
+    """Whether torch or Python said that there is not enough memory, on a GPU or on the host."""
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
 
@@ -381,19 +390,19 @@ class _Stage:
             player(model, objective(item, f"recipe.stages.{stage.name}"), item, steps)
             for item in stage.objectives
         ]
-        self.loss_of = [self._loss(p.objective, whole.engine.compiled) for p in self.players]
+        losses = [self._loss(p.objective, whole.engine.compiled) for p in self.players]
+        self.loss_of = self.group.shared(model, losses)
         self.average = Average(model, self.recipe.ema)
         model.train()
 
     def _loss(self, objective: Objective, compiled: bool) -> Callable[[Batch], Tensor]:
-        """Return what computes an objective's loss on a batch, shared among processes."""
+        """Return what computes an objective's loss on a batch."""
         import torch
 
         def loss(batch: Batch) -> Tensor:
             return objective.loss(self.model, batch)
 
-        computed = torch.compile(loss) if compiled else loss
-        return self.group.shared(self.model, computed)
+        return torch.compile(loss) if compiled else loss
 
     def step(self, progress: Progress) -> None:
         """Take one step of every objective whose turn it is, and add up their losses."""
@@ -442,13 +451,20 @@ class _Stage:
                 if self.trained.pieces == 1:
                     return self._whole(number, batch)
                 return self._in_pieces(number, batch, self.trained.pieces)
-            except torch.OutOfMemoryError:
+            except (MemoryError, RuntimeError) as error:
+                if not lacks_memory(error):
+                    raise
                 most = min(MOST_PIECES, batch.size)
                 if self.trained.pieces * 2 > most or self.group.count > 1:
-                    raise
+                    parts = f" in {self.trained.pieces} parts" if self.trained.pieces > 1 else ""
+                    raise OutOfMemoryError(
+                        f"a batch of {batch.size} items does not fit the memory{parts}: set a "
+                        f"smaller recipe.batch_size or width, or use a device with more"
+                    ) from None
             # Out of the handler, so that nothing holds on to what is to be freed.
             self.trained.pieces *= 2
-            torch.cuda.empty_cache()
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
             progress.note(
                 f"a batch of {batch.size} items does not fit the memory: it is computed in "
                 f"{self.trained.pieces} parts, which makes the same steps"
@@ -568,19 +584,20 @@ class _Stage:
 def dropout_stream(model: Model, seed: int, group: Group = ALONE) -> Iterator[None]:
     """Give dropout its own stream, and leave torch's global state as it was found.
 
-    Processes that share a batch draw apart from each other, the first one as it would alone.
+    Processes that share a batch draw dropout apart from each other, and what is drawn for each
+    item of a batch together, as one would alone.
     """
     import torch
 
     device = next(model.parameters()).device
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        apart = (group.rank,) if group.rank else ()
+        apart = (f"device {group.rank}",) if group.count > 1 else ()
         drawn = rng.torch_seed(seed, "dropout", *apart)
         # Not torch.manual_seed, which would set the state of every GPU there is.
         torch.default_generator.manual_seed(drawn)
         if device.type == "cuda":
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(drawn)
-        group.seed(rng.torch_seed(seed, "dropout", "shared"), device)
+        group.seed(rng.torch_seed(seed, "dropout"), device)
         yield

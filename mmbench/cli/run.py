@@ -101,6 +101,7 @@ def command(
     from mmbench.run import Settings, follow, resolve_device
     from mmbench.sweep import plan
 
+    shared.hush(devices)
     if quiet and verbose:
         raise UsageError("--verbose: not with --quiet: give one of both")
     for name, given in (("--task", tasks), ("--model", models)):
@@ -120,7 +121,7 @@ def command(
         checkpoint_every=checkpoint_every,
     )
     if chosen.devices > 1:
-        shared.check(chosen.devices, resolve_device(device))
+        shared.check(chosen.devices, resolve_device(device), device)
     left_out: list[str] = []
     if "all" in {*_options.split_names(tasks), *_options.split_names(models)} and not (
         quiet or shared.follows()

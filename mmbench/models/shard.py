@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,9 @@ from mmbench.types import Batch
 
 if TYPE_CHECKING:
     from mmbench.models.model import Model
+
+
+Loss = Callable[[Batch], Tensor]
 
 
 class Shard(Part):
@@ -74,21 +78,24 @@ class _Joined(torch.autograd.Function):
 
 
 class _Computed(nn.Module):
-    """A loss as a module, since that is what `DistributedDataParallel` wraps."""
+    """Losses as a module, since that is what `DistributedDataParallel` wraps."""
 
-    def __init__(self, model: Model, loss: Callable[[Batch], Tensor]) -> None:
+    def __init__(self, model: Model, losses: Sequence[Loss]) -> None:
         super().__init__()
         self.model = model
-        self.loss = loss
+        self.losses = losses
 
-    def forward(self, batch: Batch) -> Tensor:
-        return self.loss(batch)
+    def forward(self, number: int, batch: Batch) -> Tensor:
+        return self.losses[number](batch)
 
 
-def distributed(model: Model, loss: Callable[[Batch], Tensor]) -> Callable[[Batch], Tensor]:
-    """Return a loss after whose backward pass every process has the mean of all gradients."""
+def distributed(model: Model, losses: Sequence[Loss]) -> list[Loss]:
+    """Return losses after whose backward pass every process has the mean of all gradients.
+
+    All of them share one wrapper: two would both answer to the gradients of each.
+    """
     from torch.nn.parallel import DistributedDataParallel
 
     # An objective may train a part of the parameters, and a batch may leave some of them out.
-    wrapped = DistributedDataParallel(_Computed(model, loss), find_unused_parameters=True)
-    return lambda batch: wrapped(batch)
+    wrapped = DistributedDataParallel(_Computed(model, losses), find_unused_parameters=True)
+    return [partial(wrapped, number) for number in range(len(losses))]
