@@ -310,3 +310,40 @@ def test_an_item_too_large_for_the_memory_is_one_line(
     assert "does not fit the memory" in line
     assert "internal" not in line
     assert json.dumps(line)
+
+
+# --- ways of training that change last digits only ------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_compiled_model_learns_the_same(workplace: Path) -> None:
+    options = ("run", "-t", "synergy", "-m", "early", "--budget", "smoke", "-q", "--results")
+    assert mmbench(*options, workplace / "whole").returncode == 0
+    done = mmbench(*options, workplace / "compiled", "--compile")
+    assert done.returncode == 0, done.stderr
+    one, other = (records(workplace / name)["early"] for name in ("whole", "compiled"))
+    assert other.record.definition["execution"] == "compiled"
+    assert "--compile" in other.record.reproduce
+    assert one.record.identity != other.record.identity
+    assert apart(one, other, "label.scores") < 1e-3
+
+
+def test_deterministic_kernels_are_asked_for_and_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mmbench import catalog
+    from mmbench.run import Run, Settings, _deterministic
+
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    task, model = catalog.task("synergy"), tiny.ANSWERS.spec("early")
+    run = Run(task, model, "smoke", 0, Settings(device="cpu", deterministic=True))
+    assert run.execution == "single", "a processor is deterministic anyway"
+    with _deterministic(run):
+        assert not torch.are_deterministic_algorithms_enabled()
+    on_gpu = Run(task, model, "smoke", 0, Settings(device="cuda", deterministic=True))
+    vars(on_gpu)["device"] = "cuda"
+    monkeypatch.setattr("mmbench.run.precision", lambda _: "fp32")
+    assert on_gpu.execution == "deterministic"
+    with _deterministic(on_gpu):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert not torch.are_deterministic_algorithms_enabled()
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
