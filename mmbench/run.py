@@ -15,6 +15,7 @@ from mmbench import provenance, records, registry, rng, store
 from mmbench.data import _load
 from mmbench.errors import MissingExtraError, StoreError, UsageError
 from mmbench.metrics import perfect
+from mmbench.room import USUAL, Allowance
 from mmbench.scoring import Scored, score
 from mmbench.spec import DecodingSpec, ModelSpec, TaskSpec, digest
 from mmbench.text import SPECIALS
@@ -37,6 +38,7 @@ class Settings:
         limit: Test items at most; such records are never ranked.
         force: Repeat what is finished.
         metrics: Metrics to score beside the task's own.
+        memory: What data may take of the memory; results do not depend on it.
     """
 
     results: Path = Path("results")
@@ -46,6 +48,7 @@ class Settings:
     limit: int | None = None
     force: bool = False
     metrics: tuple[str, ...] = ()
+    memory: Allowance = USUAL
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,9 @@ class Watcher(Progress, Protocol):
     def items(self, done: int, total: int) -> None:
         """Take note of predicted items."""
 
+    def line(self, text: str) -> None:
+        """Take note of what the user should know."""
+
 
 #: By which share the size of a matched model may differ from what the task wants.
 WITHIN = 0.2
@@ -240,10 +246,14 @@ def execute(run: Run, watcher: Watcher) -> store.Stored:
     _try_metrics(run, dataset)
     watcher.phase("build")
     model = make_model(run, dataset)
+    for line in _streaming(run, model, dataset):
+        watcher.line(line)
     validate = partial(validation_score, run=run, dataset=dataset)
     watcher.phase("train")
-    budget = run.task.budgets[run.budget]
-    trained = train(model, dataset.splits, run.model.recipe, budget, run.seed, validate, watcher)
+    budget, recipe = run.task.budgets[run.budget], run.model.recipe
+    trained = train(
+        model, dataset.splits, recipe, budget, run.seed, validate, watcher, settings.memory
+    )
     told: dict[str, Predictions] = {}
     scored: dict[str, Scored] = {}
     started = time.perf_counter()
@@ -345,7 +355,7 @@ def validation_score(
 
     split = dataset.splits["val"]
     limit = min(limit or run.task.budgets[run.budget].validation_items, len(split))
-    said = predict(model, split, DecodingSpec(beams=1), limit)
+    said = predict(model, split, DecodingSpec(beams=1), limit, memory=run.settings.memory)
     output = dataset.signature.main
     references = {output: split.references[output].take(range(limit))}
     main = run.task.metrics.main
@@ -363,9 +373,28 @@ def _predict_tests(
     beams = min(asked.beams, run.task.budgets[run.budget].beams)
     decoding = msgspec.structs.replace(asked, beams=beams)
     return {
-        name: predict(model, dataset.splits[name], decoding, limit, watcher.items)
+        name: predict(
+            model, dataset.splits[name], decoding, limit, watcher.items, run.settings.memory
+        )
         for name in test_splits(run.task)
     }
+
+
+def _streaming(run: Run, model: Model, dataset: Dataset) -> list[str]:
+    """Say which splits take more memory than data may."""
+    from mmbench.models.feed import streaming
+
+    budget, limit = run.task.budgets[run.budget], run.settings.limit
+    trained_on = {stage.split for stage in run.model.recipe.stages}
+    sizes = dict.fromkeys(trained_on, budget.items)
+    sizes.setdefault("val", budget.validation_items)
+    splits = {
+        name: (split, min(sizes.get(name, limit) or len(split), len(split)), name in trained_on)
+        for name, split in dataset.splits.items()
+        if name in sizes or name in test_splits(run.task)
+    }
+    device = next(model.parameters()).device
+    return streaming(splits, list(model.encoders), device, run.settings.memory)
 
 
 def _try_metrics(run: Run, dataset: Dataset) -> None:

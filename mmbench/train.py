@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from mmbench import rng
 from mmbench.errors import DataError, SpecError
+from mmbench.room import USUAL, Allowance
 from mmbench.spec import BudgetSpec, ObjectiveSpec, OptimizerSpec, RecipeSpec, StageSpec
 from mmbench.types import Split
 
@@ -91,6 +92,7 @@ def train(
     seed: int,
     validate: Validate,
     progress: Progress,
+    memory: Allowance = USUAL,
 ) -> Trained:
     """Train a model in place.
 
@@ -102,6 +104,7 @@ def train(
         seed: The run's.
         validate: Called as often as the budget says, and at the end.
         progress: Told about every step.
+        memory: What data may take; results do not depend on it.
 
     Returns:
         The curve and the counts; the model then holds its best validated weights.
@@ -119,8 +122,9 @@ def train(
             keeper = _Keeper(model, recipe.patience, always=stage.keep == "last")
             trained.best_score, trained.stopped_early = -math.inf, False
             steps = max(1, round(budget.steps * stage.share))
-            loop = _Stage(model, splits, stage, recipe, budget, steps, seed)
-            done = _run_stage(loop, done, budget, trained, keeper, validate, progress)
+            loop = _Stage(model, splits, stage, recipe, budget, steps, seed, memory)
+            with loop.feed:
+                done = _run_stage(loop, done, budget, trained, keeper, validate, progress)
             keeper.restore()
             if trained.diverged:
                 break
@@ -273,6 +277,7 @@ class _Stage:
         budget: BudgetSpec,
         steps: int,
         seed: int,
+        memory: Allowance,
     ) -> None:
         import torch
 
@@ -286,7 +291,7 @@ class _Stage:
         self.at = 0
         device = next(model.parameters()).device
         self.feed: Feed = Feed(
-            splits[stage.split], device, list(model.encoders), budget.items, targets=True
+            splits[stage.split], device, list(model.encoders), budget.items, True, memory
         )
         if len(self.feed) == 0:
             raise DataError(f"the split {stage.split!r} is empty: nothing to train on")
@@ -294,7 +299,9 @@ class _Stage:
         self.recipe = recipe
         self.splits = splits
         self.budget = budget
+        self.memory = memory
         self.order = self._orders()
+        self.feed.plan(index for _, index in self._orders())
         self.autocast = device.type == "cuda" and torch.cuda.is_bf16_supported()
         self.losses = torch.zeros((), device=device)
         self.unread = 0
@@ -342,13 +349,13 @@ class _Stage:
         if not asking:
             return
         count = min(self.budget.validation_items, len(self.splits["val"]), len(self.feed))
-        unseen = Feed(
-            self.splits["val"], self.feed.device, list(self.model.encoders), count, targets=True
-        )
+        device, names = self.feed.device, list(self.model.encoders)
         index = np.arange(count, dtype=np.int64)
+        with Feed(self.splits["val"], device, names, count, True, self.memory) as unseen:
+            seen, other = self.feed.batch(index), unseen.batch(index)
         self.model.eval()
         for objective in asking:
-            objective.review(self.model, self.feed.batch(index), unseen.batch(index))
+            objective.review(self.model, seen, other)
         self.model.train()
 
     def read(self, losses: Tensor) -> float:

@@ -256,7 +256,10 @@ def _try(run: Run, dataset: Dataset, trial: Trial, watcher: Watcher) -> Trial:
         built = make_model(run, dataset)
         validate = partial(validation_score, run=run, dataset=dataset)
         budget = run.task.budgets[run.budget]
-        made = train(built, dataset.splits, model.recipe, budget, run.seed, validate, watcher)
+        memory = run.settings.memory
+        made = train(
+            built, dataset.splits, model.recipe, budget, run.seed, validate, watcher, memory
+        )
     except UsageError as error:
         return ended(None, str(error))
     if made.diverged:

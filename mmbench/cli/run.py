@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 @option("--dry-run", is_flag=True, help="Say what would run and how long, then stop.")
 @option("-q", "--quiet", is_flag=True, help="No progress.")
 @option("-v", "--verbose", is_flag=True, help="More progress, as lines.")
+@_options.memory
 @_options.data
 @_options.results
 @_options.as_json
@@ -60,6 +61,7 @@ def command(
     dry_run: bool,
     quiet: bool,
     verbose: bool,
+    memory: str,
     data: Path | None,
     results: Path,
     as_json: bool,
@@ -73,6 +75,7 @@ def command(
     mmbench run -t captioning -m early,late,hybrid --seeds 3
     mmbench run -t captioning -m ./myfusion.py --budget smoke
     """  # noqa: D301
+    from mmbench.room import Allowance
     from mmbench.run import Settings
     from mmbench.sweep import plan
 
@@ -89,6 +92,7 @@ def command(
         limit=limit,
         force=force,
         metrics=tuple(_options.metric_name(name) for name in _options.split_names(metrics)),
+        memory=Allowance.parse(memory),
     )
     left_out: list[str] = []
     if "all" in {*_options.split_names(tasks), *_options.split_names(models)} and not quiet:
