@@ -133,9 +133,10 @@ def _mapped(array: Array) -> np.memmap[tuple[int, ...], np.dtype[np.generic]] | 
     """Return the whole mapped array that an array is a part of, if it is one that was read."""
     whole: object = array
     while isinstance(whole, np.ndarray):
-        if isinstance(whole, np.memmap) and isinstance(whole.base, mmap.mmap):
+        base: object = whole.base
+        if isinstance(whole, np.memmap) and isinstance(base, mmap.mmap):
             return whole if whole.mode == "r" and whole.filename is not None else None
-        whole = whole.base
+        whole = base
     return None
 
 
