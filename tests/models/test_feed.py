@@ -307,17 +307,16 @@ def test_another_plan_takes_the_place_of_the_first() -> None:
     assert len(made) <= 3 + 2  # what was begun is ended, the rest is not begun
 
 
-def test_as_many_batches_wait_as_there_is_room_for(tmp_path: Path) -> None:
-    there = mapped(tiny.split(64, whole=True), tmp_path)
-    row = np.array(there.inputs["image"]).nbytes // 64 + 1  # with `present`
-    for spare, depth in ((0, 1), (3, 2), (100, feeding.AHEAD)):
-        size = 4 * row * spare + 1
-        with Feed(there, CPU, ["image"], memory=Allowance(size=size)) as feed:
-            feed.places = replace(feed.places, spare=size)
-            if not feed.places.disk:
-                continue
-            feed.plan(np.arange(k, k + 4) for k in range(0, 64, 4))
-            assert len(feed._ahead._coming) == depth
+@pytest.mark.parametrize(("size", "depth"), [(1, 1), (20_000, 1), (30_000, 2), (100_000, 4)])
+def test_as_many_batches_wait_as_there_is_room_for(size: int, depth: int, tmp_path: Path) -> None:
+    there = mapped(tiny.split(64, whole=True), tmp_path)  # 64 images of 2,184 bytes: 139,776
+    with Feed(there, CPU, ["image"], memory=Allowance(size=size)) as feed:
+        assert ("inputs", "image") in feed.places.disk
+        feed.plan(np.arange(k, k + 4) for k in range(0, 64, 4))
+        assert len(feed._ahead._coming) == depth <= feeding.AHEAD
+        for k in range(0, 64, 4):
+            feed.batch(np.arange(k, k + 4))
+            assert len(feed._ahead._coming) <= depth
 
 
 # --- threads and errors -------------------------------------------------------------------------

@@ -72,7 +72,8 @@ class Feed:
         self.places = placing.place(arrays, device, memory)
         sources = {key: _source(arrays[key], Held(arrays[key])) for key in self.places.host}
         sources |= {key: _source(arrays[key], File(arrays[key])) for key in self.places.disk}
-        self._gather = Sender(sources, device) if device.type == "cuda" else Gather(sources)
+        on_host = device.type == placing.HOST or not sources
+        self._gather = Gather(sources) if on_host else Sender(sources, device)
         self._ahead: Ahead[Any] = Ahead(self._gather)
         self._columns = list(arrays)
         self._row = placing.bytes_of(arrays[key] for key in sources)
