@@ -89,6 +89,10 @@ class StoreError(MmbenchError):
     """A record cannot be written or read. Exit code 1."""
 
 
+class DeviceError(MmbenchError):
+    """Processes that share a run lost each other; what is left cannot be made by them."""
+
+
 class NewerError(StoreError):
     """A file was written by a newer mmbench. It is whole, so nothing may be written over it."""
 

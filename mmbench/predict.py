@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmbench import devices
 from mmbench.errors import DataError
 from mmbench.room import USUAL, Allowance
 from mmbench.spec import DecodingSpec
@@ -52,27 +53,31 @@ def predict(
 
     from mmbench.models.feed import Feed
 
+    group = devices.group()
     device = next(model.parameters()).device
     size = len(split) if limit is None else min(limit, len(split))
     if size == 0:
         raise DataError("the split is empty: nothing to predict")
+    options = {"beams": decoding.beams, "length_penalty": decoding.length_penalty}
+    parts: list[tuple[dict[str, list[Any]], dict[str, list[Any]]]] = []
+    model.eval()
+    # Batches are the same whoever reads them; processes that share a run take turns.
     order = [
         np.arange(start, min(start + BATCH, size), dtype=np.int64)
-        for start in range(0, size, BATCH)
+        for start in range(group.rank * BATCH, size, group.count * BATCH)
     ]
-    options = {"beams": decoding.beams, "length_penalty": decoding.length_penalty}
-    outputs: dict[str, list[Any]] = {}
-    columns: dict[str, list[Any]] = {}
-    model.eval()
     with torch.no_grad(), Feed(split, device, list(model.encoders), size, memory=memory) as feed:
         feed.plan(order)
         for index in order:
-            said, more = model.read_out(feed.batch(index), options)
-            for table, part in ((outputs, said), (columns, more)):
-                for name, values in part.items():
-                    table.setdefault(name, []).extend(values)
+            parts.append(model.read_out(feed.batch(index), options))
             if progress is not None:
                 progress(int(index[-1]) + 1, size)
+    outputs: dict[str, list[Any]] = {}
+    columns: dict[str, list[Any]] = {}
+    for said, more in group.gathered(parts):
+        for table, part in ((outputs, said), (columns, more)):
+            for name, values in part.items():
+                table.setdefault(name, []).extend(values)
     columns["branches"] = [list(model.fusion.branches)] * size
     return Predictions(list(split.ids[:size]), outputs, columns)
 

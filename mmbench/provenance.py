@@ -40,6 +40,11 @@ def collect(device: str, threads: int, plugins: dict[str, str]) -> dict[str, Any
     }
 
 
+def version_and_commit() -> str:
+    """Return which code this is: ``0.1.0 1a2b3c...``, and the commit where it is a checkout."""
+    return f"{mmbench.__version__} {commit()}".strip()
+
+
 def platform_name() -> str:
     """Return the kind of machine, such as ``Linux-x86_64``."""
     return f"{platform.system()}-{platform.machine()}"

@@ -60,6 +60,7 @@ def record(
             "branches": list(model.fusion.branches),
             "late": late,
             "limit": settings.limit,
+            **({"execution": run.execution} if run.execution != "single" else {}),
         },
         provenance=came_from,
         data={
@@ -82,6 +83,10 @@ def reproduce(run: Run) -> str:
     parts += ["--threads", str(run.threads)]
     if settings.limit is not None:
         parts += ["--limit", str(settings.limit)]
+    if settings.devices > 1:
+        parts += ["--devices", str(settings.devices)]
+    parts += ["--compile"] if settings.compiled else []
+    parts += ["--deterministic"] if settings.deterministic and run.device == "cuda" else []
     if settings.data is not None and _load.source_digest(run.task, settings.data):
         parts += ["--data", "DIR"]
     for path in _includes(run, named):
@@ -163,6 +168,8 @@ def _cost(model: Model, trained: Trained) -> dict[str, Any]:
         "stopped_early": trained.stopped_early,
         "train_seconds": trained.seconds,
         "samples_per_second": trained.items / max(trained.seconds, 1e-9),
+        **({"parts_of_a_batch": trained.pieces} if trained.pieces > 1 else {}),
+        **({"resumed": len(trained.resumed)} if trained.resumed else {}),
         "peak_host_bytes": _peak_bytes(),
     }
     if next(model.parameters()).device.type == "cuda":

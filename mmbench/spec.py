@@ -286,6 +286,8 @@ class RecipeSpec(_Strict, frozen=True, kw_only=True):
             one at least being left (Neverova et al. 2015, arXiv:1501.00102).
         ogm_ge: Strength alpha with which the modality that leads is slowed (OGM-GE, Peng et al.
             2022, arXiv:2203.15332); 0 switches it off.
+        ema: Decay of an exponential moving average of the weights, which is then what is validated
+            and kept; 0: the weights themselves.
         stages: In order; their shares add up to at most 1.
         decoding: How texts are read out.
     """
@@ -294,6 +296,7 @@ class RecipeSpec(_Strict, frozen=True, kw_only=True):
     patience: Annotated[int, Meta(ge=0)] = 0
     modality_dropout: Decay = 0.0
     ogm_ge: Annotated[float, Meta(ge=0.0, le=10.0)] = 0.0
+    ema: Decay = 0.0
     stages: tuple[StageSpec, ...]
     decoding: DecodingSpec = field(default_factory=DecodingSpec)
 

@@ -191,6 +191,12 @@ class Batch:
     present: Mapping[str, Tensor]
     targets: Mapping[str, Tensor] = field(default_factory=dict)
 
+    def cut(self, start: int, stop: int) -> Batch:
+        """Return the items from `start` to before `stop`."""
+        tables = (self.inputs, self.lengths, self.present, self.targets)
+        parts = [{name: x[start:stop] for name, x in table.items()} for table in tables]
+        return Batch(stop - start, *parts)
+
 
 @dataclass
 class Stream:

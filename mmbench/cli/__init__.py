@@ -86,6 +86,7 @@ def run_cli(arguments: Sequence[str]) -> int:
     try:
         # Not `cli.main`: it has a mind of its own about broken pipes and Ctrl-C.
         with cli.make_context("mmbench", [*arguments]) as ctx:
+            ctx.meta[_options.ARGUMENTS] = [*arguments]
             code = cli.invoke(ctx)
         sys.stdout.flush()
     except click.exceptions.Exit as stop:

@@ -20,6 +20,10 @@ MOST_SEEDS = 1000
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+#: Where a command finds in its context what was typed.
+ARGUMENTS = "mmbench.arguments"
+
+
 def option(*names: str, **settings: Any) -> Callable[[Command], Command]:
     """Declare an option whose environment variable is ``MMBENCH_`` and its long name."""
     long = next(name for name in names if name.startswith("--"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,25 @@ if TYPE_CHECKING:
 @option("--metric", "metrics", multiple=True, help="Score with these too; a name or a .py file.")
 @option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @option("--threads", type=click.IntRange(1), default=None, help="Compute threads.  [the task's]")
+@option(
+    "--devices",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Share every batch among N devices; GPUs, or with --device cpu processes.",
+)
+@option("--compile", "compiled", is_flag=True, help="Train through torch.compile.")
+@option(
+    "--deterministic", is_flag=True, help="Deterministic GPU kernels only; slower. A CPU always is."
+)
+@option(
+    "--checkpoint-every",
+    type=click.FloatRange(0.0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time between two checkpoints; 0: after every step.",
+)
 @option("--limit", type=click.IntRange(2), default=None, help="Test items at most; never ranked.")
 @option("--force", is_flag=True, help="Repeat what is finished.")
 @option("--dry-run", is_flag=True, help="Say what would run and how long, then stop.")
@@ -56,6 +76,10 @@ def command(
     metrics: tuple[str, ...],
     device: str,
     threads: int | None,
+    devices: int,
+    compiled: bool,
+    deterministic: bool,
+    checkpoint_every: float,
     limit: int | None,
     force: bool,
     dry_run: bool,
@@ -68,15 +92,16 @@ def command(
 ) -> int:
     """Train models on tasks, predict, score, and keep the records.
 
-    A run that is finished is not done again; after Ctrl-C the same command goes on.
+    A run that is finished is not done again; interrupted, the same command goes on.
 
     \b
     mmbench run --task captioning --model hybrid
     mmbench run -t captioning -m early,late,hybrid --seeds 3
     mmbench run -t captioning -m ./myfusion.py --budget smoke
     """  # noqa: D301
+    from mmbench import devices as shared
     from mmbench.room import Allowance
-    from mmbench.run import Settings
+    from mmbench.run import Settings, follow, resolve_device
     from mmbench.sweep import plan
 
     if quiet and verbose:
@@ -92,10 +117,18 @@ def command(
         limit=limit,
         force=force,
         metrics=tuple(_options.metric_name(name) for name in _options.split_names(metrics)),
+        devices=shared.launched() if shared.launched() > 1 else devices,
+        compiled=compiled,
+        deterministic=deterministic,
+        checkpoint_every=checkpoint_every,
         memory=Allowance.parse(memory),
     )
+    if chosen.devices > 1:
+        shared.check(chosen.devices, resolve_device(device))
     left_out: list[str] = []
-    if "all" in {*_options.split_names(tasks), *_options.split_names(models)} and not quiet:
+    if "all" in {*_options.split_names(tasks), *_options.split_names(models)} and not (
+        quiet or shared.follows()
+    ):
         click.echo("planning: every model is built once for every task", err=True)
     runs = plan(
         _options.split_names(tasks),
@@ -106,12 +139,18 @@ def command(
         settings,
         left_out,
     )
-    for line in left_out:
+    for line in left_out if not shared.follows() else ():
         click.echo(f"note: {line}", err=True)
     if dry_run:
         _print_plan(runs, as_json)
         return 0
-    return _carry_out(runs, quiet, verbose, as_json)
+    given = click.get_current_context().meta[_options.ARGUMENTS]
+    command_line = [sys.executable, "-m", "mmbench", *given]
+    with shared.together(chosen.devices, runs[0].device, command_line) as group:
+        if not group.leads:
+            follow()
+            return 0
+        return _carry_out(runs, quiet, verbose, as_json)
 
 
 def _to_do(run: Run) -> bool:

@@ -27,7 +27,7 @@ from mmbench.models.build import build
 from mmbench.references import LabelReferences
 from mmbench.room import Allowance
 from mmbench.spec import BudgetSpec, ObjectiveSpec, RecipeSpec, StageSpec, TaskSpec, parse_task
-from mmbench.train import Trained, train
+from mmbench.train import Engine, Trained, train
 from mmbench.types import Modality, Output, Signature, Split
 
 SHAPE = (3, 64, 64)
@@ -115,7 +115,9 @@ def learn(
     recipe = RecipeSpec(batch_size=batch, stages=(stage,))
     budget = BudgetSpec(items=len(split), steps=steps, validations=1)
     splits = {"train": split, "val": split}
-    trained = train(model, splits, recipe, budget, 0, lambda _: 0.0, Nobody(), memory)
+    trained = train(
+        model, splits, recipe, budget, 0, lambda _: 0.0, Nobody(), Engine(memory=memory)
+    )
     return trained, dict(model.state_dict())
 
 

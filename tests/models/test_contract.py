@@ -30,11 +30,12 @@ from mmbench.models.combiners.precision import Precision
 from mmbench.models.contract import HeadOut, present_of, stack
 from mmbench.models.model import Model
 from mmbench.models.objectives.supervised import Supervised
+from mmbench.optimise import chosen as _chosen
 from mmbench.predict import predict
 from mmbench.references import TextReferences
 from mmbench.run import Run, Settings, make_model
 from mmbench.spec import BudgetSpec, ComponentSpec, DecodingSpec, ModelSpec
-from mmbench.train import _chosen, train
+from mmbench.train import train
 from mmbench.types import Batch, Branch, Dataset, Modality, Split
 
 ITEMS = 7  # 0, 5 and 6 have everything

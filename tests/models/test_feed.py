@@ -188,6 +188,20 @@ def test_a_batch_can_be_asked_for_at_random_whatever_is_planned(
         assert_same(feed.batch(order[3][1]), plainly(split, names, order[3][1], 0, 0, 30))
 
 
+def test_an_order_tells_what_comes_without_going_on() -> None:
+    from mmbench.train import _Order
+
+    order, other = _Order(3, "fit", 10, 4), _Order(3, "fit", 10, 4)
+    for _ in range(3):
+        order.next(), other.next()
+    ahead = order.ahead()
+    coming = [next(ahead) for _ in range(6)]  # over the end of epochs
+    assert (order.epoch, order.start) == (other.epoch, other.start) == (1, 4)
+    for index in coming:
+        assert np.array_equal(index, order.next()[1])
+        assert np.array_equal(index, other.next()[1])
+
+
 def test_training_that_starts_again_in_the_middle_of_an_epoch_sees_what_was_to_come(
     tmp_path: Path,
 ) -> None:
