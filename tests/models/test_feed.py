@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import tiny
@@ -686,6 +687,60 @@ def test_a_split_of_ten_times_the_allowed_memory_takes_no_more_than_that(tmp_pat
 # --- whole runs ---------------------------------------------------------------------------------
 
 Command = Callable[..., Any]
+
+
+class StopError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop", [2, 5, 8])
+def test_interrupted_training_goes_on_from_the_disk_to_the_same_bits(
+    stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmbench.checkpoint import Checkpoints
+    from mmbench.spec import BudgetSpec
+    from mmbench.train import Engine, train
+
+    class Watch:
+        def __init__(self, stop: int) -> None:
+            self.stop = stop
+
+        def step(self, done: int, total: int, loss: float | None, score: float | None) -> None:
+            if done == self.stop:
+                raise StopError
+
+        def note(self, text: str) -> None:
+            pass
+
+    split = tiny.split(10)
+    there = mapped(split, tmp_path)
+    spec = tiny.spec("late")
+    recipe = msgspec.structs.replace(spec.recipe, batch_size=3)  # three batches an epoch
+
+    def go(items: Split, stop: int, engine: Engine) -> dict[str, torch.Tensor]:
+        model = tiny.make(spec)
+        splits, budget = {"train": items, "val": items}, BudgetSpec(10, 9, 1)
+        train(model, splits, recipe, budget, 3, lambda _: 0.0, Watch(stop), engine)
+        return dict(model.state_dict())
+
+    def kept() -> Checkpoints:
+        return Checkpoints(tmp_path / "kept", "run", {}, 0.0, lambda _: None)
+
+    whole = go(split, 0, Engine())
+    on_the_spot: list[Array] = []
+    take = Ahead.take
+
+    def watched(self: Ahead[Any], index: Array) -> Any:
+        if not self._coming or not np.array_equal(self._coming[0][0], index):
+            on_the_spot.append(index)
+        return take(self, index)
+
+    monkeypatch.setattr(Ahead, "take", watched)
+    with pytest.raises(StopError):
+        go(there, stop, Engine(checkpoints=kept(), memory=NOTHING))
+    again = go(there, 0, Engine(checkpoints=kept(), memory=NOTHING))
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    assert not on_the_spot, "every batch of both parts was expected"
 
 
 def test_records_are_the_same_bits_however_little_memory_there_is(
