@@ -11,6 +11,7 @@ import numpy as np
 
 from mmbench import devices
 from mmbench.errors import DataError
+from mmbench.room import USUAL, Allowance
 from mmbench.spec import DecodingSpec
 from mmbench.types import Predictions, Split
 
@@ -29,6 +30,7 @@ def predict(
     decoding: DecodingSpec,
     limit: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    memory: Allowance = USUAL,
 ) -> Predictions:
     """Predict every output for every item.
 
@@ -38,6 +40,7 @@ def predict(
         decoding: How texts are read out.
         limit: The first `limit` items only.
         progress: Called with (items done, items in all).
+        memory: What data may take; results do not depend on it.
 
     Returns:
         Predictions in the order of the split. The column ``branches`` names, for each item, what
@@ -52,27 +55,31 @@ def predict(
 
     group = devices.group()
     device = next(model.parameters()).device
-    feed = Feed(split, device, list(model.encoders), limit)
-    if len(feed) == 0:
+    size = len(split) if limit is None else min(limit, len(split))
+    if size == 0:
         raise DataError("the split is empty: nothing to predict")
     options = {"beams": decoding.beams, "length_penalty": decoding.length_penalty}
     parts: list[tuple[dict[str, list[Any]], dict[str, list[Any]]]] = []
     model.eval()
-    with torch.no_grad():
-        # Batches are the same whoever reads them; processes that share a run take turns.
-        for start in range(group.rank * BATCH, len(feed), group.count * BATCH):
-            index = np.arange(start, min(start + BATCH, len(feed)), dtype=np.int64)
+    # Batches are the same whoever reads them; processes that share a run take turns.
+    order = [
+        np.arange(start, min(start + BATCH, size), dtype=np.int64)
+        for start in range(group.rank * BATCH, size, group.count * BATCH)
+    ]
+    with torch.no_grad(), Feed(split, device, list(model.encoders), size, memory=memory) as feed:
+        feed.plan(order)
+        for index in order:
             parts.append(model.read_out(feed.batch(index), options))
             if progress is not None:
-                progress(int(index[-1]) + 1, len(feed))
+                progress(int(index[-1]) + 1, size)
     outputs: dict[str, list[Any]] = {}
     columns: dict[str, list[Any]] = {}
     for said, more in group.gathered(parts):
         for table, part in ((outputs, said), (columns, more)):
             for name, values in part.items():
                 table.setdefault(name, []).extend(values)
-    columns["branches"] = [list(model.fusion.branches)] * len(feed)
-    return Predictions(list(split.ids[: len(feed)]), outputs, columns)
+    columns["branches"] = [list(model.fusion.branches)] * size
+    return Predictions(list(split.ids[:size]), outputs, columns)
 
 
 def flops_per_item(model: Model, split: Split) -> int:
@@ -94,8 +101,9 @@ def flops_per_item(model: Model, split: Split) -> int:
     from mmbench.models.operations import Operations
 
     device = next(model.parameters()).device
-    feed = Feed(split, device, list(model.encoders), min(COUNTED, len(split)), targets=True)
-    batch = feed.batch(np.arange(len(feed), dtype=np.int64))
+    size = min(COUNTED, len(split))
+    with Feed(split, device, list(model.encoders), size, targets=True) as feed:
+        batch = feed.batch(np.arange(size, dtype=np.int64))
     model.eval()
     counter = Operations()
     # Fused kernels of attention and of recurrent layers are one operation that nobody counts;
@@ -104,7 +112,7 @@ def flops_per_item(model: Model, split: Split) -> int:
         branches = model.fuse(batch).branches
         for name in model.heads:
             model.verdict(name, branches, batch.targets[name])
-    return round(counter.total / len(feed))
+    return round(counter.total / size)
 
 
 @contextmanager

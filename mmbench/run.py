@@ -25,6 +25,7 @@ from mmbench.errors import (
     UsageError,
 )
 from mmbench.metrics import perfect
+from mmbench.room import USUAL, Allowance
 from mmbench.scoring import Scored, score
 from mmbench.spec import DecodingSpec, ModelSpec, TaskSpec, digest
 from mmbench.text import SPECIALS
@@ -51,6 +52,7 @@ class Settings:
         compiled: Whether losses go through `torch.compile`.
         deterministic: Whether a GPU may use deterministic kernels only; a CPU always does.
         checkpoint_every: Seconds between two checkpoints; 0: one after every step.
+        memory: What data may take of the memory; results do not depend on it.
     """
 
     results: Path = Path("results")
@@ -64,6 +66,7 @@ class Settings:
     compiled: bool = False
     deterministic: bool = False
     checkpoint_every: float = EVERY
+    memory: Allowance = USUAL
 
 
 @dataclass(frozen=True)
@@ -331,7 +334,9 @@ def _make(run: Run, watcher: Watcher) -> _Made:
         made_by = maker(came_from["device"], run.threads)
         every, note = settings.checkpoint_every, watcher.note
         checkpoints = Checkpoints(run.checkpoints, run.identity, made_by, every, note)
-        engine = Engine(group, checkpoints, settings.compiled)
+        engine = Engine(group, checkpoints, settings.compiled, settings.memory)
+        for line in _streaming(run, model, dataset):
+            watcher.note(line)
         watcher.phase("train")
         budget, recipe = run.task.budgets[run.budget], run.model.recipe
         trained = train(model, dataset.splits, recipe, budget, run.seed, validate, watcher, engine)
@@ -460,7 +465,7 @@ def validation_score(
 
     split = dataset.splits["val"]
     limit = min(limit or run.task.budgets[run.budget].validation_items, len(split))
-    said = predict(model, split, DecodingSpec(beams=1), limit)
+    said = predict(model, split, DecodingSpec(beams=1), limit, memory=run.settings.memory)
     output = dataset.signature.main
     references = {output: split.references[output].take(range(limit))}
     main = run.task.metrics.main
@@ -479,9 +484,28 @@ def _predict_tests(
     beams = min(asked.beams, run.task.budgets[run.budget].beams)
     decoding = msgspec.structs.replace(asked, beams=beams)
     return {
-        name: predict(model, dataset.splits[name], decoding, limit, watcher.items)
+        name: predict(
+            model, dataset.splits[name], decoding, limit, watcher.items, run.settings.memory
+        )
         for name in test_splits(run.task)
     }
+
+
+def _streaming(run: Run, model: Model, dataset: Dataset) -> list[str]:
+    """Say which splits take more memory than data may."""
+    from mmbench.models.feed import streaming
+
+    budget, limit = run.task.budgets[run.budget], run.settings.limit
+    trained_on = {stage.split for stage in run.model.recipe.stages}
+    sizes = dict.fromkeys(trained_on, budget.items)
+    sizes.setdefault("val", budget.validation_items)
+    splits = {
+        name: (split, min(sizes.get(name, limit) or len(split), len(split)), name in trained_on)
+        for name, split in dataset.splits.items()
+        if name in sizes or name in test_splits(run.task)
+    }
+    device = next(model.parameters()).device
+    return streaming(splits, list(model.encoders), device, run.settings.memory)
 
 
 def _try_metrics(run: Run, dataset: Dataset) -> None:

@@ -12,6 +12,7 @@ to the same bits. It may be done by several processes, each with its part of eve
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,6 +30,7 @@ from mmbench.devices import ALONE, Group
 from mmbench.errors import DataError, OutOfMemoryError, SpecError
 from mmbench.keeper import Average, Keeper
 from mmbench.optimise import chosen, player
+from mmbench.room import USUAL, Allowance
 from mmbench.spec import BudgetSpec, RecipeSpec, StageSpec
 from mmbench.types import Batch, Split
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from mmbench.models.contract import Objective
     from mmbench.models.feed import Feed
     from mmbench.models.model import Model
+    from mmbench.models.whole import Part
 
 #: Returns what is to be maximised.
 Validate = Callable[["Model"], float]
@@ -107,11 +110,13 @@ class Engine:
         group: The processes that share each batch.
         checkpoints: Where it is written down how far training is; None: nowhere.
         compiled: Whether losses are compiled by `torch.compile`; last digits differ.
+        memory: What data may take of it.
     """
 
     group: Group = ALONE
     checkpoints: Checkpoints | None = None
     compiled: bool = False
+    memory: Allowance = USUAL
 
 
 def train(
@@ -217,9 +222,11 @@ class _Training:
             began = self.done if resumed is None else resumed[0].began
             steps = max(1, round(self.budget.steps * stage.share))
             loop = _Stage(self, stage, number, steps, began, keeper)
-            if resumed is not None:
-                loop.take_up(*resumed)
-            self._stage(loop, validate, progress)
+            with loop.feed:
+                if resumed is not None:
+                    loop.take_up(*resumed)
+                loop.feed.plan(loop.share(index)[1] for index in loop.order.ahead())
+                self._stage(loop, validate, progress)
             keeper.restore()
             if self.trained.diverged:
                 break
@@ -343,6 +350,12 @@ class _Order:
         self.start += self.batch_size
         return self.epoch, index
 
+    def ahead(self) -> Iterator[NDArray[np.int64]]:
+        """Yield the indices of the batches to come, without going on to them."""
+        other = copy.copy(self)
+        while True:
+            yield other.next()[1]
+
 
 class _Stage:
     """One stage: its data, its players, and the order of its batches."""
@@ -376,7 +389,8 @@ class _Stage:
             self.device,
             list(model.encoders),
             self.budget.items,
-            targets=True,
+            True,
+            whole.engine.memory,
         )
         if len(self.feed) == 0:
             raise DataError(f"the split {stage.split!r} is empty: nothing to train on")
@@ -404,14 +418,18 @@ class _Stage:
 
         return torch.compile(loss) if compiled else loss
 
+    def share(self, index: NDArray[np.int64]) -> tuple[Part | None, NDArray[np.int64]]:
+        """Return this process's part of a batch (None: all of it) and the items in it."""
+        part = self.group.part(len(index))
+        return part, index if part is None else index[part.start : part.start + part.items]
+
     def step(self, progress: Progress) -> None:
         """Take one step of every objective whose turn it is, and add up their losses."""
         from mmbench.models import whole
         from mmbench.models.balance import drop_modalities, modulate
 
         epoch, index = self.order.next()
-        part = self.group.part(len(index))  # None: this process has all of it
-        mine = index if part is None else index[part.start : part.start + part.items]
+        part, mine = self.share(index)
         batch = self.feed.batch(mine, self.seed, epoch)
         if self.recipe.modality_dropout:
             names = ("modality dropout", self.name, self.at)
@@ -526,13 +544,13 @@ class _Stage:
         if not asking:
             return
         count = min(self.budget.validation_items, len(self.splits["val"]), len(self.feed))
-        unseen = Feed(
-            self.splits["val"], self.feed.device, list(self.model.encoders), count, targets=True
-        )
-        index = np.arange(count, dtype=np.int64)
+        index, names = np.arange(count, dtype=np.int64), list(self.model.encoders)
+        memory = self.whole.engine.memory
+        with Feed(self.splits["val"], self.device, names, count, True, memory) as feed:
+            seen, unseen = self.feed.batch(index), feed.batch(index)
         self.model.eval()
         for objective in asking:
-            objective.review(self.model, self.feed.batch(index), unseen.batch(index))
+            objective.review(self.model, seen, unseen)
         self.model.train()
 
     def read(self) -> float:

@@ -81,6 +81,18 @@ def data(command: Command) -> Command:
     )(command)
 
 
+def memory(command: Command) -> Command:
+    """Add ``--memory``."""
+    return option(
+        "--memory",
+        default="0.5",
+        show_default=True,
+        metavar="SHARE|SIZE",
+        help="What data may take of the memory, as a share of what is free or a size (2GiB); the "
+        "rest is read from the disk meanwhile. No result depends on it.",
+    )(command)
+
+
 def allow_missing(command: Command) -> Command:
     """Add ``--allow-missing``."""
     return option(

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
 @option("--dry-run", is_flag=True, help="Say what would run and how long, then stop.")
 @option("-q", "--quiet", is_flag=True, help="No progress.")
 @option("-v", "--verbose", is_flag=True, help="More progress, as lines.")
+@_options.memory
 @_options.data
 @_options.results
 @_options.as_json
@@ -84,6 +85,7 @@ def command(
     dry_run: bool,
     quiet: bool,
     verbose: bool,
+    memory: str,
     data: Path | None,
     results: Path,
     as_json: bool,
@@ -98,6 +100,7 @@ def command(
     mmbench run -t captioning -m ./myfusion.py --budget smoke
     """  # noqa: D301
     from mmbench import devices as shared
+    from mmbench.room import Allowance
     from mmbench.run import Settings, follow, resolve_device
     from mmbench.sweep import plan
 
@@ -119,6 +122,7 @@ def command(
         compiled=compiled,
         deterministic=deterministic,
         checkpoint_every=checkpoint_every,
+        memory=Allowance.parse(memory),
     )
     if chosen.devices > 1:
         shared.check(chosen.devices, resolve_device(device), device)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,22 @@ class Entry:
     fingerprint: str
 
 
+@dataclass(frozen=True)
+class Parts:
+    """An array that is made and written part by part, so that it is never in memory as a whole.
+
+    Attributes:
+        shape: Of the whole array.
+        dtype: Its type.
+        make: Yields parts [n, ...] that follow one another along the first axis.
+    """
+
+    shape: tuple[int, ...]
+    dtype: Any
+    make: Callable[[], Iterable[Any]]
+
+
+#: Arrays (or `Parts`) and JSON values, both by name.
 Made = tuple[Mapping[str, Any], Mapping[str, Any]]
 
 
@@ -111,7 +127,10 @@ def _write(folder: Path, key: str, arrays: Mapping[str, Any], values: Mapping[st
     temporary.mkdir()
     try:
         for name, array in arrays.items():
-            np.save(temporary / f"{name}.npy", array, allow_pickle=False)
+            if isinstance(array, Parts):
+                _write_parts(temporary / f"{name}.npy", array)
+            else:
+                np.save(temporary / f"{name}.npy", array, allow_pickle=False)
         (temporary / "values.json").write_text(json.dumps(values), encoding="utf-8")
         files = {path.name: _checksum(path) for path in sorted(temporary.iterdir())}
         manifest = {"key": json.loads(key), "files": files}
@@ -121,6 +140,24 @@ def _write(folder: Path, key: str, arrays: Mapping[str, Any], values: Mapping[st
         os.replace(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_parts(path: Path, array: Parts) -> None:
+    """Write an array as `numpy.save` does, to the byte."""
+    kind = np.dtype(array.dtype)
+    header = {
+        "descr": np.lib.format.dtype_to_descr(kind),
+        "fortran_order": False,
+        "shape": array.shape,
+    }
+    rows = 0
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in array.make():
+            file.write(np.ascontiguousarray(part, dtype=kind).data)
+            rows += len(part)
+    if rows != array.shape[0]:
+        raise ValueError(f"{path.stem}: {array.shape[0]} rows were promised and {rows} made")
 
 
 def _open(folder: Path) -> Entry | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmbench.data._cache import Parts
 from mmbench.errors import DataError
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Decoding beyond this many threads is bound by the disk.
 MOST_THREADS = 8
+#: Images that are in memory at a time where all are prepared.
+AT_A_TIME = 1024
 
 
 def find_folder(root: Path, names: Sequence[str]) -> Path:
@@ -81,6 +84,20 @@ def decode(paths: Sequence[Path], labels: Sequence[str], size: int) -> NDArray[n
         for _ in pool.map(put, range(len(paths))):
             pass  # only to raise what a thread raised, the first item first
     return pixels
+
+
+def decoded(paths: Sequence[Path], labels: Sequence[str], size: int) -> Parts:
+    """Return what `decode` returns, as an array to be written to the cache part by part.
+
+    All of a large dataset need not fit into memory; the arguments are those of `decode`.
+    """
+
+    def make() -> Iterator[NDArray[np.uint8]]:
+        for start in range(0, len(paths), AT_A_TIME):
+            part = slice(start, start + AT_A_TIME)
+            yield decode(paths[part], labels[part], size)
+
+    return Parts((len(paths), 3, size, size), np.uint8, make)
 
 
 def _decode_one(path: Path, label: str, size: int) -> NDArray[np.uint8]:

@@ -185,7 +185,7 @@ def _pixels(
 
     def make() -> Made:
         names = list(splits)
-        return {n: _images.decode(paths[n], labels[n], params.size) for n in names}, {}
+        return {n: _images.decoded(paths[n], labels[n], params.size) for n in names}, {}
 
     return cached(request.cache, key, make)
 

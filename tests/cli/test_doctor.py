@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import mmbench
-from mmbench import catalog, doctor, registry
+from mmbench import catalog, doctor, registry, room
 from mmbench.cli import run_cli
 from mmbench.doctor import Check, installation, machine, places, shell
 
@@ -48,7 +48,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             monkeypatch.delenv(name)
     monkeypatch.setenv("MMBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(machine, "CGROUP", tmp_path / "no such folder")
+    monkeypatch.setattr(room, "CGROUP", tmp_path / "no such folder")
     monkeypatch.setattr(places, "SPACE", 0)
     monkeypatch.setattr(registry, "_included", {})
     monkeypatch.setattr(registry, "_included_files", {})
@@ -381,7 +381,7 @@ def test_a_gpu_is_named_and_warns_where_it_is_of_little_use(
 
 def limits(monkeypatch: pytest.MonkeyPatch, folder: Path, **files: str) -> None:
     """Let a container's limits be these."""
-    monkeypatch.setattr(machine, "CGROUP", folder)
+    monkeypatch.setattr(room, "CGROUP", folder)
     for name, text in files.items():
         (folder / name.replace("_", ".")).write_text(f"{text}\n", encoding="ascii")
 

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from mmbench.data._cache import MANIFEST, Made, cached, source_digest
+from mmbench.data._cache import MANIFEST, Made, Parts, cached, source_digest
 from mmbench.errors import DataError
 
 KEY = {"name": "thing", "version": 1}
@@ -52,6 +52,25 @@ def test_arrays_are_mapped_and_cannot_be_written(tmp_path: Path) -> None:
     assert isinstance(entry.arrays["x"], np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         entry.arrays["x"][0, 0] = 7
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((0, 3), np.uint8), np.arange(30.0).reshape(10, 3), np.array(["ab", "ü", "c"])],
+)
+def test_an_array_made_in_parts_is_the_same_to_the_byte(array: Any, tmp_path: Path) -> None:
+    parts = Parts(array.shape, array.dtype, lambda: (array[k : k + 4] for k in range(0, 12, 4)))
+    whole = cached(tmp_path / "whole", KEY, Maker(x=array))
+    made = cached(tmp_path / "parts", KEY, Maker(x=parts))
+    assert made.fingerprint == whole.fingerprint
+    np.testing.assert_array_equal(made.arrays["x"], array)
+
+
+def test_parts_that_are_too_few_leave_no_entry(tmp_path: Path) -> None:
+    parts = Parts((5, 2), np.uint8, lambda: [np.zeros((3, 2), np.uint8)])
+    with pytest.raises(ValueError, match="5 rows were promised and 3 made"):
+        cached(tmp_path, KEY, Maker(x=parts))
+    assert not folders(tmp_path)
 
 
 @pytest.mark.parametrize(
