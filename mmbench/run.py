@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from mmbench import provenance, records, registry, rng, store
+from mmbench.cost.meter import Meter
 from mmbench.data import _load
 from mmbench.errors import MissingExtraError, StoreError, UsageError
 from mmbench.metrics import perfect
@@ -230,14 +231,13 @@ def execute(run: Run, watcher: Watcher) -> store.Stored:
     Raises:
         MmbenchError: Whatever stands in the way, in one line; nothing is stored then.
     """
-    from mmbench.predict import flops_per_item
-
     settings = run.settings
     store.check_writable(settings.results)
     watcher.phase("data")
     dataset = _load.load(run.task, settings.data)
     came_from = provenance.collect(device_name(run.device), run.threads, run.plugins)
     _try_metrics(run, dataset)
+    meter = Meter(run.device)
     watcher.phase("build")
     model = make_model(run, dataset)
     validate = partial(validation_score, run=run, dataset=dataset)
@@ -250,11 +250,14 @@ def execute(run: Run, watcher: Watcher) -> store.Stored:
     if not trained.diverged:
         watcher.phase("test")
         told = _predict_tests(run, model, dataset, watcher)
+        meter.stop(sum(len(said.ids) for said in told.values()), time.perf_counter() - started)
         scored = score_tests(run, dataset, told)
     test_seconds = time.perf_counter() - started
     record = records.record(run, dataset, model, trained, scored, came_from)
     record.cost["test_seconds"] = test_seconds
-    record.cost["flops_per_item"] = flops_per_item(model, dataset.splits["test"])
+    test = dataset.splits["test"]
+    record.cost.update(meter.cost(model, test, _decoding(run), settings.limit))
+    record.provenance["measured"] = meter.how
     return store.write(
         settings.results,
         record,
@@ -358,14 +361,18 @@ def _predict_tests(
 ) -> dict[str, Predictions]:
     from mmbench.predict import predict
 
-    limit = run.settings.limit
-    asked = run.model.recipe.decoding
-    beams = min(asked.beams, run.task.budgets[run.budget].beams)
-    decoding = msgspec.structs.replace(asked, beams=beams)
+    limit, decoding = run.settings.limit, _decoding(run)
     return {
         name: predict(model, dataset.splits[name], decoding, limit, watcher.items)
         for name in test_splits(run.task)
     }
+
+
+def _decoding(run: Run) -> DecodingSpec:
+    """Return how texts are read out: as the recipe says, within the budget's beams."""
+    asked = run.model.recipe.decoding
+    beams = min(asked.beams, run.task.budgets[run.budget].beams)
+    return msgspec.structs.replace(asked, beams=beams)
 
 
 def _try_metrics(run: Run, dataset: Dataset) -> None:
