@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from mmbench.errors import DataError
 from mmbench.spec import DecodingSpec
 from mmbench.types import Split
 
@@ -59,6 +60,8 @@ def latency(
 
     device = next(model.parameters()).device
     count = len(split) if limit is None else min(limit, len(split))
+    if count == 0:
+        raise DataError("the split is empty: nothing to predict")
     chosen = np.unique(np.linspace(0, count - 1, min(MOST, count)).round().astype(np.int64))
     times: list[float] = []
     began = time.perf_counter()

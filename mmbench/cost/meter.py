@@ -129,8 +129,8 @@ _UNTESTED = "unknown: the model was not tested"
 def spend(took: float) -> float:
     """Return the seconds that timing single items may take after a run of so many.
 
-    >>> spend(1), spend(20), spend(3600)
-    (0.4, 1.0, 2.0)
+    >>> spend(20), spend(3600)
+    (1.0, 2.0)
     """
     return min(LONGEST, max(SHORTEST, SHARE * took))
 
