@@ -241,7 +241,8 @@ class Energy:
         told = [counter.name for part in known for counter in self._counters[part]]
         lost = [f"unknown of the {part.upper()}: {line(why)}" for part, why in self._why.items()]
         total = sum(known.values()) if self._parts[-1] in known else None
-        self.how = "; ".join([", ".join(told), IDLE, *lost] if told else lost)
+        counted = [", ".join(told), IDLE] if told else []
+        self.how = "; ".join([*lost, *counted] if total is None else [*counted, *lost])
         return {
             "energy_joules": total,
             **{f"energy_{part}_joules": joules for part, joules in known.items()},

@@ -235,7 +235,9 @@ def test_a_gpu_that_breaks_meanwhile_leaves_no_sum(
     (folder / "energy_uj").write_text("2000000")
     change(nvml)
     assert meter.stop() == {"energy_joules": None, "energy_cpu_joules": 2.0}
+    assert meter.how.startswith("unknown of the GPU: NVML: ")
     assert why in meter.how
+    assert meter.how.endswith(f"package-0 (RAPL); {energy.IDLE}")
     assert nvml.open == 0
 
 
