@@ -41,9 +41,14 @@ class Meter:
         self._gpus = _try(_reset_gpus, self._lost("peak_device_bytes")) if device == "cuda" else []
         self._on_gpu = device == "cuda"
         self._host = _try(HostPeak, self._lost("peak_host_bytes"))
-        self._energy = _try(lambda: Energy(self._gpus or ()), self._lost("energy_joules"))
+        self._energy = _try(self._count_energy, self._lost("energy_joules"))
         self._began = time.perf_counter()
         self._took: float | None = None
+
+    def _count_energy(self) -> Energy:
+        if self._on_gpu and not self._gpus:  # the processor's alone would look like little
+            raise RuntimeError("the run's GPU does not answer")
+        return Energy(self._gpus or ())
 
     def stop(self, items: int = 0, seconds: float = 0.0) -> None:
         """End: what comes now (scores, the meter's own work) is no cost of the run.

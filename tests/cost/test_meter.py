@@ -267,6 +267,8 @@ def test_a_gpu_that_does_not_answer_fails_no_run(
     watch.stop(10, 1.0)
     assert watch._found["peak_device_bytes"] is None
     assert watch.how["peak_device_bytes"] == "unknown: RuntimeError: no such kernel"
+    assert watch._found["energy_joules"] is None
+    assert watch.how["energy_joules"] == "unknown: RuntimeError: the run's GPU does not answer"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
