@@ -229,6 +229,17 @@ def group() -> Group:
     return _group
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let this process do something that the others do not."""
+    global _group
+    before, _group = _group, ALONE
+    try:
+        yield
+    finally:
+        _group = before
+
+
 def launched() -> int:
     """Return how many processes this one was started with, by ``torchrun`` or by `together`."""
     return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1

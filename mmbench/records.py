@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,20 +148,11 @@ def _stored(got: Score) -> store.StoredScore:
     )
 
 
-def _peak_bytes() -> int | None:
-    """Return the most memory that this process ever had; None where the system does not say."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
-
-
 def _cost(model: Model, trained: Trained) -> dict[str, Any]:
     count = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    cost = {
+    return {
         "parameters": count,
+        "parameters_in_all": sum(p.numel() for p in model.parameters()),
         "steps": trained.steps,
         "best_step": trained.best_step,
         "stopped_early": trained.stopped_early,
@@ -170,13 +160,7 @@ def _cost(model: Model, trained: Trained) -> dict[str, Any]:
         "samples_per_second": trained.items / max(trained.seconds, 1e-9),
         **({"parts_of_a_batch": trained.pieces} if trained.pieces > 1 else {}),
         **({"resumed": len(trained.resumed)} if trained.resumed else {}),
-        "peak_host_bytes": _peak_bytes(),
     }
-    if next(model.parameters()).device.type == "cuda":
-        import torch
-
-        cost["peak_device_bytes"] = torch.cuda.max_memory_allocated()
-    return cost
 
 
 def leaks(

@@ -16,6 +16,7 @@ import msgspec
 
 from mmbench import devices, provenance, records, registry, rng, store
 from mmbench.checkpoint import EVERY, Checkpoints, maker
+from mmbench.cost.meter import Meter
 from mmbench.data import _load
 from mmbench.errors import (
     MissingExtraError,
@@ -267,8 +268,6 @@ def execute(run: Run, watcher: Watcher) -> store.Stored:
     Raises:
         MmbenchError: Whatever stands in the way, in one line; nothing is stored then.
     """
-    from mmbench.predict import flops_per_item
-
     settings = run.settings
     store.check_writable(settings.results)
     devices.group().lead(run)
@@ -286,7 +285,10 @@ def execute(run: Run, watcher: Watcher) -> store.Stored:
         run, made.dataset, made.model, made.trained, made.scored, made.came_from
     )
     record.cost["test_seconds"] = made.test_seconds
-    record.cost["flops_per_item"] = flops_per_item(made.model, made.dataset.splits["test"])
+    test = made.dataset.splits["test"]
+    with devices.alone():
+        record.cost.update(made.meter.cost(made.model, test, _decoding(run), settings.limit))
+    record.provenance["measured"] = made.meter.how
     stored = store.write(
         settings.results,
         record,
@@ -318,6 +320,7 @@ class _Made:
     test_seconds: float
     came_from: dict[str, Any]
     checkpoints: Checkpoints
+    meter: Meter
 
 
 def _make(run: Run, watcher: Watcher) -> _Made:
@@ -327,6 +330,7 @@ def _make(run: Run, watcher: Watcher) -> _Made:
     dataset = _load.load(run.task, settings.data)
     came_from = provenance.collect(device_name(run.device), run.threads, run.plugins)
     _try_metrics(run, dataset)
+    meter = Meter(run.device)
     watcher.phase("build")
     with _deterministic(run):
         model = make_model(run, dataset)
@@ -346,9 +350,10 @@ def _make(run: Run, watcher: Watcher) -> _Made:
         if not trained.diverged:
             watcher.phase("test")
             told = _predict_tests(run, model, dataset, watcher)
+            meter.stop(sum(len(said.ids) for said in told.values()), time.perf_counter() - started)
             scored = score_tests(run, dataset, told) if group.leads else {}
         seconds = time.perf_counter() - started
-    return _Made(dataset, model, trained, told, scored, seconds, came_from, checkpoints)
+    return _Made(dataset, model, trained, told, scored, seconds, came_from, checkpoints, meter)
 
 
 class _Silent:
@@ -479,10 +484,7 @@ def _predict_tests(
 ) -> dict[str, Predictions]:
     from mmbench.predict import predict
 
-    limit = run.settings.limit
-    asked = run.model.recipe.decoding
-    beams = min(asked.beams, run.task.budgets[run.budget].beams)
-    decoding = msgspec.structs.replace(asked, beams=beams)
+    limit, decoding = run.settings.limit, _decoding(run)
     return {
         name: predict(
             model, dataset.splits[name], decoding, limit, watcher.items, run.settings.memory
@@ -506,6 +508,13 @@ def _streaming(run: Run, model: Model, dataset: Dataset) -> list[str]:
     }
     device = next(model.parameters()).device
     return streaming(splits, list(model.encoders), device, run.settings.memory)
+
+
+def _decoding(run: Run) -> DecodingSpec:
+    """Return how texts are read out: as the recipe says, within the budget's beams."""
+    asked = run.model.recipe.decoding
+    beams = min(asked.beams, run.task.budgets[run.budget].beams)
+    return msgspec.structs.replace(asked, beams=beams)
 
 
 def _try_metrics(run: Run, dataset: Dataset) -> None:

@@ -83,7 +83,9 @@ def command(
         warnings += lacking
     chosen = samples.choose(answers, items or PRINTED) if answers is not None else []
     if not as_json:
-        lines = [*about.header(stored, seeds), f"cost    {about.cost_line(found)}"]
+        lines = about.header(stored, seeds)
+        said = about.cost_lines(found)
+        lines += [f"{'' if k else 'cost':8}{line}" for k, line in enumerate(said)]
         lines += [f"again   {found.reproduce}"]
         clusters = about.clusters_of(stored)
         for name in scores:
