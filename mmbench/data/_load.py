@@ -40,7 +40,8 @@ def load(task: TaskSpec, root: Path | None = None) -> Dataset:
         SpecError: The TOML contradicts the data's own signature.
     """
     request = _request(task, root)
-    key = (f"{task.name} {task.digest(task.default_budget)}", request.root, request.cache)
+    where = request.home if request.root is None else request.root
+    key = (f"{task.name} {task.digest(task.default_budget)}", where, request.cache)
     if key not in _loaded:
         dataset = registry.load("dataset", task.dataset.name)(request)
         _check(task, dataset)
@@ -115,6 +116,12 @@ def _request(task: TaskSpec, root: Path | None) -> Request:
         splits=task.splits,
         root=None if root is None else root.expanduser().resolve(),
         cache=cache_folder(),
+        modalities=task.modalities,
+        outputs={
+            name: msgspec.structs.replace(output, main=name == task.main_output)
+            for name, output in task.outputs.items()
+        },
+        home=catalog.task_home(task.name),
     )
 
 
