@@ -11,7 +11,7 @@ import msgspec
 
 from mmbench import catalog, registry, spec
 from mmbench.data._contract import Request
-from mmbench.errors import DataError, MmbenchError, SpecError
+from mmbench.errors import DataError, MmbenchError, SpecError, UsageError
 from mmbench.spec import TaskSpec
 from mmbench.types import Dataset
 
@@ -59,6 +59,24 @@ def check_params(task: TaskSpec) -> None:
     if kind is not None:
         where = f"{catalog.task_where(task.name)}: dataset.params"
         spec.check_params(task.dataset.params, kind, where)
+
+
+def skipping(task: TaskSpec) -> TaskSpec:
+    """Return the task with bad items left out: another task, as far as boards are concerned.
+
+    Raises:
+        UsageError: Its dataset reads nothing item by item that could be bad.
+    """
+    kind = _beside(task, "Params", None)
+    if kind is None or "skip_bad" not in {item.name for item in msgspec.structs.fields(kind)}:
+        raise UsageError(
+            f"--skip-bad: the dataset {task.dataset.name!r} of the task {task.name!r} leaves no "
+            f"item out: it is whole, or is refused"
+        )
+    dataset = msgspec.structs.replace(
+        task.dataset, params={**task.dataset.params, "skip_bad": True}
+    )
+    return msgspec.structs.replace(task, dataset=dataset)
 
 
 def whole_params(task: TaskSpec) -> dict[str, Any]:
@@ -154,7 +172,6 @@ def _check(task: TaskSpec, dataset: Dataset) -> None:
     for name, size in task.splits.items():
         if name not in dataset.splits:
             raise DataError(f"{where}: splits.{name}: the data have {', '.join(dataset.splits)}")
-        if len(dataset.splits[name]) != size:
-            raise DataError(
-                f"{where}: splits.{name} = {size}, but the data have {len(dataset.splits[name])}"
-            )
+        found = len(dataset.splits[name]) + len(dataset.left_out.get(name, ()))
+        if found != size:
+            raise DataError(f"{where}: splits.{name} = {size}, but the data have {found}")

@@ -40,7 +40,8 @@ _NAMES = {
                                                            "numpy._core.numeric")},
     "numpy ndarray": "ndarray",
     "numpy dtype": "dtype",
-    "_codecs encode": "encode",  # how Python 3 writes bytes for Python 2
+    "_codecs encode": "encode",  # how Python 3 writes bytes for Python 2,
+    **{f"{module} bytes": "bytes" for module in ("__builtin__", "builtins")},  # and no bytes
 }  # fmt: skip
 
 #: Kinds of numpy's elements: truth values, whole numbers, numbers, bytes, text, and objects, which
@@ -68,7 +69,9 @@ class _Dtype:
 
     def made(self) -> np.dtype[Any]:
         plain = np.dtype(self.code)
-        return plain.newbyteorder(self.order) if self.order in "<>" else plain
+        if self.order == "<":
+            return plain.newbyteorder("<")
+        return plain.newbyteorder(">") if self.order == ">" else plain
 
 
 @dataclass
@@ -158,7 +161,10 @@ def _fill(machine: _Machine, values: list[Any]) -> None:
     target = machine.stack[-1]
     if not isinstance(target, dict) or len(values) % 2:
         raise _RefusedError(f"sets items of a {type(target).__name__}")
-    target.update(zip(values[::2], values[1::2], strict=True))
+    for key, value in zip(values[::2], values[1::2], strict=True):
+        if not isinstance(key, str | bytes | int | float | np.generic | None):
+            raise _RefusedError(f"has a dict whose key is a {type(key).__name__}")
+        target[key] = value
 
 
 def _tuple(machine: _Machine, count: int) -> None:
@@ -192,6 +198,12 @@ def _encode(text: Any, coding: Any = "latin1") -> bytes:
     if not isinstance(text, str) or coding not in ("latin1", "latin-1"):
         raise _RefusedError(f"encodes as {coding!r}")
     return text.encode("latin-1")
+
+
+def _no_bytes(*arguments: Any) -> bytes:
+    if arguments:
+        raise _RefusedError("makes bytes of something")
+    return b""
 
 
 def _dtype(code: Any, *_: Any) -> _Dtype:
@@ -230,6 +242,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "_frombuffer": _from_buffer,
     "dtype": _dtype,
     "encode": _encode,
+    "bytes": _no_bytes,
     "ndarray": _no_call,
 }
 
@@ -378,16 +391,10 @@ def _plain(value: Any, walk: _Walk | None = None, depth: int = 0) -> Any:
         items = [_plain(item, walk, depth + 1) for item in value]
         made = items if isinstance(value, list) else tuple(items)
     elif isinstance(value, dict):
-        made = {_key(k): _plain(item, walk, depth + 1) for k, item in value.items()}
+        made = {key: _plain(item, walk, depth + 1) for key, item in value.items()}
     else:
         what = value.name if isinstance(value, _Name) else type(value).__name__
         raise _RefusedError(f"holds {what!r} as a value")
     walk.within.discard(key)
     walk.done[key] = (value, made)  # the value too: its id must stay its own
     return made
-
-
-def _key(key: Any) -> Any:
-    if isinstance(key, str | bytes | int | float) or key is None:
-        return key
-    raise _RefusedError(f"has a dict whose key is a {type(key).__name__}")

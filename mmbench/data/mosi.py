@@ -142,7 +142,9 @@ def _validation(videos: Array, seed: int, count: int, file: Path) -> list[str]:
     """Draw the videos for validation: each has a word of its own, and the smallest are taken."""
     names = sorted(set(videos.tolist()))
     if count >= len(names):
-        raise DataError(f"{file}: has {len(names)} videos for training: {count} cannot be set apart")
+        raise DataError(
+            f"{file}: has {len(names)} videos for training: {count} cannot be set apart"
+        )
     draws = {name: int(rng.words(seed, "mosi", "validation", name, count=1)[0]) for name in names}
     return sorted(names, key=lambda name: draws[name])[:count]
 
