@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from mmbench import catalog, registry, spec
+from mmbench.data import _fetch
 from mmbench.data._contract import Request
 from mmbench.errors import DataError, MmbenchError, SpecError, UsageError
 from mmbench.spec import TaskSpec
@@ -126,6 +127,8 @@ def late(task: TaskSpec, dataset: Dataset) -> tuple[dict[str, float], dict[str, 
 
 
 def _request(task: TaskSpec, root: Path | None) -> Request:
+    if root is None:
+        root = _fetch.fetched(task)
     return Request(
         task=task.name,
         version=task.dataset.version,

@@ -4,8 +4,8 @@ Two projects pass such files on, both as a pickle of the splits ``train``, ``val
 each a dict of arrays over its N items; they are read by `mmbench.data._unpickle`, which runs
 nothing that a pickle could hold.
 
-**MMSA** (Yu et al., CH-SIMS, ACL 2020; https://github.com/thuiar/MMSA): ``text`` [N, L, 768] (BERT),
-``audio`` [N, T, d], ``vision`` [N, T, d], ``regression_labels`` [N], ``id`` [N] such as
+**MMSA** (Yu et al., CH-SIMS, ACL 2020; https://github.com/thuiar/MMSA): ``text`` [N, L, 768]
+(BERT), ``audio`` [N, T, d], ``vision`` [N, T, d], ``regression_labels`` [N], ``id`` [N] such as
 ``03bSnISJMiM$_$11``. What is real of each item stands in front; its length is ``audio_lengths`` and
 ``vision_lengths`` where those are there, for text the mask ``text_bert[:, 1]``, and else ends with
 the last step that is not all zeros. CH-SIMS has labels of each modality alone too:

@@ -249,7 +249,7 @@ def _video(content: Path | bytes, wanted: Wanted) -> Array:
                 raise BadItemError("holds no video")
             promised = int(container.streams.video[0].frames)  # 0: the container does not say
             frames = [
-                frame.to_ndarray(format="gray")
+                np.asarray(frame.to_ndarray(format="gray"))
                 for frame in container.decode(container.streams.video[0])
             ]
     except (av.FFmpegError, OSError, ValueError) as error:
