@@ -37,6 +37,7 @@ class Settings:
         limit: Test items at most; such records are never ranked.
         force: Repeat what is finished.
         metrics: Metrics to score beside the task's own.
+        skip_bad: Leave out items that cannot be read; part of the task's definition then.
     """
 
     results: Path = Path("results")
@@ -46,6 +47,7 @@ class Settings:
     limit: int | None = None
     force: bool = False
     metrics: tuple[str, ...] = ()
+    skip_bad: bool = False
 
 
 @dataclass(frozen=True)

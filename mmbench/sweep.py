@@ -73,6 +73,8 @@ def plan(
     for task_name in _unfolded(_tasks(name, settings, notes) for name in tasks):
         task = catalog.task(task_name)
         _load.check_params(task)
+        if settings.skip_bad:
+            task = _load.skipping(task)
         chosen = budget or task.default_budget
         if chosen not in task.budgets:
             near = nearest(chosen, task.budgets)

@@ -45,9 +45,9 @@ def unpack(archive: Path, folder: Path) -> list[Path]:
         beside.mkdir(parents=True)
         with ExitStack() as stack:
             members = list(_members(archive, stack))
-            _check(archive, members, folder)
+            room = _check(archive, members, folder)
             for name, size, opened in members:
-                _write(archive, beside / name, size, opened)
+                _write(archive, beside / name, room if size < 0 else size, opened)
         return [_move(beside / name, folder / name) for name, _, _ in members]
     except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib.error,
             NotImplementedError, RuntimeError) as error:  # fmt: skip
@@ -100,8 +100,8 @@ def _refuse(archive: Path, name: str, why: str) -> DataError:
     return DataError(f"{archive}: its member {name!r} {why}: nothing was unpacked")
 
 
-def _check(archive: Path, members: list[Member], folder: Path) -> None:
-    """Refuse what would be written over itself, over a link, or would not find room."""
+def _check(archive: Path, members: list[Member], folder: Path) -> int:
+    """Refuse what would be written over itself, over a link, or would not find room: return that."""
     seen: set[str] = set()
     for name, _, _ in members:
         plain = str(PurePosixPath(name))
@@ -120,6 +120,7 @@ def _check(archive: Path, members: list[Member], folder: Path) -> None:
             f"{archive}: holds {needed / 2**30:.1f} GiB, and {folder} has room for "
             f"{free / 2**30:.1f}: nothing was unpacked"
         )
+    return free
 
 
 def _write(archive: Path, path: Path, size: int, opened: Any) -> None:
@@ -129,8 +130,11 @@ def _write(archive: Path, path: Path, size: int, opened: Any) -> None:
     with source, path.open("xb") as target:
         while block := source.read(_BLOCK):
             written += len(block)
-            if 0 <= size < written:
-                raise DataError(f"{archive}: its member {path.name!r} is longer than it says")
+            if written > size:
+                raise DataError(
+                    f"{archive}: its member {path.name!r} is longer than it says, or than there is "
+                    f"room for"
+                )
             target.write(block)
 
 

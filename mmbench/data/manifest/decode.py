@@ -220,7 +220,8 @@ def log_mel(wave: Floats, bands: int, source: Source) -> Array:
     weights = _bands(bands, size, source.rate)
     energy = np.stack([(power * row).sum(axis=1) for row in weights], axis=1)
     decibels = 10.0 * np.log10(np.maximum(energy, 1e-10))
-    return np.clip(np.rint((decibels - LOWEST) / STEP), 0, 255).astype(np.uint8)
+    steps: Array = np.clip(np.rint((decibels - LOWEST) / STEP), 0, 255).astype(np.uint8)
+    return steps
 
 
 def _bands(bands: int, size: int, rate: int) -> Floats:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,10 +64,14 @@ def arrange(table: Table, request: Request, params: Params) -> Items:
     for column, asked in _asked(request, params):
         table.check(column, asked)
     rows = [Row(place, _id(table, place, params.id)) for place in range(len(table))]
-    told = _told(table, params) if params.split else _drawn(table, rows, request, params)
+    if params.split:
+        told = [params.names.get(split, split) for split in _told(table, params)]
+    else:
+        told = _drawn(table, rows, params.shares, request.seed, params)
+    if params.validation:
+        _set_apart(table, rows, told, request.seed, params)
     items = Items(table, {name: [] for name in sorted(request.splits)})
     for row, split in zip(rows, told, strict=True):
-        split = params.names.get(split, split)
         if not split:
             continue
         if split not in items.splits:
@@ -150,17 +154,39 @@ def _told(table: Table, params: Params) -> list[str]:
     return found
 
 
-def _drawn(table: Table, rows: Sequence[Row], request: Request, params: Params) -> list[str]:
+def _set_apart(
+    table: Table, rows: Sequence[Row], told: list[str], seed: int, params: Params
+) -> None:
+    """Turn a share of the training items into those that validate."""
+    if "val" in told:
+        raise DataError(
+            f"{table.file}: has a split val already: dataset.params.validation is for files that "
+            f"know only train and test"
+        )
+    training = [row for row in rows if told[row.place] == "train"]
+    shares = {"train": 1.0 - params.validation, "val": params.validation}
+    for row, split in zip(
+        training, _drawn(table, training, shares, seed, params) if training else [], strict=True
+    ):
+        told[row.place] = split
+
+
+def _drawn(
+    table: Table,
+    rows: Sequence[Row],
+    shares: Mapping[str, float],
+    seed: int,
+    params: Params,
+) -> list[str]:
     units = [row.id or f"row {row.place}" for row in rows]
     if params.group:
-        for row in rows:
-            units[row.place] = str(value(table, row, params.group))
-    found = rule.assign(units, params.shares, request.seed)
+        units = [str(value(table, row, params.group)) for row in rows]
+    found = rule.assign(units, shares, seed)
     if found is None:
         what = f"{len(set(units))} values of {params.group!r}" if params.group else "items"
         raise DataError(
             f"{table.file}: {what} are too few, or too unequal, for the shares "
-            f"{', '.join(f'{k} {v:g}' for k, v in params.shares.items())}"
+            f"{', '.join(f'{k} {v:g}' for k, v in shares.items())}"
         )
     return found
 

@@ -89,7 +89,9 @@ class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         names: What that column says -> the task's split; an empty one leaves the items out.
         shares: Instead of a column: split -> its share of the items. Who goes where is drawn by
             the data seed and the names alone.
-        group: With `shares`, a column (speaker, video) whose items all go into one split.
+        validation: Where the column `split` knows only train and test: the share of the training
+            items that validates, drawn as `shares` are.
+        group: With `shares` or `validation`, a column (speaker, video) whose items stay together.
         cluster: The column of what items share, for intervals.
         groups: Columns to report subgroups by.
         modalities: Modality -> where it stands; what is not named stands in the column of its name.
@@ -102,6 +104,7 @@ class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     split: str = ""
     names: dict[str, str] = {}
     shares: dict[str, Share] = {}
+    validation: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.0
     group: str = ""
     cluster: str = ""
     groups: tuple[str, ...] = ()
@@ -147,8 +150,12 @@ def read(request: Request) -> Params:
         raise SpecError(f"{where}.file: {params.file!r} is no path inside of the data's folder")
     if bool(params.split) == bool(params.shares):
         raise SpecError(f"{where}: expected either split (a column) or shares, a table of shares")
-    if params.group and not params.shares:
-        raise SpecError(f"{where}.group: goes with shares; what items share is called cluster")
+    if params.validation and params.shares:
+        raise SpecError(f"{where}.validation: goes with split; shares name the share of val")
+    if params.group and not (params.shares or params.validation):
+        raise SpecError(
+            f"{where}.group: goes with shares or validation; what items share is called cluster"
+        )
     if params.shares:
         _check_shares(params.shares, request, where)
     for told in params.names.values():
