@@ -252,7 +252,7 @@ def _as_word(column: _Column, there: Sequence[Any], _: Path) -> bool:
     elif numbers and (not _whole(there) or len(distinct) > 20):
         column.role, column.kind = "number", "scalar"
         column.why = "numbers"
-    elif 2 <= len(distinct) <= min(MOST_CLASSES, max(2, len(there) // 3)):
+    elif 2 <= len(distinct) <= min(MOST_CLASSES, max(2, len(there) // 3)) and _short(distinct):
         column.role, column.kind = "class", "label"
         column.classes = tuple(_ordered({cells.spelled(cell)[0] for cell in there}))
         column.why = f"{len(distinct)} different ones"
@@ -264,6 +264,11 @@ def _as_word(column: _Column, there: Sequence[Any], _: Path) -> bool:
     else:
         column.why = "always the same" if len(distinct) == 1 else "neither names, classes nor texts"
     return True
+
+
+def _short(distinct: Mapping[str, int]) -> bool:
+    """Whether words are names of classes, and not texts."""
+    return sum(len(word.split()) for word in distinct) <= 3 * len(distinct)
 
 
 def _all_numbers(there: Sequence[Any]) -> bool:
@@ -307,7 +312,7 @@ def _measure_images(column: _Column, found: Sequence[Path | bytes]) -> None:
                 turned = opened.getexif().get(0x0112, 1) in (5, 6, 7, 8)
                 sizes[opened.size[::-1] if turned else opened.size] += 1
                 grey = grey and opened.mode in ("1", "L")
-        except Exception:  # noqa: S112 - 'mmbench data check' names it
+        except Exception:  # of many kinds; 'mmbench data check' names the file
             continue
     column.kind = "image"
     width, height = sizes.most_common(1)[0][0] if sizes else (SIDE, SIDE)
@@ -416,7 +421,7 @@ _MEASURES = {
 
 
 def _settle(table: Table, columns: list[_Column]) -> None:
-    """Decide what could be one thing or another: one id, one split, what is right, what is given."""
+    """Decide what could be several things: one id, one split, what is right, what is given."""
     _one(columns, "id", ("id",))
     _one(columns, "split", ("split",))
     _one(columns, "group", ("speaker", "video", "group"))
@@ -425,7 +430,9 @@ def _settle(table: Table, columns: list[_Column]) -> None:
     texts = [c for c in columns if c.role == "text"]
     named = [c for c in (*classes, *numbers) if _RIGHT.search(c.name.lower())]
     right = [c for c in columns if c.role == "output"]
-    if not right:
+    if right:
+        right += named
+    else:
         written = [c for c in texts if _TEXT_RIGHT.search(c.name.lower())]
         right = named or classes[-1:] or written[:1] or numbers[-1:]
     for column in right:
@@ -591,7 +598,7 @@ def _toml(table: Table, columns: list[_Column], params: dict[str, Any], name: st
         if len(outputs) > 1 and key == main:
             told["main"] = True
         if key != main:
-            told["metrics"] = list((_metrics(c)[0], *_metrics(c)[1]))
+            told["metrics"] = [_metrics(c)[0], *_metrics(c)[1]]
         lines.append(f"{key} = {_value(told)}")
     lines += ["", "[splits]  # checked against what is loaded"]
     lines += [f"{key} = {sizes[key]}" for key in ("train", "val", "test")]

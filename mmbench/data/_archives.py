@@ -16,6 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -74,7 +75,7 @@ def _members(archive: Path, stack: ExitStack) -> Iterator[Member]:
             if not inside.is_dir():
                 yield inside.filename, inside.file_size, (lambda i=inside: opened.open(i))
     elif tarfile.is_tarfile(archive):
-        tar = stack.enter_context(tarfile.open(archive))
+        tar = stack.enter_context(tarfile.open(archive))  # noqa: SIM115 - the stack closes it
         for member in tar:
             _safe(archive, member.name)
             if not member.isreg() and not member.isdir():
@@ -83,7 +84,7 @@ def _members(archive: Path, stack: ExitStack) -> Iterator[Member]:
                 yield member.name, member.size, (lambda m=member: tar.extractfile(m))
     elif archive.name.endswith(".gz"):
         # The size that a .gz tells is modulo 2**32, and may lie: it is not looked at.
-        yield archive.name.removesuffix(".gz"), -1, (lambda: gzip.open(archive))
+        yield archive.name.removesuffix(".gz"), -1, partial(gzip.open, archive)
     else:
         raise DataError(f"{archive}: expected a .zip, a .tar (.gz, .bz2, .xz) or a .gz")
 
@@ -101,7 +102,7 @@ def _refuse(archive: Path, name: str, why: str) -> DataError:
 
 
 def _check(archive: Path, members: list[Member], folder: Path) -> int:
-    """Refuse what would be written over itself, over a link, or would not find room: return that."""
+    """Return the room that there is; refuse what would not find it, or would be written twice."""
     seen: set[str] = set()
     for name, _, _ in members:
         plain = str(PurePosixPath(name))
