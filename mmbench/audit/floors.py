@@ -279,7 +279,8 @@ def _fit_scalar(features: dict[str, Floats], dataset: Dataset, output: str) -> A
     weights = _best(trial)
     # No answer beyond all that was seen: an item unlike any other gives a line no hold.
     said = features["test"] @ weights[:-1] + weights[-1]
-    return np.clip(said, values.min(), values.max())
+    within: Array = np.clip(said, values.min(), values.max())
+    return within
 
 
 def _best(trial: Callable[[float], tuple[float, Array]]) -> Array:

@@ -74,6 +74,9 @@ def _members(archive: Path, stack: ExitStack) -> Iterator[Member]:
             _safe(archive, inside.filename)
             if not inside.is_dir():
                 yield inside.filename, inside.file_size, (lambda i=inside: opened.open(i))
+    elif archive.name.endswith(".gz") and not archive.name.endswith(".tar.gz"):
+        # The size that a .gz tells is modulo 2**32, and may lie: it is not looked at.
+        yield archive.name.removesuffix(".gz"), -1, partial(gzip.open, archive)
     elif tarfile.is_tarfile(archive):
         tar = stack.enter_context(tarfile.open(archive))  # noqa: SIM115 - the stack closes it
         for member in tar:
@@ -82,9 +85,6 @@ def _members(archive: Path, stack: ExitStack) -> Iterator[Member]:
                 raise _refuse(archive, member.name, "is a link or a device")
             if member.isreg():
                 yield member.name, member.size, (lambda m=member: tar.extractfile(m))
-    elif archive.name.endswith(".gz"):
-        # The size that a .gz tells is modulo 2**32, and may lie: it is not looked at.
-        yield archive.name.removesuffix(".gz"), -1, partial(gzip.open, archive)
     else:
         raise DataError(f"{archive}: expected a .zip, a .tar (.gz, .bz2, .xz) or a .gz")
 

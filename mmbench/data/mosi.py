@@ -151,7 +151,8 @@ def _validation(videos: Array, seed: int, count: int, file: Path) -> list[str]:
 
 def _read(file: Path) -> dict[str, Array]:
     try:
-        with np.load(file, allow_pickle=False) as opened:
+        # numpy leaves a broken file open that it has opened itself.
+        with file.open("rb") as told, np.load(told, allow_pickle=False) as opened:
             arrays = {name: opened[name] for name in _ARRAYS if name in opened}
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
         why = " ".join(str(error).split())

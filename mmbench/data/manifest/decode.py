@@ -117,7 +117,8 @@ def _why(error: Exception) -> str:
 
 def _numpy(content: Path | bytes) -> Array:
     try:
-        array = np.load(_stream(content), allow_pickle=False)
+        inside = content if isinstance(content, bytes) else content.read_bytes()
+        array = np.load(io.BytesIO(inside), allow_pickle=False)
     except (
         Exception
     ) as error:  # numpy raises ValueError, EOFError, OSError and what the header says
