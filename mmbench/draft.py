@@ -368,10 +368,12 @@ def _measure_videos(column: _Column, found: Sequence[Path | bytes]) -> None:
     longest = 1
     for one in found[:50]:
         try:
-            with av.open(BytesIO(one) if isinstance(one, bytes) else str(one)) as opened:
+            content = BytesIO(one) if isinstance(one, bytes) else str(one)
+            with av.open(content, "r") as opened:
                 stream = opened.streams.video[0]
                 sizes[stream.height, stream.width] += 1
-                longest = max(longest, stream.frames or sum(1 for _ in opened.decode(stream)))
+                frames = stream.frames or len(list(opened.decode(stream)))
+                longest = max(longest, int(frames))
         except (av.FFmpegError, OSError, IndexError):
             continue
     column.kind = "video"

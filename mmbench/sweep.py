@@ -151,10 +151,10 @@ def _tasks(name: str, settings: Settings, left_out: list[str]) -> list[str]:
     if name != "all":
         return [name]
     names = catalog.task_names(shipped=True)
-    lacking = [n for n in names if settings.data is None and _load.needs_data(catalog.task(n))]
-    left_out += [
-        f"{n} is left out: its data are on your disk: --data names their folder" for n in lacking
-    ]
+    data = settings.data
+    lacking = [n for n in names if _load.needs_data(catalog.task(n), data)]
+    why = "--data names their folder" if data is None else f"{data} does not hold them"
+    left_out += [f"{n} is left out: its data are on your disk: {why}" for n in lacking]
     return [n for n in names if n not in lacking]
 
 

@@ -32,6 +32,8 @@ def cache_folder() -> Path:
 def load(task: TaskSpec, root: Path | None = None) -> Dataset:
     """Load a task's dataset; the same one twice in a process is loaded once.
 
+    What lies on the user's disk is the same as long as its `source_digest` is.
+
     Args:
         task: The task.
         root: Folder of the user's data; None for data that are generated.
@@ -42,7 +44,9 @@ def load(task: TaskSpec, root: Path | None = None) -> Dataset:
     """
     request = _request(task, root)
     where = request.home if request.root is None else request.root
-    key = (f"{task.name} {task.digest(task.default_budget)}", where, request.cache)
+    told = _beside(task, "source_digest", None)
+    source = "" if told is None else str(told(request))
+    key = (f"{task.name} {task.digest(task.default_budget)} {source}", where, request.cache)
     if key not in _loaded:
         dataset = registry.load("dataset", task.dataset.name)(request)
         _check(task, dataset)
@@ -95,10 +99,10 @@ def whole_params(task: TaskSpec) -> dict[str, Any]:
     return dict(task.dataset.params)
 
 
-def needs_data(task: TaskSpec) -> bool:
-    """Whether the dataset lies on the user's disk, so that nothing can be done without it."""
+def needs_data(task: TaskSpec, root: Path | None = None) -> bool:
+    """Whether the dataset lies on the user's disk, and neither there nor where it is fetched to."""
     try:
-        source_digest(task, None)
+        source_digest(task, root)
     except DataError:
         return True
     return False

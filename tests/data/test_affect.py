@@ -220,7 +220,7 @@ def test_a_model_runs_on_a_feature_file(tmp_path: Path, monkeypatch: pytest.Monk
     text = catalog.task_path("mosi_mmsa").read_text(encoding="utf-8")
     for old, new in (("mosi_mmsa", "small_mmsa"), ("[50, 768]", "[6, 8]"), ("[50, 5]", "[6, 5]"),
                      ("[50, 20]", "[6, 4]"), ("1284", "40"), ("229", "10"), ("686", "10"),
-                     ("validation_items = 50", "validation_items = 10"), ("256", "40")):  # fmt: skip
+                     ("_items = 50", "_items = 10"), ("256", "40")):  # fmt: skip
         text = text.replace(old, new)
     Path("small_mmsa.toml").write_text(text, encoding="utf-8")
     arguments = ["run", "-t", "./small_mmsa.toml", "-m", "late", "--budget", "smoke", "-q"]

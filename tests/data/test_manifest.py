@@ -1,4 +1,4 @@
-"""Data of one's own: every format, every kind of cell, and everything that can be wrong with one."""
+"""Data of one's own: every format, every kind of cell, and what can be wrong with one."""
 
 from __future__ import annotations
 
@@ -390,7 +390,8 @@ BAD: dict[str, tuple[Callable[[Place], Any], str]] = {
     "no image": (lambda p: (p.root / "pictures/02.png").write_text("hello"), "cannot be decoded"),
     "another size": (lambda p: picture(p.root / "pictures/02.png", 2, (13, 10)),
                      "02.png: is 13 x 10 (width x height), expected 12 x 10: resize = true"),
-    "sixteen bits": (lambda p: picture(p.root / "pictures/02.png", 2, mode="I;16"), "the mode I;16, expected 8 bits"),
+    "sixteen bits": (lambda p: picture(p.root / "pictures/02.png", 2, mode="I;16"),
+                     "the mode I;16, expected 8 bits"),
     "dots": (lambda p: p.rows[2].update(image="../secret.png"), "'../secret.png' leads out"),
     "absolute": (lambda p: p.rows[2].update(image="/etc/passwd"), "leads out of the folder"),
     "backslash": (lambda p: p.rows[2].update(image="..\\x.png"), "leads out of the folder"),

@@ -93,7 +93,7 @@ def test_what_is_missing_or_impossible_is_one_line(folder: Path, tmp_path: Path)
         mosi.build(request(None))
     with pytest.raises(DataError, match=r"there is no mosi.npz or mosi/mosi.npz"):
         mosi.build(request(tmp_path))
-    with pytest.raises(DataError, match="15 .*: 15 cannot be set apart"):
+    with pytest.raises(DataError, match="15 cannot be set apart"):
         mosi.build(request(folder, validation_videos=15))
     with pytest.raises(SpecError, match=r"unknown key 'videos'"):
         mosi.build(request(folder, videos=3))
