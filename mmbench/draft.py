@@ -521,8 +521,9 @@ def _params(table: Table, columns: list[_Column], file: Path) -> tuple[dict[str,
                 "the file has no validation items: a tenth of the training items validates"
             )
         elif lacking:
+            told_of = ", ".join(sorted(lacking))
             raise UsageError(
-                f"{table.file}: the column {by['split']!r} has no item for {', '.join(lacking)}: a "
+                f"{table.file}: the column {by['split']!r} has no item for {told_of}: a "
                 f"task needs train and test"
             )
     else:

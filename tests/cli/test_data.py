@@ -237,7 +237,7 @@ def test_splits_by_other_names_are_found_and_a_missing_validation_is_made(workpl
     assert params["id"] == ""
     assert made["splits"]["test"] == 8
     columns["part"] = lambda i: "train"
-    with pytest.raises(UsageError, match="has no item for val, test"):
+    with pytest.raises(UsageError, match="has no item for test, val"):
         drafted(workplace, rows(**columns))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mmbench import catalog
-from mmbench.data import _load, mosi
+from mmbench.data import _load, mosi_vectors
 from mmbench.data._contract import Request
 from mmbench.errors import DataError, SpecError
 
@@ -22,7 +22,7 @@ def arrays(videos: int = 20, each: int = 5) -> dict[str, Any]:
     count = videos * each
     made: dict[str, Any] = {
         name: draw.normal(3, 2, (count, size)).astype(np.float32)
-        for name, size in mosi.MODALITIES.items()
+        for name, size in mosi_vectors.MODALITIES.items()
     }
     made["text"][:, 7] = 4.0  # a column that never changes
     made["label"] = draw.integers(0, 2, count).astype(np.int8)
@@ -45,26 +45,26 @@ def request(folder: Path | None, seed: int = 0, **params: Any) -> Request:
 
 
 def test_splits_are_by_video_and_validation_is_drawn_by_the_seed(folder: Path) -> None:
-    made = mosi.build(request(folder))
+    made = mosi_vectors.build(request(folder))
     videos = {name: set(split.clusters) for name, split in made.splits.items()}  # type: ignore[arg-type]
     assert {name: len(v) for name, v in videos.items()} == {"train": 12, "val": 3, "test": 5}
     assert videos["test"] == {f"v{n:02d}" for n in range(0, 20, 4)}
     assert not videos["train"] & videos["val"]
-    again, other = mosi.build(request(folder)), mosi.build(request(folder, seed=1))
+    again, other = mosi_vectors.build(request(folder)), mosi_vectors.build(request(folder, seed=1))
     assert again.splits["val"].ids == made.splits["val"].ids
     assert other.splits["val"].ids != made.splits["val"].ids
     assert other.splits["test"].ids == made.splits["test"].ids
 
 
 def test_features_are_standardised_by_the_training_items(folder: Path) -> None:
-    made = mosi.build(request(folder))
+    made = mosi_vectors.build(request(folder))
     train = np.asarray(made.splits["train"].inputs["audio"])
     assert np.allclose(train.mean(axis=0), 0, atol=1e-5)
     assert np.allclose(train.std(axis=0), 1, atol=1e-5)
     assert not np.asarray(made.splits["test"].inputs["text"])[:, 7].any(), (
         "a constant tells nothing"
     )
-    raw = mosi.build(request(folder, standardise=False))
+    raw = mosi_vectors.build(request(folder, standardise=False))
     assert np.asarray(raw.splits["train"].inputs["audio"]).mean() == pytest.approx(3, abs=0.1)
 
 
@@ -83,24 +83,24 @@ def test_a_broken_file_is_named(folder: Path, spoil: Any, says: str) -> None:
     spoil(content)
     np.savez(folder / "mosi" / "mosi.npz", **content)
     with pytest.raises(DataError) as caught:
-        mosi.build(request(folder))
+        mosi_vectors.build(request(folder))
     assert says in str(caught.value)
     assert "mosi.npz" in str(caught.value)
 
 
 def test_what_is_missing_or_impossible_is_one_line(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="needs data of yours: --data DIR"):
-        mosi.build(request(None))
+        mosi_vectors.build(request(None))
     with pytest.raises(DataError, match=r"there is no mosi.npz or mosi/mosi.npz"):
-        mosi.build(request(tmp_path))
+        mosi_vectors.build(request(tmp_path))
     with pytest.raises(DataError, match="15 cannot be set apart"):
-        mosi.build(request(folder, validation_videos=15))
+        mosi_vectors.build(request(folder, validation_videos=15))
     with pytest.raises(SpecError, match=r"unknown key 'videos'"):
-        mosi.build(request(folder, videos=3))
+        mosi_vectors.build(request(folder, videos=3))
     content = (folder / "mosi" / "mosi.npz").read_bytes()
     (folder / "mosi" / "mosi.npz").write_bytes(content[:3000])
     with pytest.raises(DataError, match=r"is not a whole \.npz"):
-        mosi.build(request(folder))
+        mosi_vectors.build(request(folder))
 
 
 @pytest.mark.skipif(not (DATA / "mosi").is_dir(), reason="mosi/ is not in MMBENCH_TEST_DATA")

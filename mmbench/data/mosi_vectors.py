@@ -46,7 +46,7 @@ _ARRAYS = (*MODALITIES, "label", "is_test", "video_id", "utt")
 
 
 class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Parameters of the dataset ``mosi``.
+    """Parameters of the dataset ``mosi_vectors``.
 
     Attributes:
         validation_videos: How many of the videos that are not for testing are for validation.
@@ -67,7 +67,7 @@ def build(request: Request) -> Dataset:
     params = _params(request)
     file = _find(request)
     key = {
-        "name": "mosi",
+        "name": "mosi_vectors",
         "version": VERSION,
         "params": params,
         "seed": request.seed,
@@ -103,7 +103,7 @@ def _params(request: Request) -> Params:
     where = f"{catalog.task_where(request.task)}: dataset"
     if request.version != VERSION:
         raise SpecError(
-            f"{where}.version = {request.version}: this mmbench makes mosi {VERSION}; "
+            f"{where}.version = {request.version}: this mmbench makes mosi_vectors {VERSION}; "
             f"write version = {VERSION}"
         )
     return check_params(request.params, Params, f"{where}.params")  # type: ignore[no-any-return]
