@@ -9,7 +9,6 @@ from pathlib import Path
 
 import click
 
-from mmbench.admission import visible
 from mmbench.cli import _options
 from mmbench.cli._options import option
 
@@ -41,6 +40,7 @@ def command(kind: str, name: str, folder: Path | None, force: bool, as_json: boo
     mmbench new task photos/items.jsonl
     """  # noqa: D301
     from mmbench import scaffold
+    from mmbench.admission import visible
 
     notes: tuple[str, ...] = ()
     if kind == "task" and scaffold.is_manifest(name):
