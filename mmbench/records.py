@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -65,6 +66,7 @@ def record(
         data={
             "fingerprint": dataset.fingerprint,
             "source": _load.source_digest(run.task, settings.data),
+            **({"left_out": json.dumps(dataset.left_out)} if dataset.left_out else {}),
         },
         scores=scores,
         curve=[{"step": p.step, "loss": p.loss, "score": p.score} for p in trained.curve],
@@ -88,6 +90,8 @@ def reproduce(run: Run) -> str:
     parts += ["--deterministic"] if settings.deterministic and run.device == "cuda" else []
     if settings.data is not None and _load.source_digest(run.task, settings.data):
         parts += ["--data", "DIR"]
+    if settings.skip_bad:
+        parts.append("--skip-bad")
     for path in _includes(run, named):
         parts += ["--include", f"./{path.name}"]
     for name in settings.metrics:

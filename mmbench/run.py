@@ -54,6 +54,7 @@ class Settings:
         deterministic: Whether a GPU may use deterministic kernels only; a CPU always does.
         checkpoint_every: Seconds between two checkpoints; 0: one after every step.
         memory: What data may take of the memory; results do not depend on it.
+        skip_bad: Leave out items that cannot be read; part of the task's definition then.
     """
 
     results: Path = Path("results")
@@ -68,6 +69,7 @@ class Settings:
     deterministic: bool = False
     checkpoint_every: float = EVERY
     memory: Allowance = USUAL
+    skip_bad: bool = False
 
 
 @dataclass(frozen=True)

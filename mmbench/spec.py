@@ -133,13 +133,41 @@ class PublishedSpec(_Strict, frozen=True):
     note: str = ""
 
 
+class FileSpec(_Strict, frozen=True, kw_only=True):
+    """A file that ``mmbench data fetch`` downloads.
+
+    Attributes:
+        url: Its address.
+        sha256: SHA-256 of what is downloaded, as hex.
+        name: What it is called in the folder; the last part of the address if not given.
+        unpack: Into which subfolder an archive is unpacked, ``.`` being the folder itself; it is
+            deleted then. Empty: it stays as it is.
+    """
+
+    url: str
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+    name: Annotated[str, Meta(pattern=r"^[^/\\]*\Z")] = ""
+    unpack: str = ""
+
+
 class SourceSpec(_Strict, frozen=True):
-    """Where the data come from."""
+    """Where the data come from.
+
+    Attributes:
+        paper: Who made them, and where it is told.
+        url: Where they are found.
+        licence: Under which terms; shown before anything is fetched.
+        published: Figures on exactly these splits.
+        files: What ``mmbench data fetch`` downloads.
+        folder: The folder that the files go into, if tasks share it; else the task's name.
+    """
 
     paper: str = ""
     url: str = ""
     licence: str = ""
     published: tuple[PublishedSpec, ...] = ()
+    files: tuple[FileSpec, ...] = ()
+    folder: Annotated[str, Meta(pattern=r"^([a-z0-9][a-z0-9_]*)?\Z")] = ""
 
 
 class TaskSpec(_Strict, frozen=True):

@@ -74,6 +74,8 @@ def plan(
     for task_name in _unfolded(_tasks(name, settings, notes) for name in tasks):
         task = catalog.task(task_name)
         _load.check_params(task)
+        if settings.skip_bad:
+            task = _load.skipping(task)
         chosen = budget or task.default_budget
         if chosen not in task.budgets:
             near = nearest(chosen, task.budgets)
@@ -150,10 +152,10 @@ def _tasks(name: str, settings: Settings, left_out: list[str]) -> list[str]:
     if name != "all":
         return [name]
     names = catalog.task_names(shipped=True)
-    lacking = [n for n in names if settings.data is None and _load.needs_data(catalog.task(n))]
-    left_out += [
-        f"{n} is left out: its data are on your disk: --data names their folder" for n in lacking
-    ]
+    data = settings.data
+    lacking = [n for n in names if _load.needs_data(catalog.task(n), data)]
+    why = "--data names their folder" if data is None else f"{data} does not hold them"
+    left_out += [f"{n} is left out: its data are on your disk: {why}" for n in lacking]
     return [n for n in names if n not in lacking]
 
 

@@ -146,12 +146,14 @@ class Dataset:
         splits: Split name -> items. ``train`` and ``val`` are for training, the rest for tests.
         fingerprint: SHA-256 over the content of all arrays, as hex.
         oracle: For planted data, the best predictor known for any subset of the modalities.
+        left_out: Split -> a line for each item that could not be read and was left out on demand.
     """
 
     signature: Signature
     splits: Mapping[str, Split]
     fingerprint: str
     oracle: Oracle | None = None
+    left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     help="Time between two checkpoints; 0: after every step.",
 )
 @option("--limit", type=click.IntRange(2), default=None, help="Test items at most; never ranked.")
+@option("--skip-bad", is_flag=True, help="Leave out items that cannot be read, and record which.")
 @option("--force", is_flag=True, help="Repeat what is finished.")
 @option("--dry-run", is_flag=True, help="Say what would run and how long, then stop.")
 @option("-q", "--quiet", is_flag=True, help="No progress.")
@@ -81,6 +82,7 @@ def command(
     deterministic: bool,
     checkpoint_every: float,
     limit: int | None,
+    skip_bad: bool,
     force: bool,
     dry_run: bool,
     quiet: bool,
@@ -123,6 +125,7 @@ def command(
         deterministic=deterministic,
         checkpoint_every=checkpoint_every,
         memory=Allowance.parse(memory),
+        skip_bad=skip_bad,
     )
     if chosen.devices > 1:
         shared.check(chosen.devices, resolve_device(device), device)
@@ -320,12 +323,31 @@ def _summary(outcomes: list[Outcome], results: Path, data: Path | None) -> None:
         told = ", ".join(_score(one.metric, one) for one in got)
         seeds = f"{got[0].seeds} seed{'s' if got[0].seeds > 1 else ''}"
         click.echo(f"{f'{task}/{model}':<{width}}  {told}  {seeds} x {got[0].n:,} items")
+    for line in _left_out(outcomes):
+        click.echo(line)
     if groups:
         task, model = next(iter(groups))
         where = "" if results == Path("results") else f" --results {results}"
         shown = "" if data is None else f" --data {data}"
         board, one = f"mmbench leaderboard -t {task}", f"mmbench show {task}/{model}{shown}"
         click.echo(f"saved in {results}; next: {board if len(groups) > 1 else one}{where}")
+
+
+def _left_out(outcomes: Sequence[Outcome]) -> list[str]:
+    """Say of each task how many items were left out, as its records have it."""
+    import json
+
+    lines: dict[str, None] = {}
+    for outcome in outcomes:
+        told = outcome.stored.record.data.get("left_out", "") if outcome.stored else ""
+        if told:
+            counts = {split: len(several) for split, several in json.loads(told).items()}
+            each = ", ".join(f"{split} {count}" for split, count in counts.items())
+            lines[
+                f"left out of {outcome.run.task.name}: {sum(counts.values())} items ({each}); "
+                f"'mmbench data check' names them"
+            ] = None
+    return list(lines)
 
 
 def _as_json(outcome: Outcome) -> dict[str, Any]:

@@ -874,8 +874,9 @@ def test_a_shipped_definition_names_what_exists_and_builds(path: Path, key: str)
 @pytest.mark.parametrize("key", list(tiny.WORLDS))
 def test_every_shipped_definition_is_tried(key: str) -> None:
     world = tiny.WORLDS[key]
-    expanded = {f"{name}_only" for name in world.signature.modalities}
-    names = {p.stem for p in TOMLS} - {"unimodal"} | expanded
+    modalities = world.signature.modalities
+    expanded = {f"{name}_{what}" for name in modalities for what in ("only", "logistic")}
+    names = {p.stem for p in TOMLS} - {"unimodal", "logistic_unimodal"} | expanded
     assert names == set(catalog.model_names(world.task))
     left_out = names - set(baselines(world))
     assert all(set(kinds(world)) & set(refused(world.spec(name))) for name in left_out)
