@@ -100,6 +100,20 @@ def of(folder: Path) -> Failure | None:
     return None
 
 
+def named(results: Path, name: str) -> list[Failure]:
+    """Return the failures that a name is the beginning of, as `mmbench.store.resolve` reads it."""
+    return [
+        failure
+        for failure in scan(results)
+        if _name(failure).startswith(name) or failure.identity.startswith(name)
+    ]
+
+
+def _name(failure: Failure) -> str:
+    tail = f"{failure.budget}-s{failure.seed}-{failure.identity[:8]}"
+    return f"{failure.task}/{failure.model}/{tail}"
+
+
 def scan(results: Path) -> list[Failure]:
     """Return the failures of a results folder, sorted by their paths; damaged files are none."""
     found = []
