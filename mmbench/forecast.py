@@ -126,12 +126,15 @@ class Remaining:
     def __init__(self, runs: Mapping[int, Run], known: Forecast, jobs: int) -> None:
         self._runs, self._known, self._jobs = runs, known, jobs
 
-    def seconds(self, ended: set[int], running: Mapping[int, float]) -> float | None:
+    def seconds(
+        self, ended: set[int], running: Mapping[int, tuple[float, float | None]]
+    ) -> float | None:
         """Return the seconds left; None where nothing is known.
 
         Args:
             ended: Numbers of the runs that have an outcome.
-            running: Those that run, and for how many seconds they have.
+            running: Those that run, for how many seconds they have, and how many are left of what
+                they are at by its pace.
         """
         waiting, begun = [], []
         for number, run in self._runs.items():
@@ -139,7 +142,8 @@ class Remaining:
                 continue
             lasts = self._known.seconds(run)
             if number in running:
-                begun.append(None if lasts is None else max(0.0, lasts - running[number]))
+                elapsed, paced = running[number]
+                begun.append(paced if lasts is None else max(paced or 0.0, lasts - elapsed))
             else:
                 waiting.append(lasts)
         return makespan(waiting, self._jobs, begun)

@@ -31,7 +31,9 @@ Q = TypeVar("Q", bound="Quiet")
 class Left(Protocol):
     """See `mmbench.forecast.Remaining`."""
 
-    def seconds(self, ended: set[int], running: Mapping[int, float]) -> float | None:
+    def seconds(
+        self, ended: set[int], running: Mapping[int, tuple[float, float | None]]
+    ) -> float | None:
         """Return the seconds that are left."""
 
 
@@ -189,7 +191,8 @@ class _Board:
         counts += [f"{len(self.rows)} at work"] if self.rows else []
         if self.left is not None:
             now = self.clock()
-            running = {number: now - row.began for number, row in list(self.rows.items())}
+            rows = list(self.rows.items())
+            running = {number: (now - row.began, _left(row, now)) for number, row in rows}
             seconds = self.left.seconds(set(self.ended), running)
             counts += [f"about {_clock(seconds)} left"] if seconds else []
         return ", ".join(counts)

@@ -19,9 +19,11 @@ Write = Callable[..., str]
 class Left:
     def __init__(self, seconds: float | None) -> None:
         self.left = seconds
-        self.asked: list[tuple[set[int], dict[int, float]]] = []
+        self.asked: list[tuple[set[int], dict[int, tuple[float, float | None]]]] = []
 
-    def seconds(self, ended: set[int], running: Mapping[int, float]) -> float | None:
+    def seconds(
+        self, ended: set[int], running: Mapping[int, tuple[float, float | None]]
+    ) -> float | None:
         self.asked.append((ended, dict(running)))
         return self.left
 
@@ -45,9 +47,7 @@ def test_the_table_shows_what_runs_what_failed_and_the_time_left(runs: list[Run]
     now, left = [0.0], Left(700.0)
     live = Live(4, left, console(), lambda: now[0])
     one, two = live.begin(runs[0], 1), live.begin(runs[2], 3)
-    assert drawn(live)[-1] == "0/4 done, about 11:40 left", (
-        "a run that is claimed by none is no row"
-    )
+    assert drawn(live)[-1] == "0/4 done, about 11:40 left", "what is not claimed is no row"
     one.phase("data")
     two.phase("data")
     now[0] = 10.0
@@ -61,7 +61,7 @@ def test_the_table_shows_what_runs_what_failed_and_the_time_left(runs: list[Run]
     assert table[1].split()[-4:] == ["301/1000", "2.500", "0.410", "0:14"]
     assert table[2].split()[:4] == ["mini/hybrid", "seed", "0", "data"]
     assert table[-1] == "0/4 done, 2 at work, about 11:40 left"
-    assert left.asked[-1] == (set(), {1: 16.0, 3: 16.0})
+    assert left.asked[-1] == (set(), {1: (16.0, pytest.approx(13.9, abs=0.1)), 3: (16.0, None)})
     live.ended(3, "mini/hybrid seed 0: failed: the scene is broken", failed=True)
     live.ended(1, "mini/late seed 0: rouge_l 0.5")
     table = drawn(live)
