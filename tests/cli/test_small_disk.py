@@ -56,8 +56,9 @@ def shell(steps: str) -> list[str]:
 
 
 @needs_mount
-@pytest.mark.parametrize("left", [0, 100], ids=["no room", "room for a part of a record"])
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize(
+    ("left", "jobs"), [(0, 1), (100, 2)], ids=["no room", "room for a part of a record"]
+)
 def test_a_full_disk_is_one_line_and_the_run_goes_on_once_there_is_room(
     task: Write, workplace: Path, left: int, jobs: int
 ) -> None:
