@@ -16,7 +16,7 @@ from mmbench import catalog, registry
 from mmbench.errors import MmbenchError
 from mmbench.executors._messages import Setting, pack, pack_error
 from mmbench.executors.contract import Job
-from mmbench.executors.work import carry_out
+from mmbench.executors.work import carry_out, unforeseen
 
 #: Seconds between two tellings of how far a run is.
 EVERY = 0.2
@@ -33,6 +33,18 @@ def serve(pool: Connection, setting: Setting) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the pool's to tell
     signal.signal(signal.SIGTERM, _stop)
     try:
+        trouble = _prepare(setting)
+        while True:
+            job: Job = pool.recv()
+            pool.send(_carried_out(job, pool) if trouble is None else trouble)
+    except (EOFError, OSError, _Stopped) as end:
+        # All that had to be cleared away is; nothing is waited for.
+        os._exit(STOPPED if isinstance(end, _Stopped) else 0)
+
+
+def _prepare(setting: Setting) -> tuple[Any, ...] | None:
+    """Stand where the pool stands and know what it knows; return what to answer if that fails."""
+    try:
         os.chdir(setting.folder)
         os.environ.clear()
         os.environ.update(setting.environment)
@@ -41,12 +53,9 @@ def serve(pool: Connection, setting: Setting) -> None:
         for file in setting.files:
             registry.include(Path(file))
         registry.permit(*setting.permitted)
-        while True:
-            job: Job = pool.recv()
-            pool.send(_carried_out(job, pool))
-    except (EOFError, OSError, _Stopped) as end:
-        # All that had to be cleared away is; nothing is waited for.
-        os._exit(STOPPED if isinstance(end, _Stopped) else 0)
+    except MmbenchError as error:  # a file of the user's that has changed since
+        return ("raised", pack_error(error))
+    return None
 
 
 def _carried_out(job: Job, pool: Connection) -> tuple[Any, ...]:
@@ -60,6 +69,8 @@ def _carried_out(job: Job, pool: Connection) -> tuple[Any, ...]:
         return ("done", [pack(outcome) for outcome in outcomes])
     except MmbenchError as error:
         return ("raised", pack_error(error))
+    except Exception as error:
+        return ("raised", pack_error(unforeseen(error)))
     finally:
         sys.stdout, sys.stderr = kept
         spoken.end()

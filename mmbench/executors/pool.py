@@ -110,7 +110,14 @@ class Pool:
         while True:
             worker = next((w for w in self._workers if w.job is None), None)
             if worker is None:
-                worker = _Worker(self._setting)
+                try:
+                    worker = _Worker(self._setting)
+                except (OSError, EOFError) as error:
+                    why = getattr(error, "strerror", None) or "the system refuses it"
+                    raise RunError(
+                        f"--jobs {self._slots}: no further process can be started ({why}): fewer "
+                        f"--jobs need fewer; what is finished is kept"
+                    ) from None
                 self._workers.append(worker)
             worker.job, worker.watchers = job, {}
             try:

@@ -131,6 +131,9 @@ def unforeseen(error: Exception) -> RunError:
     trace = "".join(traceback.format_exception(error))
     if isinstance(error, MemoryError):
         return RunError("there is not enough memory for it: fewer --jobs leave more to each", trace)
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU that several may share
+        less = "fewer --jobs leave more of the GPU to each, a smaller batch needs less"
+        return RunError(f"the GPU's memory is full: {less}", trace)
     own = registry.culprit(error)
     if own:
         return RunError(f"{own}: {what}; --debug shows the way there", trace)

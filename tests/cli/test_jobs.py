@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -17,7 +18,7 @@ import pytest
 
 from mmbench import errors, failures, store
 from mmbench.errors import MmbenchError, RunError, UnknownNameError
-from mmbench.executors import _messages, pool
+from mmbench.executors import _messages, pool, work
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("--set", "width=16")
@@ -188,6 +189,43 @@ def test_an_error_in_a_component_fails_its_runs_and_names_file_and_line(
     assert f"gates.py:{line}: KeyError: 'smell'; --debug shows the way there" in done.error
     assert [stored.record.model for stored in store.scan(Path("results"))[0]] == ["late"]
     assert "Traceback" in cli(*arguments, "--debug").err
+
+
+def test_a_component_that_has_gone_meanwhile_is_one_line(
+    cli: Cli, task: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("new", "fusion", "gates")
+    start = pool.Pool.submit
+
+    def late(self: pool.Pool, job: Any) -> None:
+        Path("gates.py").unlink(missing_ok=True)
+        start(self, job)
+
+    monkeypatch.setattr(pool.Pool, "submit", late)
+    done = cli("run", "-t", task(), "-m", "./gates.toml", "--seeds", "2", *SMALL, "--jobs", "2")
+    assert done.code == 2
+    assert "gates.py: cannot be read: No such file or directory" in done.error
+
+
+def test_no_process_to_be_had_is_one_line(
+    cli: Cli, task: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*arguments: object) -> None:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(pool, "_Worker", refused)
+    done = cli("run", "-t", task(), "-m", "late", "--seeds", "2", *SMALL, "--jobs", "2")
+    assert done.code == 1
+    assert "--jobs 2: no further process can be started (Resource temporarily" in done.error
+
+
+def test_memory_that_is_full_says_what_helps() -> None:
+    class OutOfMemoryError(RuntimeError):
+        pass
+
+    assert "fewer --jobs leave more" in str(work.unforeseen(OutOfMemoryError("CUDA: 2 GiB\n")))
+    assert "not enough memory" in str(work.unforeseen(MemoryError()))
+    assert str(work.unforeseen(ValueError("")))[:20] == "internal: ValueError"
 
 
 def test_errors_are_what_they_were_on_the_other_side() -> None:

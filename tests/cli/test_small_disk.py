@@ -88,7 +88,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_once_there_is_room(
 
 
 @needs_mount
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_read_only_folder_is_one_line_and_what_is_finished_is_still_told(
     task: Write, workplace: Path, jobs: int
 ) -> None:
@@ -122,7 +122,7 @@ def test_a_folder_without_the_permission_to_write_is_one_line(task: Write, workp
     assert "error: results: cannot be written (Permission denied)" in done.stderr
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_files_that_may_not_grow_are_one_line(task: Write, workplace: Path, jobs: str) -> None:
     import resource
 
