@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, field
 
 from mmbench import provenance, sealed
-from mmbench.errors import NewerError, StoreError
+from mmbench.errors import NewerError, PlaceError, StoreError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -128,7 +128,7 @@ class Checkpoints:
         """Write a checkpoint; the one before stays until it is whole.
 
         Raises:
-            StoreError: It cannot be written; the ones before are as they were.
+            PlaceError: It cannot be written; the ones before are as they were.
         """
         from safetensors.torch import save
 
@@ -156,7 +156,7 @@ class Checkpoints:
             why = (
                 "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
             )
-            raise StoreError(
+            raise PlaceError(
                 f"{self.folder}: the checkpoint cannot be written ({why}): make room and give the "
                 f"same command again: it goes on from the checkpoint before, finished records are "
                 f"intact"

@@ -371,8 +371,21 @@ def _start(count: int, command: Sequence[str]) -> list[subprocess.Popen[bytes]]:
 
 
 @contextmanager
+def explained() -> Iterator[None]:
+    """Turn what torch says when a process of the group is gone into one line.
+
+    Raises:
+        DeviceError: That.
+    """
+    if _group.count == 1:
+        yield
+        return
+    with _explained(_group.count):
+        yield
+
+
+@contextmanager
 def _explained(count: int) -> Iterator[None]:
-    """Turn what torch says when a process is gone into one line."""
     import torch.distributed as dist
 
     try:

@@ -58,8 +58,9 @@ def items_table(
         for family, (parts, rows) in statistics[split].items():
             for k, part in enumerate(parts):
                 numbers.setdefault(f"{family}.{part}", []).append(rows[:, k])
-    arrays = {name: np.concatenate(parts) for name, parts in numbers.items()}
-    return pa.table({**columns, **arrays})
+    arrays = {name: _text_column(values) for name, values in columns.items()}
+    arrays |= {name: _number_column(np.concatenate(parts)) for name, parts in numbers.items()}
+    return pa.table(arrays)
 
 
 def predictions_table(predictions: Mapping[str, Predictions]) -> pa.Table:
@@ -72,7 +73,57 @@ def predictions_table(predictions: Mapping[str, Predictions]) -> pa.Table:
         columns["id"] += list(said.ids)
         for name, values in {**said.outputs, **said.columns}.items():
             columns.setdefault(name, []).extend(values)
-    return pa.table(columns)
+    return pa.table({name: _column(values) for name, values in columns.items()})
+
+
+# What follows is what `pyarrow.array` makes of the same values. That one imports pandas to see
+# whether they are any of its own, which takes longer than all else between a run's start and its
+# record.
+
+
+def _column(values: Sequence[Any]) -> pa.Array:
+    """Return values as a column, texts, numbers and lists of them without a detour."""
+    import numpy as np
+    import pyarrow as pa
+
+    kinds = {type(value) for value in values}
+    if kinds == {str}:
+        return _text_column(values)
+    if kinds == {float}:
+        return _number_column(np.asarray(values, dtype=np.float64))
+    if kinds == {int} and all(-(2**63) <= value < 2**63 for value in values):
+        return _number_column(np.asarray(values, dtype=np.int64))
+    if kinds and kinds <= {list, tuple}:
+        flat = [one for value in values for one in value]
+        if flat:
+            ends = np.cumsum([0, *map(len, values)], dtype=np.int64)
+            if ends[-1] < 2**31:
+                offsets = _number_column(ends.astype(np.int32))
+                return pa.ListArray.from_arrays(offsets, _column(flat))
+    return pa.array(values)
+
+
+def _text_column(values: Sequence[str]) -> pa.Array:
+    import numpy as np
+    import pyarrow as pa
+
+    texts = [value.encode() for value in values]
+    ends = np.cumsum([0, *map(len, texts)], dtype=np.int64)
+    if ends[-1] >= 2**31:
+        return pa.array(values)
+    offsets = pa.py_buffer(ends.astype(np.int32))
+    return pa.StringArray.from_buffers(len(texts), offsets, pa.py_buffer(b"".join(texts)))
+
+
+def _number_column(values: Any) -> pa.Array:
+    import numpy as np
+    import pyarrow as pa
+
+    if values.dtype == np.bool_:  # a bit each there, a byte each here
+        return pa.array(values)
+    kind = pa.from_numpy_dtype(values.dtype)
+    content = pa.py_buffer(np.ascontiguousarray(values))
+    return pa.Array.from_buffers(kind, len(values), [None, content])
 
 
 def read_text_table(path: Path, needed: Sequence[str]) -> pa.Table:

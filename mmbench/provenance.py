@@ -6,7 +6,9 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,12 @@ def platform_name() -> str:
 
 def packages() -> dict[str, str]:
     """Return the installed versions of `PACKAGES`."""
+    return dict(_packages())
+
+
+@cache
+def _packages() -> Mapping[str, str]:
+    """Look once in a process: what is imported stays what it was."""
     found = {}
     for name in PACKAGES:
         try:

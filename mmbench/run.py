@@ -184,6 +184,9 @@ class Watcher(Progress, Protocol):
     def items(self, done: int, total: int) -> None:
         """Take note of predicted items."""
 
+    def note(self, text: str) -> None:
+        """Take note of something about this run that is worth a line."""
+
 
 #: By which share the size of a matched model may differ from what the task wants.
 WITHIN = 0.2
@@ -218,6 +221,14 @@ def check(run: Run) -> str:
         f"{run.model.name} has {size:,} parameters on {run.task.name}, which wants {wanted:,} "
         f"within {WITHIN:.0%} of matched models: no width comes nearer"
     )
+
+
+def parameters(run: Run) -> int:
+    """Return how many trained parameters the run's model has; see `check`."""
+    key = (*_pinned(run.model, run.task), tuple(run.task.splits))
+    if key not in _fitting:
+        check(run)
+    return _fitting[key]
 
 
 #: What is known of models that tasks of the same shapes share: of 46 models on six tasks, most.
@@ -274,7 +285,8 @@ def execute(run: Run, watcher: Watcher) -> store.Stored:
     store.check_writable(settings.results)
     devices.group().lead(run)
     try:
-        made = _make(run, watcher)
+        with devices.explained():
+            made = _make(run, watcher)
     except (MemoryError, RuntimeError) as error:
         if not lacks_memory(error):
             raise

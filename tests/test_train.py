@@ -656,3 +656,6 @@ class Watcher(Watch):
 
     def items(self, done: int, total: int) -> None:
         pass
+
+    def note(self, text: str) -> None:
+        pass

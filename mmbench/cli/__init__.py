@@ -75,7 +75,8 @@ def cli(ctx: click.Context) -> None:
     mmbench compare hybrid late                       which is better, and is that real
     mmbench show captioning/hybrid                    look at one record
 
-    Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 inconclusive, 4 missing or not comparable.
+    Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 inconclusive, 4 missing or not comparable,
+    130 interrupted.
     """  # noqa: D301 (click needs the backspace itself)
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())

@@ -37,6 +37,11 @@ def debugging(arguments: Sequence[str]) -> bool:
     return "--debug" in arguments or os.environ.get("MMBENCH_DEBUG", "") not in ("", "0")
 
 
+def debug_wanted() -> bool:
+    """Whether the command that runs was asked for tracebacks."""
+    return bool(click.get_current_context().meta.get("mmbench.debug")) or debugging(())
+
+
 def common(command: Command) -> Command:
     """Add what every verb has: ``--include`` and ``--debug``."""
 
@@ -46,9 +51,12 @@ def common(command: Command) -> Command:
 
             catalog.include(path)
 
-    command = click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")(
-        command
-    )
+    def note(ctx: click.Context, param: click.Parameter, debug: bool) -> None:
+        ctx.meta["mmbench.debug"] = debug
+
+    command = click.option(
+        "--debug", is_flag=True, expose_value=False, callback=note, help="Show tracebacks."
+    )(command)
     return option(
         "--include",
         multiple=True,

@@ -156,7 +156,8 @@ class _Eyes:
         got = f"failed: {trial.reason}" if trial.score is None else f"{trial.score:.3f}"
         drawn = ", ".join(f"{_short(key)} {_value(value)}" for key, value in trial.drawn.items())
         title = f"{study.task}/{study.model} trial {trial.number + 1}/{self.trials}"
-        self.shown.line(f"{title}: {study.metric} {got} ({drawn})")
+        said = f"{title}: {study.metric} {got} ({drawn})"
+        self.shown.ended(self.before + trial.number + 1, said)
 
 
 def _short(key: str) -> str:

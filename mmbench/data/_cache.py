@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,8 @@ class Parts:
 
 
 #: Arrays (or `Parts`) and JSON values, both by name.
+_tell: ContextVar[Callable[[str], None]] = ContextVar("tell", default=lambda text: None)
+
 Made = tuple[Mapping[str, Any], Mapping[str, Any]]
 
 
@@ -79,8 +82,6 @@ def cached(cache: Path, key: Mapping[str, Any], make: Callable[[], Made]) -> Ent
     Raises:
         DataError: The cache cannot be written.
     """
-    from filelock import FileLock
-
     text = json.dumps(key, sort_keys=True, default=_plain)
     folder = cache / f"{key['name']}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     found = _open(folder)
@@ -89,7 +90,7 @@ def cached(cache: Path, key: Mapping[str, Any], make: Callable[[], Made]) -> Ent
     with ExitStack() as stack:
         with _writing(cache):
             cache.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(FileLock(f"{folder}.lock"))
+            stack.enter_context(_locked(folder))
         found = _open(folder)  # another process may have made it while this one waited
         if found is not None:
             return found
@@ -100,6 +101,33 @@ def cached(cache: Path, key: Mapping[str, Any], make: Callable[[], Made]) -> Ent
     if found is None:
         raise DataError(f"{folder}: was just written and cannot be read back: check the disk")
     return found
+
+
+@contextmanager
+def telling(tell: Callable[[str], None]) -> Iterator[None]:
+    """Let `tell` take a line where this process waits for another one that makes an entry."""
+    token = _tell.set(tell)
+    try:
+        yield
+    finally:
+        _tell.reset(token)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of an entry; say so if it has to be waited for."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(f"{folder}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        _tell.get()(f"waiting for another process, which prepares {folder.name}")
+        lock.acquire(poll_interval=0.1)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _plain(value: Any) -> Any:

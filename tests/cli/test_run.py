@@ -16,9 +16,10 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from mmbench import catalog, registry, sealed, store, sweep
+from mmbench import catalog, registry, sealed, store
 from mmbench import run as run_module
 from mmbench.data import _load
+from mmbench.executors import work
 from mmbench.store import Stored
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,13 +65,13 @@ def leftovers(results: str | Path = "results") -> list[Path]:
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The runs that are carried out, in order: whatever is not in it was not trained."""
     names: list[str] = []
-    execute = sweep.execute
+    execute = work.execute
 
     def noted(run: Any, watcher: Any) -> Any:
         names.append(f"{run.task.name}/{run.model.name} s{run.seed}")
         return execute(run, watcher)
 
-    monkeypatch.setattr(sweep, "execute", noted)
+    monkeypatch.setattr(work, "execute", noted)
     return names
 
 
@@ -229,14 +230,14 @@ def test_one_run_that_fails_does_not_stop_the_others(
 ) -> None:
     from mmbench.errors import DataError
 
-    execute = sweep.execute
+    execute = work.execute
 
     def broken(run: Any, watcher: Any) -> Any:
         if run.seed == 0:
             raise DataError("the first scene is broken")
         return execute(run, watcher)
 
-    monkeypatch.setattr(sweep, "execute", broken)
+    monkeypatch.setattr(work, "execute", broken)
     done = cli("run", "-t", task(), "-m", "late", "--seeds", "2", *SMALL)
     assert done.code == 4
     assert done.error == "error: late seed 0: the first scene is broken"
@@ -676,5 +677,6 @@ def test_an_error_in_a_file_of_ones_own_is_told_by_its_file_and_line(cli: Cli, t
     done = cli("run", "-t", task(), "-m", "./gates.toml", *SMALL)
     assert done.code == 1
     assert done.error == (
-        f"error: {file.resolve()}:{line}: KeyError: 'smell'; --debug shows the way there"
+        f"error: gates seed 0: {file.resolve()}:{line}: KeyError: 'smell'; "
+        "--debug shows the way there"
     )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +15,9 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from filelock import FileLock
 
-from mmbench.data._cache import MANIFEST, Made, Parts, cached, source_digest
+from mmbench.data._cache import MANIFEST, Made, Parts, cached, source_digest, telling
 from mmbench.errors import DataError
 
 KEY = {"name": "thing", "version": 1}
@@ -263,3 +267,25 @@ def test_the_source_digest_follows_every_file(tmp_path: Path) -> None:
     assert before == source_digest(one, two)
     two.write_text("b = 2\n")
     assert source_digest(one, two) != before
+
+
+def test_who_waits_for_an_entry_says_so(tmp_path: Path) -> None:
+    cached(tmp_path, KEY, Maker())
+    (folder,) = folders(tmp_path)
+    shutil.rmtree(folder)
+    said: list[str] = []
+    held = threading.Event()
+
+    def hold() -> None:
+        with FileLock(f"{folder}.lock"):
+            held.set()
+            time.sleep(0.3)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    held.wait()
+    with telling(said.append):
+        cached(tmp_path, KEY, Maker())
+        cached(tmp_path, KEY, Maker())
+    other.join()
+    assert said == [f"waiting for another process, which prepares {folder.name}"]
