@@ -60,6 +60,7 @@ def record(
             "branches": list(model.fusion.branches),
             "late": late,
             "limit": settings.limit,
+            **({"execution": run.execution} if run.execution != "single" else {}),
         },
         provenance=came_from,
         data={
@@ -82,6 +83,7 @@ def reproduce(run: Run) -> str:
     parts += ["--threads", str(run.threads)]
     if settings.limit is not None:
         parts += ["--limit", str(settings.limit)]
+    parts += ["--batch-seeds"] if settings.batch_seeds else []
     if settings.data is not None and _load.source_digest(run.task, settings.data):
         parts += ["--data", "DIR"]
     for path in _includes(run, named):

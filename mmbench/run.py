@@ -18,7 +18,7 @@ from mmbench.metrics import perfect
 from mmbench.scoring import Scored, score
 from mmbench.spec import DecodingSpec, ModelSpec, TaskSpec, digest
 from mmbench.text import SPECIALS
-from mmbench.train import Progress, check_recipe, train
+from mmbench.train import Progress, Trained, check_recipe, train
 from mmbench.types import Dataset, Modality, Output, Predictions, Signature, Split
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Settings:
         limit: Test items at most; such records are never ranked.
         force: Repeat what is finished.
         metrics: Metrics to score beside the task's own.
+        batch_seeds: Whether the seeds of a model are trained as a batch (`mmbench.together`).
     """
 
     results: Path = Path("results")
@@ -46,6 +47,7 @@ class Settings:
     limit: int | None = None
     force: bool = False
     metrics: tuple[str, ...] = ()
+    batch_seeds: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,11 +84,16 @@ class Run:
                 "source": _load.source_digest(self.task, self.settings.data),
                 "device": self.device,
                 "precision": precision(self.device),
-                "execution": "single",
+                "execution": self.execution,
                 "limit": self.settings.limit,
                 "seed": self.seed,
             }
         )
+
+    @property
+    def execution(self) -> str:
+        """How training is carried out, as far as that changes last digits."""
+        return "batched seeds" if self.settings.batch_seeds else "single"
 
     @cached_property
     def plugins(self) -> dict[str, str]:
@@ -143,6 +150,9 @@ class Watcher(Progress, Protocol):
 
     def items(self, done: int, total: int) -> None:
         """Take note of predicted items."""
+
+    def note(self, text: str) -> None:
+        """Say one line about this run."""
 
 
 #: By which share the size of a matched model may differ from what the task wants.
@@ -230,20 +240,42 @@ def execute(run: Run, watcher: Watcher) -> store.Stored:
     Raises:
         MmbenchError: Whatever stands in the way, in one line; nothing is stored then.
     """
-    from mmbench.predict import flops_per_item
-
     settings = run.settings
     store.check_writable(settings.results)
     watcher.phase("data")
     dataset = _load.load(run.task, settings.data)
     came_from = provenance.collect(device_name(run.device), run.threads, run.plugins)
-    _try_metrics(run, dataset)
+    try_metrics(run, dataset)
     watcher.phase("build")
     model = make_model(run, dataset)
     validate = partial(validation_score, run=run, dataset=dataset)
     watcher.phase("train")
     budget = run.task.budgets[run.budget]
     trained = train(model, dataset.splits, run.model.recipe, budget, run.seed, validate, watcher)
+    return finish(run, dataset, model, trained, came_from, watcher)
+
+
+def finish(
+    run: Run,
+    dataset: Dataset,
+    model: Model,
+    trained: Trained,
+    came_from: dict[str, Any],
+    watcher: Watcher,
+) -> store.Stored:
+    """Predict, score and store a run that is trained.
+
+    Args:
+        run: Which.
+        dataset: What it was trained on.
+        model: Holds the weights that are kept.
+        trained: What training left behind.
+        came_from: Code, packages, machine (`mmbench.provenance`).
+        watcher: Watches it.
+    """
+    from mmbench.predict import flops_per_item
+
+    settings = run.settings
     told: dict[str, Predictions] = {}
     scored: dict[str, Scored] = {}
     started = time.perf_counter()
@@ -368,7 +400,7 @@ def _predict_tests(
     }
 
 
-def _try_metrics(run: Run, dataset: Dataset) -> None:
+def try_metrics(run: Run, dataset: Dataset) -> None:
     """Score a few references against themselves: a metric that fails shall do so before training.
 
     Raises:

@@ -44,6 +44,10 @@ class Quiet:
     def line(self, text: str) -> None:
         """Say one line about the sweep."""
 
+    def note(self, text: str) -> None:
+        """See `mmbench.run.Watcher`."""
+        self.line(f"{self._title()}: {text}")
+
     def phase(self, name: str) -> None:
         """See `mmbench.run.Watcher`."""
 
@@ -101,7 +105,7 @@ class Live(Quiet):
             transient=True,
         )
         self.task: Any = None
-        self.note = ""
+        self.told = ""
 
     def __enter__(self) -> Live:
         self.bar.start()
@@ -123,15 +127,15 @@ class Live(Quiet):
         """Start the bar anew."""
         if self.task is not None:
             self.bar.remove_task(self.task)
-        self.note = ""
+        self.told = ""
         self.task = self.bar.add_task(f"{self._title()} {name}", total=None, note="")
 
     def step(self, done: int, total: int, loss: float | None, score: float | None) -> None:
         """Move the bar."""
         if score is not None:
-            self.note = f" val {score:.3f}"
+            self.told = f" val {score:.3f}"
         told = f"loss {loss:.3f}" if loss is not None else ""
-        note = f"{done}/{total} {told}{self.note}"
+        note = f"{done}/{total} {told}{self.told}"
         self.bar.update(self.task, completed=done, total=total, note=note)
 
     def items(self, done: int, total: int) -> None:

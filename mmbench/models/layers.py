@@ -15,7 +15,7 @@ def real_places(real: Tensor) -> Tensor:
     for several models at once as it stands; `mmbench.models.stacked` has its own way to take it.
     """
     if has_torch_function((real,)):
-        return handle_torch_function(real_places, (real,), real)  # type: ignore[no-any-return]
+        return handle_torch_function(real_places, (real,), real)
     return real.nonzero().flatten()
 
 

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ from mmbench.types import Batch
 LARGE = 16_384
 
 
-class NotTogether(Exception):
+class NotTogetherError(Exception):
     """What a model does cannot be done for several at once; the message says what."""
 
 
@@ -42,7 +43,7 @@ def supported() -> str:
     """Say what this torch lacks for models to be stacked; nothing if it has all."""
     names = (
         "_add_batch_dim",
-        "_remove_batch_dim",
+        "_set_vmap_fallback_warning_enabled",
         "_unwrap_batched",
         "_vmap_decrement_nesting",
         "_vmap_increment_nesting",
@@ -71,6 +72,8 @@ class Stack:
         self.size = len(models)
         self.streams = list(streams)
         self.template = copy.deepcopy(models[0]).train()
+        # What its fusion returns is looked at where a model runs by itself.
+        self.template._fits = True
         tables = [dict(model.named_parameters()) for model in models]
         self.parameters = {
             name: torch.stack([table[name].detach() for table in tables]).requires_grad_(
@@ -78,11 +81,16 @@ class Stack:
             )
             for name, parameter in tables[0].items()
         }
-        tables = [dict(model.named_buffers()) for model in models]  # type: ignore[misc]
-        self.buffers = {
-            name: torch.stack([table[name] for table in tables]) for name in tables[0]
-        }
+        held = [dict(model.named_buffers()) for model in models]
+        self.buffers = {name: torch.stack([table[name] for table in held]) for name in held[0]}
         self._slots = list(_slots(self.template))
+        self._recurrent = [m for m in self.template.modules() if isinstance(m, nn.RNNBase)]
+        #: Class of an objective -> whether its losses take more than what modules are given here.
+        self._listens: dict[type[Objective], bool] = {}
+        self._rules: _Rules | None = None
+        for module in self.template.modules():
+            if type(module) in _MODULES:
+                module.forward = partial(self._through, module, _MODULES[type(module)])
 
     def losses(self, objective: Objective, batch: Batch, own: Sequence[Objective] = ()) -> Tensor:
         """Return the S losses of S batches.
@@ -93,31 +101,70 @@ class Stack:
             own: For each model the objective whose tensors count for it, where they differ.
 
         Raises:
-            NotTogether: Something of it cannot be done for several models at once.
+            NotTogetherError: Something of it cannot be done for several models at once.
         """
-        level = _functorch()._vmap_increment_nesting(self.size, "error")
-        before = dict(vars(objective))
+        if self._listens.get(type(objective), True):
+            losses, self._listens[type(objective)] = self._losses(objective, batch, own, True)
+            return losses
+        states = [stream.state for stream in self.streams]
         try:
-            with _Rules(level, self.streams) as rules, self._entered(rules):
-                vars(objective).update(_of_objectives(rules, own))
-                loss = objective.loss(self.template, rules.batch(batch))
-                return rules.whole(loss)
+            return self._losses(objective, batch, own, False)[0]
+        except RuntimeError:  # it does today what it did not do before, such as a random draw
+            for stream, state in zip(self.streams, states, strict=True):
+                stream.state = state
+            self._listens[type(objective)] = True
+            return self.losses(objective, batch, own)
+
+    def _losses(
+        self, objective: Objective, batch: Batch, own: Sequence[Objective], listen: bool
+    ) -> tuple[Tensor, bool]:
+        """Return the losses, and whether functions were called that have to be listened for.
+
+        Listening costs two microseconds for each of some hundred operations. A model whose layers
+        are modules, and which draws nothing, is as well off without.
+        """
+        functorch = _functorch()
+        level = functorch._vmap_increment_nesting(self.size, "error")
+        before = dict(vars(objective))
+        rules = self._rules = _Rules(level, self.streams, listen)
+        functorch._set_vmap_fallback_warning_enabled(False)  # slow here is no concern of the user
+        try:
+            self._enter(rules)
+            vars(objective).update(_of_objectives(rules, own))
+            with rules if listen else nullcontext():
+                loss: Tensor = objective.loss(self.template, rules.batch(batch))
+            return rules.whole(loss), rules.heard
         finally:
             vars(objective).clear()
             vars(objective).update(before)
-            _functorch()._vmap_decrement_nesting()
+            functorch._set_vmap_fallback_warning_enabled(True)
+            functorch._vmap_decrement_nesting()
 
-    @contextmanager
-    def _entered(self, rules: _Rules) -> Iterator[None]:
+    def _enter(self, rules: _Rules) -> None:
         """Let the template's modules hold the S parameters of each."""
         every = {**self.parameters, **self.buffers}
         inside = {name: rules.enter(value) for name, value in every.items()}
         for table, key, name in self._slots:
             table[key] = inside[name]
-        flat = [m for m in self.template.modules() if isinstance(m, nn.RNNBase)]
-        for module in flat:  # they keep a list of their own
-            module._flat_weights = [getattr(module, n) for n in module._flat_weights_names]  # type: ignore[assignment]
-        yield
+        for module in self._recurrent:  # they keep a list of their own
+            module._flat_weights = [getattr(module, n) for n in module._flat_weights_names]
+
+    def _through(self, module: nn.Module, call: _Call, x: Tensor) -> Any:
+        """Do what a module does, by the rule for its function."""
+        rules = self._rules
+        assert rules is not None
+        if not rules.listening:
+            return call(rules, module, x)
+        with torch._C.DisableTorchFunction():  # nobody needs to hear what is done by rule
+            return call(rules, module, x)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with some of the models; optimisers keep knowing the parameters."""
+        self.size = len(rows)
+        self.streams = [self.streams[row] for row in rows]
+        for value in (*self.parameters.values(), *self.buffers.values()):
+            value.grad = None
+            value.data = value.data[list(rows)].contiguous()
 
     def unstack(self, at: int, model: Model) -> None:
         """Write the parameters and buffers of model number `at` into a model."""
@@ -174,7 +221,9 @@ def _of_objectives(rules: _Rules, own: Sequence[Objective]) -> dict[str, Any]:
         if all(isinstance(value, Tensor) for value in values):
             found[name] = rules.enter(torch.stack(values))
         elif any(isinstance(value, Tensor) for value in values):
-            raise NotTogether(f"the objectives of some models know {name!r}, others do not yet")
+            raise NotTogetherError(
+                f"the objectives of some models know {name!r}, others do not yet"
+            )
     return found
 
 
@@ -191,13 +240,19 @@ class _Rules(TorchFunctionMode):
     Args:
         level: That of the `vmap` around it.
         streams: One for each model.
+        listening: Whether it hears of every operation; else modules ask for theirs.
+
+    Attributes:
+        heard: Whether a function was called that has to be done by its rule.
     """
 
-    def __init__(self, level: int, streams: Sequence[Stream]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+    def __init__(self, level: int, streams: Sequence[Stream], listening: bool) -> None:
+        super().__init__()
         self.level = level
         self.streams = streams
         self.size = len(streams)
+        self.listening = listening
+        self.heard = False
 
     def __torch_function__(
         self,
@@ -209,6 +264,8 @@ class _Rules(TorchFunctionMode):
         rule = RULES.get(func)
         if rule is None:
             return func(*args, **(kwargs or {}))
+        # These two come out right without their rules, only later.
+        self.heard |= func is not F.nll_loss and not (func is F.layer_norm and len(args) == 2)
         return rule(self, func, args, kwargs or {})
 
     # --- in and out of the batch ---
@@ -240,14 +297,14 @@ class _Rules(TorchFunctionMode):
         return isinstance(x, Tensor) and _functorch().is_batchedtensor(x)
 
 
-@contextmanager
-def _outside() -> Iterator[None]:
-    """Compute on whole tensors, unseen by `vmap`."""
-    layer = _functorch().pop_dynamic_layer_stack()
-    try:
-        yield
-    finally:
-        _functorch().push_dynamic_layer_stack(layer)
+class _Outside:
+    """Where whole tensors are computed with, unseen by `vmap`: a ``with`` of few microseconds."""
+
+    def __enter__(self) -> None:
+        self.layer = _functorch().pop_dynamic_layer_stack()
+
+    def __exit__(self, *_: object) -> None:
+        _functorch().push_dynamic_layer_stack(self.layer)
 
 
 Rule = Callable[["_Rules", Callable[..., Any], Sequence[Any], Mapping[str, Any]], Any]
@@ -275,7 +332,7 @@ def _one_by_one(
     for leaf in leaves:
         own = rules.leave(leaf) if isinstance(leaf, Tensor) else None
         split.append([leaf] * rules.size if own is None else own)
-    with _outside():
+    with _Outside():
         each = [x.unbind() if isinstance(x, Tensor) else x for x in split]
         results = []
         for at, stream in enumerate(rules.streams):
@@ -302,7 +359,6 @@ def _one_by_one(
     F.conv_transpose1d,
     F.conv_transpose2d,
     F.conv_transpose3d,
-    F.nll_loss,
     F.multi_head_attention_forward,
     F.group_norm,
     torch.gru,
@@ -367,8 +423,8 @@ def _drawn_in_place(
     """Draws that fill a tensor."""
     own = rules.leave(args[0])
     if own is None:
-        raise NotTogether(f"{func.__name__} fills a tensor that all models share")
-    with _outside():
+        raise NotTogetherError(f"{func.__name__} fills a tensor that all models share")
+    with _Outside():
         for one, stream in zip(own.unbind(), rules.streams, strict=True):
             with stream.drawn_from():
                 func(one, *args[1:], **kwargs)
@@ -386,16 +442,16 @@ def _linear(
     if weights is None or (bias is not None and biases is None):
         return func(x, weight, bias)
     ins = rules.whole(x)
-    with _outside():
-        shape = ins.shape[1:-1]
-        rows = ins.flatten(1, -2) if shape else ins[:, None]
-        if biases is not None and (len(shape) == 1 or ins.is_contiguous()):
-            out = _Linear.apply(rows, weights, biases)
-        else:  # as torch has it: of what does not lie in one piece, the bias is added afterwards
-            out = _Linear.apply(rows, weights, None)
-            if biases is not None:
-                out = out + biases[:, None]
-        out = out.unflatten(1, shape) if shape else out[:, 0]
+    with _Outside():
+        shape = ins.shape
+        rows = ins if len(shape) == 3 else ins.reshape(shape[0], -1, shape[-1])
+        # As torch has it: of what does not lie in one piece, the bias is added afterwards.
+        at_once = len(shape) <= 3 or ins[0].is_contiguous()
+        out = _Linear.apply(rows, weights, biases if at_once else None)  # type: ignore[no-untyped-call]
+        if biases is not None and not at_once:
+            out = out + biases[:, None]
+        if len(shape) != 3:
+            out = out.view(*shape[:-1], out.shape[-1])
     return rules.enter(out)
 
 
@@ -415,7 +471,7 @@ class _Linear(torch.autograd.Function):
         return torch.baddbmm(bias[:, None], x, weight.mT)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         for_x, for_weight, for_bias = ctx.needs_input_grad
         return (
@@ -436,7 +492,7 @@ def _layer_norm(
     eps = 1e-5 if eps is None else eps
     ins = rules.leave(x)
     if weight is None and bias is None and ins is not None:
-        with _outside():
+        with _Outside():
             found = F.layer_norm(ins, shape, None, None, eps)
         return rules.enter(found)
     weights = None if weight is None else rules.leave(weight)
@@ -444,8 +500,8 @@ def _layer_norm(
     if weights is None or biases is None or len(shape) != 1:
         return func(x, shape, weight, bias, eps)
     whole = rules.whole(x)
-    with _outside():
-        out = _LayerNorm.apply(whole.contiguous(), weights, biases, eps)
+    with _Outside():
+        out = _LayerNorm.apply(whole.contiguous(), weights, biases, eps)  # type: ignore[no-untyped-call]
     return rules.enter(out)
 
 
@@ -458,7 +514,7 @@ class _LayerNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
         width = (x.shape[-1],)
-        if x[0].numel() < LARGE:
+        if x.numel() < LARGE * len(x):
             normed, mean, rstd = torch.native_layer_norm(x, width, None, None, eps)
             wide = (len(x), *[1] * (x.dim() - 2), *width)
             out = torch.addcmul(bias.view(wide), normed, weight.view(wide))
@@ -472,16 +528,45 @@ class _LayerNorm(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, mean, rstd = ctx.saved_tensors
-        grads = [
-            torch.ops.aten.native_layer_norm_backward(
-                g, one, (x.shape[-1],), m, r, w, b, list(ctx.needs_input_grad[:3])
-            )
-            for g, one, m, r, w, b in zip(grad, x, mean, rstd, weight, bias, strict=True)
-        ]
-        wanted = zip(zip(*grads, strict=True), ctx.needs_input_grad, strict=False)
-        return *(torch.stack(g) if needed else None for g, needed in wanted), None
+        width, wanted = [x.shape[-1]], list(ctx.needs_input_grad[:3])
+        one = torch.ops.aten.native_layer_norm_backward.default
+        of = zip(*(t.unbind() for t in (grad, x, mean, rstd, weight, bias)), strict=True)
+        each = [one(g, i, width, m, r, w, b, wanted) for g, i, m, r, w, b in of]
+        parts = zip(zip(*each, strict=True), wanted, strict=True)
+        return *(torch.stack(g) if needed else None for g, needed in parts), None
+
+
+@_rule(F.nll_loss)
+def _nll_loss(
+    rules: _Rules, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Any:
+    """One model after the other: for a few numbers an item, and sums in its order."""
+    said, target = _named(args, kwargs, "input", "target")
+    ins = rules.leave(said)
+    if ins is None or len(args) > 2 or "weight" in kwargs:
+        return _one_by_one(rules, func, args, kwargs)
+    more = {name: value for name, value in kwargs.items() if name not in ("input", "target")}
+    with _Outside():
+        each = zip(ins.unbind(), rules.whole(target).unbind(), strict=True)
+        found = torch.stack([func(x, right, **more) for x, right in each])
+    return rules.enter(found)
+
+
+_Call = Callable[["_Rules", nn.Module, Tensor], Any]
+#: What is done for a module that is called with one tensor.
+_MODULES: dict[type[nn.Module], _Call] = {
+    nn.Linear: lambda rules, m, x: _linear(
+        rules, F.linear, (x, m._parameters["weight"], m._parameters["bias"]), {}
+    ),
+    nn.LayerNorm: lambda rules, m, x: _layer_norm(
+        rules,
+        F.layer_norm,
+        (x, m.normalized_shape, m._parameters["weight"], m._parameters["bias"], m.eps),
+        {},
+    ),
+}
 
 
 @_rule(F.scaled_dot_product_attention)
@@ -497,12 +582,11 @@ def _attention(
     causal, scale = bool(more[0]), more[1]
     parts = [rules.whole(x) for x in (query, key, value)]
     bias = None if mask is None else rules.whole(mask)
-    with _outside():
-        merged = [x.flatten(0, 1) for x in parts]
+    with _Outside():
+        q, k, v = (x.flatten(0, 1) for x in parts)
         bias = None if bias is None else bias.flatten(0, 1)
-        out = F.scaled_dot_product_attention(
-            *merged, attn_mask=bias, is_causal=causal, scale=scale
-        ).unflatten(0, (rules.size, -1))
+        out = F.scaled_dot_product_attention(q, k, v, bias, is_causal=causal, scale=scale)
+        out = out.view(rules.size, -1, *out.shape[1:])
     return rules.enter(out)
 
 
@@ -517,7 +601,7 @@ def _real_places(
     real = rules.leave(args[0])
     if real is None:
         return func(*args)
-    with _outside():
+    with _Outside():
         count = real.sum(dim=1)
         longest = int(count.max())
         order = (~real).to(torch.uint8).argsort(dim=1, stable=True)  # real ones come first
