@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -119,16 +119,27 @@ class Run:
         tail = f"{self.budget}-s{self.seed}-{self.identity[:8]}"
         return self.settings.results / self.task.name / self.model.name / tail
 
+    @property
+    def alone(self) -> Run:
+        """This run without its seed being trained beside others."""
+        if not self.settings.batch_seeds:
+            return self
+        return replace(self, settings=replace(self.settings, batch_seeds=False))
+
     def finished(self) -> store.Stored | None:
         """Return the record of this very run, if it is there.
+
+        A seed that was trained alone need not be trained once more beside others.
 
         Raises:
             StoreError: It is damaged.
         """
-        if not (self.folder / store.RECORD).exists():
-            return None
-        found = store.read(self.folder)
-        return found if found.record.identity == self.identity else None
+        for folder in dict.fromkeys((self.folder, self.alone.folder)):
+            if (folder / store.RECORD).exists():
+                found = store.read(folder)
+                if found.record.identity in (self.identity, self.alone.identity):
+                    return found
+        return None
 
     @property
     def metrics(self) -> tuple[str, ...]:

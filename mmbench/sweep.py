@@ -20,6 +20,7 @@ from mmbench.rescore import outdated, rescore
 from mmbench.run import Run, Settings, Watcher, check, execute, sized
 from mmbench.spec import TaskSpec
 from mmbench.store import Stored
+from mmbench.together import execute_together
 
 
 @dataclass(frozen=True)
@@ -115,16 +116,42 @@ def sweep(runs: Sequence[Run], watcher: Callable[[Run], Watcher]) -> Iterator[Ou
 
     A run that fails does not stop the others, unless what failed is the place for the records.
     """
-    for run in runs:
-        outcome = None if run.settings.force else _finished(run, watcher)
-        if outcome is None:
-            try:
-                outcome = Outcome(run, execute(run, watcher(run)))
-            except StoreError:
-                raise
-            except MmbenchError as error:
-                outcome = Outcome(run, error=error)
-        yield outcome
+    for job in _jobs(runs):
+        outcomes = [None if run.settings.force else _finished(run, watcher) for run in job]
+        missing = [run for run, there in zip(job, outcomes, strict=True) if there is None]
+        made = iter(_made(missing, watcher) if missing else [])
+        for there in outcomes:
+            yield there or next(made)
+
+
+def _jobs(runs: Sequence[Run]) -> list[list[Run]]:
+    """Return what is carried out together: the seeds of a model, where that is asked for."""
+    found: dict[tuple[str, str, int], list[Run]] = {}
+    for place, run in enumerate(runs):
+        alone = 0 if run.settings.batch_seeds else place
+        found.setdefault((run.task.name, run.model.name, alone), []).append(run)
+    return list(found.values())
+
+
+def _made(job: Sequence[Run], watcher: Callable[[Run], Watcher]) -> list[Outcome]:
+    """Make the runs of a job."""
+    watch = watcher(job[0])
+    try:
+        if job[0].settings.batch_seeds:
+            stored = execute_together(job, watch)
+        else:
+            stored = [execute(job[0], watch)]
+    except StoreError:
+        raise
+    except MmbenchError as error:
+        return [_failed(run, error) for run in job]
+    return [Outcome(run, one) for run, one in zip(job, stored, strict=True)]
+
+
+def _failed(run: Run, error: MmbenchError) -> Outcome:
+    """Return the outcome of a run of a job that failed: its record may have been stored before."""
+    there = run.finished() if run.settings.batch_seeds and not run.settings.force else None
+    return Outcome(run, there) if there is not None else Outcome(run, error=error)
 
 
 def _finished(run: Run, watcher: Callable[[Run], Watcher]) -> Outcome | None:
@@ -133,9 +160,10 @@ def _finished(run: Run, watcher: Callable[[Run], Watcher]) -> Outcome | None:
         there = run.finished()
         if there is None:
             return None
-        if not outdated(run, there):
+        of = run if there.record.identity == run.identity else run.alone
+        if not outdated(of, there):
             return Outcome(run, there, fresh=False)
-        return Outcome(run, rescore(run, there, watcher(run)), fresh=False, rescored=True)
+        return Outcome(run, rescore(of, there, watcher(run)), fresh=False, rescored=True)
     except StoreError as error:  # this record's trouble, not that of the others
         return Outcome(run, error=StoreError(f"{error}; --force repeats the run"))
 

@@ -129,9 +129,8 @@ def execute_together(runs: Sequence[Run], watcher: Watcher) -> list[store.Stored
 
 def _alone(run: Run, watcher: Watcher) -> store.Stored:
     """Make a run as if its seed had been asked for alone, unless that is done already."""
-    single = replace(run, settings=replace(run.settings, batch_seeds=False))
-    there = None if run.settings.force else single.finished()
-    return execute(single, watcher) if there is None else there
+    there = None if run.settings.force else run.alone.finished()
+    return execute(run.alone, watcher) if there is None else there
 
 
 # --- whether it can be ----------------------------------------------------------------------------

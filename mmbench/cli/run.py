@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 @option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @option("--threads", type=click.IntRange(1), default=None, help="Compute threads.  [the task's]")
 @option("--limit", type=click.IntRange(2), default=None, help="Test items at most; never ranked.")
+@option("--batch-seeds", is_flag=True, help="Train the seeds of a model as one batch.")
 @option("--force", is_flag=True, help="Repeat what is finished.")
 @option("--dry-run", is_flag=True, help="Say what would run and how long, then stop.")
 @option("-q", "--quiet", is_flag=True, help="No progress.")
@@ -56,6 +57,7 @@ def command(
     device: str,
     threads: int | None,
     limit: int | None,
+    batch_seeds: bool,
     force: bool,
     dry_run: bool,
     quiet: bool,
@@ -88,6 +90,7 @@ def command(
         threads=threads,
         limit=limit,
         force=force,
+        batch_seeds=batch_seeds,
         metrics=tuple(_options.metric_name(name) for name in _options.split_names(metrics)),
     )
     left_out: list[str] = []
