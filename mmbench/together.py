@@ -58,6 +58,8 @@ if TYPE_CHECKING:
 WITHIN = 1e-4
 #: The same where layers compute in bfloat16.
 WITHIN_BF16 = 5e-2
+#: Numbers that the widest processors take at once.
+LANES = 16
 
 
 def batchable(run: Run) -> str:
@@ -438,15 +440,17 @@ class _Player:
         names = list(chosen(stack.template, spec))
         self.parameters = [stack.parameters[name] for name in names]
         settings = spec.optimizer
-        spared = [
-            "embed" in name or p.dim() <= 2  # [S, D]: a vector of each
-            for name, p in zip(names, self.parameters, strict=True)
-        ]
-        pairs = list(zip(self.parameters, spared, strict=True))
+        groups: list[list[Tensor]] = [[], []]
+        #: For each parameter what the optimiser knows of it.
+        self.pieces: list[list[Tensor]] = []
+        for name, parameter in zip(names, self.parameters, strict=True):
+            spared = "embed" in name or parameter.dim() <= 2  # [S, D]: a vector of each
+            self.pieces.append(_pieces(parameter))
+            groups[spared] += self.pieces[-1]
         self.optimizer = adamw(
             [
-                {"params": [p for p, no in pairs if not no], "weight_decay": settings.weight_decay},
-                {"params": [p for p, no in pairs if no], "weight_decay": 0.0},
+                {"params": groups[0], "weight_decay": settings.weight_decay},
+                {"params": groups[1], "weight_decay": 0.0},
             ],
             settings,
         )
@@ -478,17 +482,43 @@ class _Player:
         rate = settings.lr * factor(self.turns, self.all_turns, settings)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        for parameter, pieces in zip(self.parameters, self.pieces, strict=True):
+            if pieces[0] is not parameter:
+                its = parameter.grad
+                for row, piece in enumerate(pieces):
+                    piece.grad = None if its is None else its[row]
         self.optimizer.step()
         self.turns += 1
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with some of the seeds; the parameters are cut already."""
         self.own = [self.own[row] for row in rows] if self.own else []
-        for parameter in self.parameters:
-            state = self.optimizer.state.get(parameter, {})
-            for name, value in state.items():
-                if name != "step":
-                    state[name] = value[list(rows)].contiguous()
+        state = self.optimizer.state
+        new: dict[Tensor, list[Tensor]] = {}
+        for place, (parameter, before) in enumerate(zip(self.parameters, self.pieces, strict=True)):
+            self.pieces[place] = _pieces(parameter)
+            new[before[0]] = self.pieces[place]
+            if before[0] is parameter:
+                for name, value in state.get(parameter, {}).items():
+                    if name != "step":
+                        state[parameter][name] = value[list(rows)].contiguous()
+                continue
+            kept = [state.pop(piece, {}) for piece in before]
+            for row, piece in zip(rows, self.pieces[place], strict=True):
+                state[piece] = kept[row]
+        for group in self.optimizer.param_groups:
+            group["params"] = [p for first in group["params"] for p in new.get(first, [])]
+
+
+def _pieces(parameter: Tensor) -> list[Tensor]:
+    """Return a parameter [S, ...] as the optimiser is to see it: whole, or each seed's by itself.
+
+    Optimisers take numbers by the vector, and what is left at the end of a tensor one by one, which
+    rounds otherwise: so a seed's numbers have to end where they end when it is alone.
+    """
+    if parameter[0].numel() % LANES == 0:
+        return [parameter]
+    return list(parameter.detach().unbind())
 
 
 class _Stage:

@@ -431,6 +431,17 @@ def _drawn_in_place(
     return args[0]
 
 
+@_rule(torch.matmul, Tensor.matmul, Tensor.__matmul__)
+def _matmul(
+    rules: _Rules, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Any:
+    """Products of a matrix or a vector: batched ones have other gradients in the last digits."""
+    one, other = args
+    if min(one.dim(), other.dim()) > 2 or not (rules.batched(one) and rules.batched(other)):
+        return func(*args, **kwargs)
+    return _one_by_one(rules, func, args, kwargs)
+
+
 @_rule(F.linear)
 def _linear(
     rules: _Rules, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -441,6 +452,8 @@ def _linear(
     biases = None if bias is None else rules.leave(bias)
     if weights is None or (bias is not None and biases is None):
         return func(x, weight, bias)
+    if weights.shape[1] == 1:  # products with a vector, which torch takes otherwise
+        return _one_by_one(rules, func, args, kwargs)
     ins = rules.whole(x)
     with _Outside():
         shape = ins.shape
