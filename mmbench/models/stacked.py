@@ -328,15 +328,16 @@ def _one_by_one(
 ) -> Any:
     """Call a function for one model after the other; its results are stacked."""
     leaves, layout = tree_flatten((tuple(args), dict(kwargs)))
-    split: list[Any] = []
-    for leaf in leaves:
-        own = rules.leave(leaf) if isinstance(leaf, Tensor) else None
-        split.append([leaf] * rules.size if own is None else own)
+    own: dict[int, Any] = {}
+    for leaf in leaves:  # one that is given twice is one, and some functions look whether it is
+        if id(leaf) not in own:
+            own[id(leaf)] = rules.leave(leaf) if isinstance(leaf, Tensor) else None
     with _Outside():
-        each = [x.unbind() if isinstance(x, Tensor) else x for x in split]
+        split = {key: None if x is None else x.unbind() for key, x in own.items()}
+        of = [split[id(leaf)] or [leaf] * rules.size for leaf in leaves]
         results = []
         for at, stream in enumerate(rules.streams):
-            ins, named = tree_unflatten([x[at] for x in each], layout)
+            ins, named = tree_unflatten([x[at] for x in of], layout)
             if draws:
                 with stream.drawn_from():
                     results.append(func(*ins, **named))
@@ -439,6 +440,9 @@ def _matmul(
     one, other = args
     if min(one.dim(), other.dim()) > 2 or not (rules.batched(one) and rules.batched(other)):
         return func(*args, **kwargs)
+    others = rules.whole(other)
+    if others.dim() == 3 and others.mT.is_contiguous():  # gradients have to lie as it lies itself
+        return _one_by_one(rules, lambda a, b: func(a, b.mT), (one, rules.enter(others.mT)), kwargs)
     return _one_by_one(rules, func, args, kwargs)
 
 
@@ -461,10 +465,10 @@ def _linear(
         # As torch has it: of what does not lie in one piece, the bias is added afterwards.
         at_once = len(shape) <= 3 or ins[0].is_contiguous()
         out = _Linear.apply(rows, weights, biases if at_once else None)  # type: ignore[no-untyped-call]
-        if biases is not None and not at_once:
-            out = out + biases[:, None]
         if len(shape) != 3:
             out = out.view(*shape[:-1], out.shape[-1])
+        if biases is not None and not at_once:
+            out = out + biases.view(shape[0], *[1] * (len(shape) - 2), -1)
     return rules.enter(out)
 
 
