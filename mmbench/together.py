@@ -2,9 +2,13 @@
 
 What a seed decides stays its own: initialisation, order of items, choice of target texts, modality
 dropout, and what is drawn inside of the model. So do validation, the weights that are kept,
-patience and divergence; a seed that has ended leaves the batch. What a seed's parameters become
-does not depend on which seeds stand beside it, and on a CPU they mostly have the bits that it has
-alone (`mmbench.models.stacked` says what for).
+patience and divergence; a seed that has ended leaves the batch.
+
+On a CPU with one thread, and batches of a multiple of 16 items, a seed mostly gets the very bits
+that it gets alone, whatever stands beside it (`mmbench.models.stacked` says what for). Elsewhere
+the last digits differ, as they do between two machines. So they do with texts, which are padded to
+the longest of all seeds' batches. A difference there is no difference in what is learned: it grows
+in parameters of which nothing depends, such as the biases of attention's keys.
 
 Whether a model can be trained so is tried before training: on the first batch of every stage, the
 losses and gradients of all seeds at once are held against those of each seed alone. Where they
