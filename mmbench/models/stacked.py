@@ -30,10 +30,6 @@ from mmbench.models.layers import real_places
 from mmbench.models.model import Model
 from mmbench.types import Batch
 
-#: Rows times width from which on a layer norm is done one model after the other: then the cost of
-#: a call is nothing beside what it does, and one pass over memory is better than two.
-LARGE = 16_384
-
 
 class NotTogetherError(Exception):
     """What a model does cannot be done for several at once; the message says what."""
@@ -502,7 +498,7 @@ class _Linear(torch.autograd.Function):
 def _layer_norm(
     rules: _Rules, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Any:
-    """One norm for all models."""
+    """One model after the other, in one go."""
     x, shape, weight, bias, eps = _named(
         args, kwargs, "input", "normalized_shape", "weight", "bias", "eps"
     )
@@ -518,41 +514,10 @@ def _layer_norm(
         return func(x, shape, weight, bias, eps)
     whole = rules.whole(x)
     with _Outside():
-        out = _LayerNorm.apply(whole.contiguous(), weights, biases, eps)  # type: ignore[no-untyped-call]
-    return rules.enter(out)
-
-
-class _LayerNorm(torch.autograd.Function):
-    """Layer norms of S models over the last axis: [S, ..., D], [S, D], [S, D] -> [S, ..., D].
-
-    `addcmul` rounds as the fused kernel of one model does.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-        width = (x.shape[-1],)
-        if x.numel() < LARGE * len(x):
-            normed, mean, rstd = torch.native_layer_norm(x, width, None, None, eps)
-            wide = (len(x), *[1] * (x.dim() - 2), *width)
-            out = torch.addcmul(bias.view(wide), normed, weight.view(wide))
-        else:
-            each = [
-                torch.native_layer_norm(*of, eps)
-                for of in zip(x, [width] * len(x), weight, bias, strict=True)
-            ]
-            out, mean, rstd = (torch.stack(parts) for parts in zip(*each, strict=True))
-        ctx.save_for_backward(x, weight, bias, mean, rstd)
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, bias, mean, rstd = ctx.saved_tensors
-        width, wanted = [x.shape[-1]], list(ctx.needs_input_grad[:3])
-        one = torch.ops.aten.native_layer_norm_backward.default
-        of = zip(*(t.unbind() for t in (grad, x, mean, rstd, weight, bias)), strict=True)
-        each = [one(g, i, width, m, r, w, b, wanted) for g, i, m, r, w, b in of]
-        parts = zip(zip(*each, strict=True), wanted, strict=True)
-        return *(torch.stack(g) if needed else None for g, needed in parts), None
+        each = zip(whole.unbind(), weights.unbind(), biases.unbind(), strict=True)
+        # All at once they would round otherwise, and their gradients take as long.
+        found = torch.stack([torch.layer_norm(one, shape, w, b, eps) for one, w, b in each])
+    return rules.enter(found)
 
 
 @_rule(F.nll_loss)
