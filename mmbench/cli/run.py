@@ -151,8 +151,8 @@ def command(
         skip_bad=skip_bad,
     )
     if chosen.devices > 1:
-        for other, given in ((f"--jobs {jobs}", jobs > 1), ("--batch-seeds", batch_seeds)):
-            if given:
+        for other, asked in ((f"--jobs {jobs}", jobs > 1), ("--batch-seeds", batch_seeds)):
+            if asked:
                 raise UsageError(
                     f"{other}: not with --devices {chosen.devices}, which share one run: give one "
                     f"of both"
