@@ -190,7 +190,7 @@ def tried(
             # Whatever the model's own code raises when it meets several models at once: that it
             # cannot is what is found out here.
             except Exception as error:
-                told = str(error).strip().partition("\n")[0][:200]
+                told = str(error).strip().partition("\n")[0].partition(". ")[0][:200]
                 return f"{item.name}: {told or type(error).__name__}"
             for at, (model, batch, stream) in enumerate(
                 zip(copies, parts(together), streams, strict=True)

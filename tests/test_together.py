@@ -224,7 +224,7 @@ class Asking(Fusion):
     def forward(self, streams, clock="pool"):
         means = [s.x.mean(dim=1) for s in streams.values()]
         joint = self.merge(torch.stack(means).mean(dim=0))
-        if float(joint.sum()) < 0:
+        if joint.detach().sum().item() < 0:
             joint = -joint
         one = torch.ones(len(joint), 1, dtype=torch.bool, device=joint.device)
         there = torch.stack([s.present for s in streams.values()]).any(dim=0)
