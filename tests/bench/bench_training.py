@@ -37,11 +37,12 @@ from mmbench.models import stacked
 from mmbench.models.build import build, objective
 from mmbench.models.feed import Feed
 from mmbench.models.model import Model
+from mmbench.optimise import factor
 from mmbench.predict import predict
 from mmbench.references import LabelReferences
 from mmbench.spec import BudgetSpec, ComponentSpec, DecodingSpec, ModelSpec
 from mmbench.together import train_together
-from mmbench.train import factor, train
+from mmbench.train import train
 from mmbench.types import Batch, Modality, Output, Signature, Split
 
 CLASSES = ("a", "b", "c", "d")
