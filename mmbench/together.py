@@ -24,29 +24,32 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mmbench import rng, store
 from mmbench.cost.meter import Meter
 from mmbench.errors import DataError
 from mmbench.optimise import adamw, chosen, factor
+from mmbench.room import USUAL, Allowance
 from mmbench.run import (
     Made,
     Run,
     Watcher,
+    deterministic,
     enough_memory,
     examine,
     execute,
     keep,
     make_model,
     prepare,
+    streamed,
     validation_score,
 )
 from mmbench.spec import BudgetSpec, ObjectiveSpec, RecipeSpec, StageSpec
-from mmbench.train import READ_EVERY, Point, Progress, Trained, Validate, check_recipe
+from mmbench.train import READ_EVERY, Order, Point, Progress, Trained, Validate, check_recipe
 from mmbench.types import Batch, Split
 
 if TYPE_CHECKING:
@@ -114,21 +117,32 @@ def execute_together(runs: Sequence[Run], watcher: Watcher) -> list[store.Stored
     """
     first = runs[0]
     store.check_writable(first.settings.results)
-    why = batchable(first)
-    if not why:
-        dataset, came_from, meter = prepare(first, watcher)
-        watcher.phase("build")
-        models = [make_model(run, dataset) for run in runs]
-        recipe, budget = first.model.recipe, first.task.budgets[first.budget]
-        validate = partial(validation_score, run=first, dataset=dataset)
-        seeds = [run.seed for run in runs]
-        watcher.phase("train")
-        why = tried(models, dataset.splits, recipe, budget, seeds)
-    if why:
-        watcher.note(f"seeds are trained one after the other: {why}")
-        return [_alone(run, watcher) for run in runs]
+    with deterministic(first):
+        found = batchable(first) or _together(runs, watcher)
+    if not isinstance(found, str):
+        return found
+    watcher.note(f"seeds are trained one after the other: {found}")
+    return [_alone(run, watcher) for run in runs]
+
+
+def _together(runs: Sequence[Run], watcher: Watcher) -> list[store.Stored] | str:
+    """Make runs as one batch, or say why that cannot be."""
+    first = runs[0]
+    dataset, came_from, meter = prepare(first, watcher)
+    watcher.phase("build")
+    models = [make_model(run, dataset) for run in runs]
+    recipe, budget = first.model.recipe, first.task.budgets[first.budget]
+    validate = partial(validation_score, run=first, dataset=dataset)
+    seeds, memory = [run.seed for run in runs], first.settings.memory
+    for line in streamed(first, models[0], dataset):
+        watcher.note(line)
+    watcher.phase("train")
+    if why := tried(models, dataset.splits, recipe, budget, seeds, memory):
+        return why
     with enough_memory(first):
-        trained = train_together(models, dataset.splits, recipe, budget, seeds, validate, watcher)
+        trained = train_together(
+            models, dataset.splits, recipe, budget, seeds, validate, watcher, memory
+        )
         came_from["batched_seeds"] = seeds
         found = []
         for run, model, its in zip(runs, models, trained, strict=True):
@@ -154,6 +168,7 @@ def tried(
     recipe: RecipeSpec,
     budget: BudgetSpec,
     seeds: Sequence[int],
+    memory: Allowance = USUAL,
 ) -> str:
     """Take all losses and gradients of a batch together and alone; say why they do not agree.
 
@@ -165,6 +180,7 @@ def tried(
         recipe: Its stages' objectives are tried.
         budget: Caps the items.
         seeds: The models' seeds.
+        memory: What data may take of it.
 
     Returns:
         Why these models cannot be trained together; nothing where they can.
@@ -174,8 +190,8 @@ def tried(
     check_recipe(recipe, models[0], splits)
     device = next(models[0].parameters()).device
     for stage in recipe.stages:
-        data = _Data(models[0], splits, stage, recipe, budget, seeds)
-        together = data.next()
+        with _Data(models[0], splits, stage, recipe, budget, seeds, memory) as data:
+            together = data.next()
         for item in stage.objectives:
             streams = [Stream(rng.torch_seed(seed, "dropout"), device) for seed in seeds]
             copies = [copy.deepcopy(model) for model in models]
@@ -287,6 +303,7 @@ def train_together(
     seeds: Sequence[int],
     validate: Validate,
     progress: Progress,
+    memory: Allowance = USUAL,
 ) -> list[Trained]:
     """Train models in place, as `mmbench.train.train` trains each of them.
 
@@ -298,6 +315,7 @@ def train_together(
         seeds: The models' seeds.
         validate: Called for each model by itself.
         progress: Told about every step: the mean loss and validation of those that take it.
+        memory: What data may take of it.
 
     Returns:
         For each model its curve and counts. Seconds are its share: those of every step are parted
@@ -317,14 +335,20 @@ def train_together(
     for stage in recipe.stages:
         left = [one for one in every if not one.trained.diverged]
         if left:
-            _Stage(left, splits, stage, recipe, budget).run(validate, progress)
+            loop = _Stage(left, splits, stage, recipe, budget, memory)
+            with loop.data:
+                loop.data.plan()
+                loop.run(validate, progress)
         for one in left:
             one.restore()
     return [one.trained for one in every]
 
 
 class _Data:
-    """The batches of one stage, [S, B, ...], each seed's in its own order."""
+    """The batches of one stage, [S, B, ...], each seed's in its own order.
+
+    What it holds is given up where ``with`` is left.
+    """
 
     def __init__(
         self,
@@ -334,13 +358,14 @@ class _Data:
         recipe: RecipeSpec,
         budget: BudgetSpec,
         seeds: Sequence[int],
+        memory: Allowance,
     ) -> None:
         from mmbench.models.feed import Feed
 
         device = next(model.parameters()).device
         names = list(model.encoders)
         split = splits[stage.split]
-        self.feed: Feed = Feed(split, device, names, budget.items, targets=True)
+        self.feed: Feed = Feed(split, device, names, budget.items, True, memory)
         if len(self.feed) == 0:
             raise DataError(f"the split {stage.split!r} is empty: nothing to train on")
         #: Which of several texts an item is trained on is each seed's own draw.
@@ -350,24 +375,34 @@ class _Data:
         self.name = stage.name
         self.seeds = list(seeds)
         self.at = 0
-        self.orders: list[NDArray[np.int64]] = []
+        self.orders = [Order(seed, self.name, len(self.feed), self.size) for seed in seeds]
+
+    def __enter__(self) -> _Data:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.feed.close()
+
+    def plan(self) -> None:
+        """Let the batches to come be made ahead where they are read from elsewhere."""
+        coming = zip(*(order.ahead() for order in self.orders), strict=True)
+        if self.chooses:
+            self.feed.plan(chain.from_iterable(coming))
+        else:
+            self.feed.plan(np.concatenate(index) for index in coming)
 
     def next(self) -> Batch:
         """Return the next batches of all seeds."""
-        per_epoch = len(self.feed) // self.size
-        epoch, place = divmod(self.at, per_epoch)
-        if place == 0:
-            self.orders = [
-                rng.permutation(seed, "order", self.name, epoch, count=len(self.feed))
-                for seed in self.seeds
-            ]
-        start = place * self.size
-        index = [order[start : start + self.size] for order in self.orders]
+        due = [order.next() for order in self.orders]
         if self.chooses:
-            pairs = zip(index, self.seeds, strict=True)
-            found = _stacked([self.feed.batch(rows, seed, epoch) for rows, seed in pairs])
+            found = _stacked(
+                [
+                    self.feed.batch(index, seed, epoch)
+                    for (epoch, index), seed in zip(due, self.seeds, strict=True)
+                ]
+            )
         else:  # one gathering for all
-            found = _cut(self.feed.batch(np.concatenate(index)), len(index))
+            found = _cut(self.feed.batch(np.concatenate([index for _, index in due])), len(due))
         if self.dropout:
             found = self._drop(found)
         self.at += 1
@@ -388,6 +423,7 @@ class _Data:
         """Go on with some of the seeds."""
         self.seeds = [self.seeds[row] for row in rows]
         self.orders = [self.orders[row] for row in rows]
+        self.plan()
 
 
 def parts(batch: Batch) -> list[Batch]:
@@ -541,6 +577,7 @@ class _Stage:
         stage: StageSpec,
         recipe: RecipeSpec,
         budget: BudgetSpec,
+        memory: Allowance,
     ) -> None:
         import torch
 
@@ -548,7 +585,7 @@ class _Stage:
 
         model = seeds[0].model
         self.seeds = list(seeds)
-        self.splits, self.recipe, self.budget = splits, recipe, budget
+        self.splits, self.recipe, self.budget, self.memory = splits, recipe, budget, memory
         self.always = stage.keep == "last"
         self.every = max(1, math.ceil(budget.steps / budget.validations))
         steps = max(1, round(budget.steps * stage.share))
@@ -557,7 +594,7 @@ class _Stage:
         self.device = next(model.parameters()).device
         self.stack = Stack([one.model for one in seeds], [one.stream for one in seeds])
         numbers = [one.seed for one in seeds]
-        self.data = _Data(model, splits, stage, recipe, budget, numbers)
+        self.data = _Data(model, splits, stage, recipe, budget, numbers, memory)
         self.players = [_Player(self.stack, item, stage, steps) for item in stage.objectives]
         self.losses = torch.zeros(len(seeds), device=self.device)
 
@@ -655,11 +692,12 @@ class _Stage:
 
         feed, other = self.data.feed, self.splits["val"]
         count = min(self.budget.validation_items, len(other), len(feed))
-        unseen = Feed(other, self.device, list(model.encoders), count, targets=True)
         index = np.arange(count, dtype=np.int64)
+        with Feed(other, self.device, list(model.encoders), count, True, self.memory) as held:
+            seen, unseen = feed.batch(index), held.batch(index)
         model.eval()
         for objective in objectives:
-            objective.review(model, feed.batch(index), unseen.batch(index))
+            objective.review(model, seen, unseen)
 
     def leave(self, ended: Sequence[_Seed]) -> None:
         """Take seeds that have ended out of the batch."""

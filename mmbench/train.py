@@ -324,7 +324,7 @@ def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
 
 
-class _Order:
+class Order:
     """Which items a stage's batches hold: every epoch in another order, for ever.
 
     An incomplete last batch of an epoch is left out.
@@ -396,7 +396,7 @@ class _Stage:
             raise DataError(f"the split {stage.split!r} is empty: nothing to train on")
         self.batch_size = min(self.recipe.batch_size, len(self.feed))
         self.group.check_batch(self.batch_size)
-        self.order = _Order(self.seed, self.name, len(self.feed), self.batch_size)
+        self.order = Order(self.seed, self.name, len(self.feed), self.batch_size)
         self.autocast = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
         self.losses = torch.zeros((), device=self.device)
         self.unread = 0

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 import tiny
 import torch
 from conftest import Command as Cli
 
-from mmbench import catalog, store
+from mmbench import catalog, rerun, store, together
+from mmbench.models.feed import placing
+from mmbench.models.feed.ahead import Ahead
 from mmbench.models.model import Model
+from mmbench.room import Allowance
 from mmbench.run import Run, Settings
 from mmbench.spec import (
     BudgetSpec,
@@ -27,7 +34,7 @@ from mmbench.spec import (
 )
 from mmbench.together import batchable, train_together, tried
 from mmbench.train import Trained, train
-from mmbench.types import Split
+from mmbench.types import Array, Ragged, Split
 
 SEEDS = (0, 1, 2)
 #: Shipped models that differ in what has to be done for several at once. Two epochs of each on a
@@ -47,6 +54,9 @@ class Nobody:
     """Watches nothing."""
 
     def step(self, done: int, total: int, loss: float | None, score: float | None) -> None:
+        """Take note of nothing."""
+
+    def note(self, text: str) -> None:
         """Take note of nothing."""
 
 
@@ -312,3 +322,136 @@ def test_gradients_that_are_looked_at_seed_by_seed_are_a_reason_not_to(
     assert "recipe.ogm_ge" in batchable(Run(of, spec, "brief", 0, settings))
     plain = msgspec.structs.replace(spec, recipe=msgspec.structs.replace(spec.recipe, ogm_ge=0.0))
     assert batchable(Run(of, plain, "brief", 0, settings)) == ""
+
+
+# --- how training is carried out ----------------------------------------------------------------
+
+
+def test_a_gpu_is_kept_to_deterministic_kernels_from_building_to_testing(
+    cli: Cli, task: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    within: list[bool] = []
+    inside = False
+
+    @contextmanager
+    def watched(run: Run) -> Iterator[None]:
+        nonlocal inside
+        inside = True
+        yield
+        inside = False
+
+    def noting(call: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*args: Any, **kwargs: Any) -> Any:
+            within.append(inside)
+            return call(*args, **kwargs)
+
+        return noted
+
+    monkeypatch.setattr(together, "deterministic", watched)
+    for name in ("make_model", "tried", "train_together", "examine"):
+        monkeypatch.setattr(together, name, noting(getattr(together, name)))
+    options = ("-t", task(), "-m", "image_only", "--seeds", "2", "--set", "width=16")
+    assert cli("run", *options, "--batch-seeds", "--deterministic").code == 0
+    assert within == [True] * 6
+
+
+def test_what_is_run_again_is_run_in_all_modes_of_the_record(
+    cli: Cli, task: Callable[..., str]
+) -> None:
+    options = ("-t", task(), "-m", "image_only", "--set", "width=16", "--batch-seeds")
+    assert cli("run", *options).code == 0
+    (stored,) = everything().values()
+    stored.record.definition["execution"] = "deterministic, batched seeds"
+    settings = rerun.run_of(stored).settings
+    assert (settings.deterministic, settings.batch_seeds) == (True, True)
+
+
+def mapped(split: Split, folder: Path) -> Split:
+    """Return the split with its arrays in files, mapped as the cache maps them."""
+    folder.mkdir(exist_ok=True)
+
+    def lay(name: str, array: Array) -> Array:
+        np.save(folder / f"{name}.npy", array)
+        return np.load(folder / f"{name}.npy", mmap_mode="r")  # type: ignore[no-any-return]
+
+    inputs: dict[str, Array | Ragged] = {}
+    for name, x in split.inputs.items():
+        if isinstance(x, Ragged):
+            inputs[name] = Ragged(lay(f"in {name}", x.values), lay(f"long {name}", x.lengths))
+        else:
+            inputs[name] = lay(f"in {name}", x)
+    targets = {name: lay(f"target {name}", array) for name, array in split.targets.items()}
+    return replace(split, inputs=inputs, targets=targets)
+
+
+def threads() -> list[str]:
+    return [t.name for t in threading.enumerate() if t.name.startswith("mmbench-feed")]
+
+
+@pytest.mark.parametrize("world", [tiny.ANSWERS, tiny.CAPTIONS], ids=["answers", "captions"])
+def test_bits_are_the_same_however_little_memory_there_is(
+    world: tiny.World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two seeds leave at different steps, so that what was made ahead for them is dropped."""
+    take, on_the_spot, planned = Ahead.take, 0, 0
+
+    def watched(self: Ahead[Any], index: Any) -> Any:
+        nonlocal on_the_spot, planned
+        coming = bool(self._coming) and np.array_equal(self._coming[0][0], index)
+        planned, on_the_spot = planned + coming, on_the_spot + (not coming)
+        return take(self, index)
+
+    monkeypatch.setattr(Ahead, "take", watched)
+    spec = world.spec("early")
+    stage = StageSpec(objectives=(ObjectiveSpec("supervised"),))
+    how = recipe(batch_size=4, patience=1, modality_dropout=0.2, stages=(stage,))
+    splits = {
+        "train": mapped(world.split(18, 1), tmp_path),
+        "val": mapped(world.split(6, 2), tmp_path / "val"),
+    }
+
+    calls: dict[int, int] = {}
+
+    def validate(model: Model) -> float:
+        """Get better up to some validation: the first seed's second, the next one's fifth, ..."""
+        calls[id(model)] = calls.get(id(model), 0) + 1
+        best = 2 + 3 * [*calls].index(id(model))
+        return -float(abs(calls[id(model)] - best))
+
+    before = dict(placing._held)
+    found = []
+    for memory in (Allowance(size=2**40), Allowance(size=1)):
+        calls.clear()
+        models = [world.make(spec, seed) for seed in SEEDS]
+        budget = BudgetSpec(18, 12, validations=12)
+        trained = train_together(
+            models, splits, how, budget, SEEDS, validate, Nobody(), memory=memory
+        )
+        found.append((models, trained))
+    (usual, its), (little, theirs) = found
+    assert [one.steps for one in its] == [3, 6, 9]
+    for one, other in zip(its, theirs, strict=True):
+        same(one, other)
+    for model, again in zip(usual, little, strict=True):
+        assert apart(model, again) == 0.0
+    assert planned >= 9
+    assert not on_the_spot, "every batch was expected"
+    assert not threads()
+    assert all(placing._held[place] == held for place, held in before.items())
+
+
+def test_what_is_read_from_the_disk_is_said_and_changes_no_record(
+    cli: Cli, task: Callable[..., str]
+) -> None:
+    options = ("-t", task(), "-m", "image_only", "--seeds", "2", "--set", "width=16")
+    assert cli("run", *options, "--batch-seeds", "--results", "usual").code == 0
+    done = cli("run", *options, "--batch-seeds", "--results", "little", "--memory", "20KiB")
+    assert done.code == 0, done.err
+    for name in ("train", "val", "test", "ood"):
+        assert f"{name} is read from the disk while it is used" in done.err
+    usual, little = everything("usual"), everything("little")
+    for key, one in usual.items():
+        other = little[key].record
+        assert (one.record.identity, one.record.files) == (other.identity, other.files)
+        assert (one.record.curve, one.record.scores) == (other.curve, other.scores)
+    assert not threads()
