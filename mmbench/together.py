@@ -19,6 +19,7 @@ this.
 from __future__ import annotations
 
 import copy
+import gc
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -31,7 +32,7 @@ import numpy as np
 
 from mmbench import rng, store
 from mmbench.cost.meter import Meter
-from mmbench.errors import DataError
+from mmbench.errors import DataError, MmbenchError
 from mmbench.optimise import adamw, chosen, factor
 from mmbench.room import USUAL, Allowance
 from mmbench.run import (
@@ -49,8 +50,17 @@ from mmbench.run import (
     validation_score,
 )
 from mmbench.spec import BudgetSpec, ObjectiveSpec, RecipeSpec, StageSpec
-from mmbench.train import READ_EVERY, Order, Point, Progress, Trained, Validate, check_recipe
-from mmbench.types import Batch, Split
+from mmbench.train import (
+    READ_EVERY,
+    Order,
+    Point,
+    Progress,
+    Trained,
+    Validate,
+    check_recipe,
+    lacks_memory,
+)
+from mmbench.types import Batch, Dataset, Split
 
 if TYPE_CHECKING:
     import torch
@@ -102,8 +112,9 @@ def batchable(run: Run) -> str:
 def execute_together(runs: Sequence[Run], watcher: Watcher) -> list[store.Stored]:
     """Load, build, train as one batch, predict, score and store runs that differ in the seed.
 
-    Where that cannot be, they are made one after the other, as runs of which nobody asked it; the
-    watcher is told why. Records are stored as they come: what fails later loses none of them.
+    Where that cannot be, or does not fit the memory, they are made one after the other, as runs of
+    which nobody asked it; the watcher is told why. Records are stored as they come: what fails
+    later loses none of them.
 
     Args:
         runs: Of one task, model, budget and settings; ``settings.batch_seeds`` is set.
@@ -122,35 +133,72 @@ def execute_together(runs: Sequence[Run], watcher: Watcher) -> list[store.Stored
     if not isinstance(found, str):
         return found
     watcher.note(f"seeds are trained one after the other: {found}")
+    _give_memory_back(first.device)
     return [_alone(run, watcher) for run in runs]
 
 
 def _together(runs: Sequence[Run], watcher: Watcher) -> list[store.Stored] | str:
     """Make runs as one batch, or say why that cannot be."""
+    from mmbench.models.stacked import NotTogetherError
+
     first = runs[0]
     dataset, came_from, meter = prepare(first, watcher)
-    watcher.phase("build")
-    models = [make_model(run, dataset) for run in runs]
+    came_from["batched_seeds"] = [run.seed for run in runs]
+    try:
+        models, trained = _trained(runs, dataset, watcher)
+    except NotTogetherError as error:
+        return str(error)
+    meter.stop()
+    found = []
+    for run, model, its in zip(runs, models, trained, strict=True):
+        made = Made(dataset, model, its, dict(came_from), Meter(run.device, meter, len(runs)))
+        with enough_memory(run):
+            examine(run, made, watcher)
+        found.append(keep(run, made))
+    return found
+
+
+def _trained(
+    runs: Sequence[Run], dataset: Dataset, watcher: Watcher
+) -> tuple[list[Model], list[Trained]]:
+    """Build and train the models of a batch.
+
+    Raises:
+        NotTogetherError: They cannot be trained together, or not within the memory.
+    """
+    from mmbench.models.stacked import NotTogetherError
+
+    first = runs[0]
     recipe, budget = first.model.recipe, first.task.budgets[first.budget]
+    memory = first.settings.memory
     validate = partial(validation_score, run=first, dataset=dataset)
-    seeds, memory = [run.seed for run in runs], first.settings.memory
-    for line in streamed(first, models[0], dataset):
-        watcher.note(line)
-    watcher.phase("train")
-    if why := tried(models, dataset.splits, recipe, budget, seeds, memory):
-        return why
-    with enough_memory(first):
-        trained = train_together(
+    seeds = [run.seed for run in runs]
+    lacking = ""
+    try:
+        watcher.phase("build")
+        models = [make_model(run, dataset) for run in runs]
+        for line in streamed(first, models[0], dataset):
+            watcher.note(line)
+        watcher.phase("train")
+        if why := tried(models, dataset.splits, recipe, budget, seeds, memory):
+            raise NotTogetherError(why)
+        return models, train_together(
             models, dataset.splits, recipe, budget, seeds, validate, watcher, memory
         )
-        came_from["batched_seeds"] = seeds
-        found = []
-        for run, model, its in zip(runs, models, trained, strict=True):
-            made = Made(dataset, model, its, dict(came_from), meter)
-            examine(run, made, watcher)
-            found.append(keep(run, made))
-            meter = Meter(run.device)  # what comes next is the next one's
-    return found
+    except (MemoryError, RuntimeError) as error:
+        if not lacks_memory(error):
+            raise
+        lacking = str(error).partition("\n")[0][:200] or type(error).__name__
+    raise NotTogetherError(f"{len(runs)} at once do not fit the memory ({lacking})")
+
+
+def _give_memory_back(device: str) -> None:
+    """Let go of models that were trained in vain, and of what a GPU holds for more of them."""
+    gc.collect()
+    if device == "cuda":
+        import torch
+
+        torch.cuda.empty_cache()
 
 
 def _alone(run: Run, watcher: Watcher) -> store.Stored:
@@ -206,8 +254,9 @@ def tried(
             # Whatever the model's own code raises when it meets several models at once: that it
             # cannot is what is found out here.
             except Exception as error:
-                told = str(error).strip().partition("\n")[0].partition(". ")[0][:200]
-                return f"{item.name}: {told or type(error).__name__}"
+                if lacks_memory(error):
+                    raise
+                return _told(item, error)
             for at, (model, batch, stream) in enumerate(
                 zip(copies, parts(together), streams, strict=True)
             ):
@@ -225,6 +274,12 @@ def tried(
                         f"by {apart:.1g} of the largest"
                     )
     return ""
+
+
+def _told(item: ObjectiveSpec, error: Exception) -> str:
+    """Say in a line what an objective cannot do for several models at once."""
+    told = str(error).strip().partition("\n")[0].partition(". ")[0][:200]
+    return f"{item.name}: {told or type(error).__name__}"
 
 
 def _apart(own: Mapping[str, Tensor | None], other: Mapping[str, Tensor | None]) -> float:
@@ -641,17 +696,34 @@ class _Stage:
         for player in self.players:
             if not player.has_turn(at):
                 continue
+            losses = self._backward(player, batch)
+            player.step()
+            self.losses += losses
+        for one in self.seeds:
+            one.done += 1
+            one.unread += 1
+            one.trained.steps, one.trained.items = one.done, one.trained.items + self.data.size
+
+    def _backward(self, player: _Player, batch: Batch) -> Tensor:
+        """Compute losses and gradients.
+
+        Raises:
+            NotTogetherError: What went well in the trial does not with this batch.
+        """
+        from mmbench.models.stacked import NotTogetherError
+
+        try:
             with _autocast(self.device):
                 losses = self.stack.losses(player.objective, batch, player.own)
             for parameter in self.stack.parameters.values():
                 parameter.grad = None  # an objective must not act on what another one left
             losses.sum().backward()  # type: ignore[no-untyped-call]
-            player.step()
-            self.losses += losses.detach()
-        for one in self.seeds:
-            one.done += 1
-            one.unread += 1
-            one.trained.steps, one.trained.items = one.done, one.trained.items + self.data.size
+        # As in the trial; what is wrong with a model by itself comes again when it is alone.
+        except Exception as error:
+            if lacks_memory(error) or isinstance(error, MmbenchError):
+                raise
+            raise NotTogetherError(_told(player.spec, error)) from error
+        return losses.detach()
 
     def _reads(self, one: _Seed) -> bool:
         return one.done % READ_EVERY == 0 or self._looks(one)

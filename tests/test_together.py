@@ -21,6 +21,7 @@ from mmbench import catalog, rerun, store, together
 from mmbench.models.feed import placing
 from mmbench.models.feed.ahead import Ahead
 from mmbench.models.model import Model
+from mmbench.models.stacked import NotTogetherError, Stack
 from mmbench.room import Allowance
 from mmbench.run import Run, Settings
 from mmbench.spec import (
@@ -263,6 +264,11 @@ def test_the_command_trains_seeds_together_and_says_so_in_their_records(
         assert record.provenance["batched_seeds"] == [0, 1, 2]
         assert f"--seeds {seed}-{seed}" in record.reproduce
         assert "--batch-seeds" in record.reproduce
+        how = record.provenance["measured"]
+        assert how["train_seconds"] == "its share of the steps of 3 seeds together"
+        assert how["peak_host_bytes"].endswith("; in training of 3 seeds together")
+    # What training took of memory all had, none less than the others for being tested later.
+    assert len({one.record.cost["train_seconds"] for one in found.values()}) == 1
     again = cli("run", *options, "--batch-seeds")
     assert again.out.count("finished before") + again.err.count("finished before") == 3
     # Alone they are other records, of the same scores.
@@ -455,3 +461,68 @@ def test_what_is_read_from_the_disk_is_said_and_changes_no_record(
         assert (one.record.identity, one.record.files) == (other.identity, other.files)
         assert (one.record.curve, one.record.scores) == (other.curve, other.scores)
     assert not threads()
+
+
+# --- what comes to light in training only --------------------------------------------------------
+
+
+def fails(monkeypatch: pytest.MonkeyPatch, error: Exception, where: str = "late") -> None:
+    """Let the batch fail: where models are made, in the trial, or in a step after it."""
+    whole = Stack.losses
+    calls = 0
+
+    def losses(self: Stack, *args: Any, **kwargs: Any) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls > {"trial": 0, "late": 3}[where]:
+            raise error
+        return whole(self, *args, **kwargs)
+
+    if where == "build":
+        made = together.make_model
+
+        def make(*args: Any) -> Model:
+            nonlocal calls
+            calls += 1
+            if calls > 1:
+                raise error
+            return made(*args)
+
+        monkeypatch.setattr(together, "make_model", make)
+    else:
+        monkeypatch.setattr(Stack, "losses", losses)
+
+
+LITTLE = "2 at once do not fit the memory (CUDA out of memory. Tried to allocate 2 GiB)"
+OUT = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore of it")
+
+
+@pytest.mark.parametrize(
+    ("where", "error", "told"),
+    [
+        ("build", OUT, LITTLE),
+        ("trial", OUT, LITTLE),
+        ("late", OUT, LITTLE),
+        ("late", MemoryError(), "2 at once do not fit the memory (MemoryError)"),
+        ("late", NotTogetherError("so it is"), "supervised: so it is"),
+        ("late", RuntimeError("vmap: no. More"), "supervised: vmap: no"),
+    ],
+)
+def test_a_batch_that_fails_is_made_one_seed_after_the_other(
+    where: str,
+    error: Exception,
+    told: str,
+    cli: Cli,
+    task: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options = ("-t", task(), "-m", "image_only", "--seeds", "2", "--set", "width=16")
+    with monkeypatch.context() as patched:
+        fails(patched, error, where)
+        done = cli("run", *options, "--batch-seeds")
+    assert done.code == 0, done.err
+    (note,) = [line for line in done.err.splitlines() if "one after the other" in line]
+    assert note.endswith(f"seeds are trained one after the other: {told}")
+    found = everything()
+    assert len(found) == 2
+    assert all("execution" not in one.record.definition for one in found.values())
