@@ -202,9 +202,10 @@ def promised(task: TaskSpec) -> Signature:
         outputs={
             name: Output(
                 o.kind,
-                len(o.classes) or 2,
-                words if o.kind == "text" else o.classes,
+                len(o.classes) or (1 if o.kind == "transcript" else 2),
+                words if o.kind in ("text", "transcript") else o.classes,
                 name == task.main_output,
+                clock=o.clock or "pool",
             )
             for name, o in task.outputs.items()
         },
