@@ -13,6 +13,7 @@ import msgspec
 
 from mmbench import provenance, records, registry, rng, store
 from mmbench.data import _load
+from mmbench.data._building import watched
 from mmbench.errors import MissingExtraError, StoreError, UsageError
 from mmbench.metrics import perfect
 from mmbench.scoring import Scored, score
@@ -142,7 +143,7 @@ class Watcher(Progress, Protocol):
         """Take note that another phase begins."""
 
     def items(self, done: int, total: int) -> None:
-        """Take note of predicted items."""
+        """Take note of items that are prepared (phase ``data``) or predicted."""
 
 
 #: By which share the size of a matched model may differ from what the task wants.
@@ -236,7 +237,8 @@ def execute(run: Run, watcher: Watcher) -> store.Stored:
     settings = run.settings
     store.check_writable(settings.results)
     watcher.phase("data")
-    dataset = _load.load(run.task, settings.data)
+    with watched(watcher.items):
+        dataset = _load.load(run.task, settings.data)
     came_from = provenance.collect(device_name(run.device), run.threads, run.plugins)
     _try_metrics(run, dataset)
     watcher.phase("build")

@@ -51,7 +51,7 @@ def library() -> Any:
     try:
         import soundfile
     except ModuleNotFoundError:
-        raise MissingExtraError("soundfile, which decodes sound,", "data") from None
+        raise MissingExtraError("soundfile, which decodes sound,", "media") from None
     return soundfile
 
 

@@ -51,12 +51,16 @@ def find(request: Request, folder: str, manifest: str) -> Path:
     """
     wanted = f"a folder that holds {manifest}"
     if request.root is None:
-        raise DataError(f"task {request.task!r} needs data on disk: --data names {wanted}")
+        raise DataError(
+            f"task {request.task!r} needs data of yours: --data DIR or MMBENCH_DATA=DIR, DIR being "
+            f"{wanted}, or the folder above it"
+        )
     for place in (request.root, request.root / folder):
         if (place / manifest).is_file():
             return place / manifest
     raise DataError(
-        f"--data {request.root}: holds neither {manifest} nor {folder}/{manifest}: name {wanted}"
+        f"{request.root}: neither {manifest} nor {folder}/{manifest} is there: task "
+        f"{request.task!r} expects --data (or MMBENCH_DATA) to name {wanted}"
     )
 
 

@@ -18,7 +18,7 @@ def library() -> Any:
     try:
         import av
     except ModuleNotFoundError:
-        raise MissingExtraError("PyAV, which decodes video,", "data") from None
+        raise MissingExtraError("PyAV, which decodes video,", "media") from None
     return av
 
 

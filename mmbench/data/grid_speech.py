@@ -174,9 +174,7 @@ def _features(
     return _building.prepared(request.cache, key, jobs, _item)
 
 
-def _others(
-    row: Row, training: Sequence[Row], request: Request, params: Params
-) -> tuple[Row, ...]:
+def _others(row: Row, training: Sequence[Row], request: Request, params: Params) -> tuple[Row, ...]:
     """Draw the utterances of a babble, none of them the utterance itself."""
     order = rng.permutation(request.seed, "babble", row.id, count=len(training))
     drawn = (training[int(place)] for place in order)

@@ -32,6 +32,7 @@ NAMES = [
         "metrics",
         "hf",
         "tune",
+        "media",
         "test",
         "torch",
         "gpu",
@@ -297,6 +298,7 @@ def test_an_extra_warns_only_where_something_does_not_work_without_it(
         "metrics": "ok",
         "hf": "ok",
         "tune": "ok",
+        "media": "ok",
         "test": "ok",
     }
     for extra, check in found.items():

@@ -24,6 +24,7 @@ class FrameCNN(Encoder):
     Args:
         modality: ``video``, shape [T, H, W], uint8 grey.
         width: D.
+        shrink: Pixels a side that are averaged into one first.
         channels: Channels of the strided convolutions, each a multiple of 8.
         span: Frames that the first of them sees; odd.
         depth: Layers over time.
@@ -41,6 +42,7 @@ class FrameCNN(Encoder):
         self,
         modality: Modality,
         width: int,
+        shrink: Positive = 1,
         channels: tuple[int, ...] = (16, 32, 64),
         span: Positive = 5,
         depth: Count = 2,
@@ -56,7 +58,10 @@ class FrameCNN(Encoder):
             raise ValueError(f"span = {span}: expected an odd number of frames")
         if not channels:
             raise ValueError("channels is empty: expected one number for each convolution")
-        self.span, self.shift, self.mirror = span, shift, mirror
+        if min(height, breadth) < shrink:
+            raise ValueError(f"shrink = {shrink}: a frame has {height} x {breadth} pixels only")
+        self.span, self.shift, self.mirror, self.shrink = span, shift, mirror, shrink
+        height, breadth = height // shrink, breadth // shrink
         stages: list[nn.Module] = []
         current = span
         for following in channels:
@@ -84,6 +89,8 @@ class FrameCNN(Encoder):
         x = self._standardise(x, mask)
         if self.training:
             x = self._move(x)
+        if self.shrink > 1:
+            x = F.avg_pool2d(x, self.shrink)
         around = self.span // 2
         wide = F.pad(x, (0, 0, 0, 0, around, around))
         stacked = torch.stack([wide[:, k : k + length] for k in range(self.span)], dim=2)
