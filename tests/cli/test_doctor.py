@@ -18,6 +18,7 @@ import pytest
 import mmbench
 from mmbench import catalog, doctor, registry
 from mmbench.cli import run_cli
+from mmbench.data._load import needs_data
 from mmbench.doctor import Check, installation, machine, places, shell
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -490,23 +491,24 @@ def test_folders_say_what_they_hold(folder: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_data_are_looked_for_by_every_task_on_real_data(folder: Path) -> None:
-    names = {"data flickr8k_captioning", "data flickr8k_tagged", "data"}
+    names = {f"data {task}" for task in catalog.task_names() if needs_data(catalog.task(task))}
+    assert {"data flickr8k_captioning", "data flickr8k_tagged", "data grid_speech"} <= names
     nothing = by_name(places.data(None))
     assert {name: check.status for name, check in nothing.items()} == {
-        "data flickr8k_captioning": "warn",
-        "data flickr8k_tagged": "warn",
+        **dict.fromkeys(names, "warn"),
         "data": "ok",
     }
     assert "MMBENCH_DATA" in nothing["data flickr8k_tagged"].fix
     assert "captioning" in nothing["data"].text
     empty = by_name(places.data(folder))
-    assert empty.keys() == names
+    assert empty.keys() == {*names, "data"}
     assert empty["data flickr8k_captioning"].status == "warn"
     assert f"not found in {folder}" in empty["data flickr8k_captioning"].text
     (folder / "flickr8k").mkdir()
     (folder / "flickr8k" / "dataset_flickr8k.json").write_text("{}", encoding="utf-8")
     for root in (folder, folder / "flickr8k"):
-        assert {check.status for check in places.data(root)} == {"ok"}
+        for task in ("captioning", "tagged"):
+            assert by_name(places.data(root))[f"data flickr8k_{task}"].status == "ok"
     assert one(places.data(folder / "nowhere")).status == "fail"
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mmbench import catalog
-from mmbench.data import _load, avmnist, esc10, griko_translation
+from mmbench.data import _load, esc10, griko, mnist_fsdd
 from mmbench.data._contract import Request
 from mmbench.errors import DataError, SpecError
 from mmbench.text import EOS
@@ -105,7 +105,7 @@ def test_a_cut_file_a_missing_one_and_a_wrong_fold_are_named(tmp_path: Path) -> 
         esc(tmp_path)
     with pytest.raises(DataError, match="needs data of yours"):
         esc(None)
-    with pytest.raises(DataError, match="neither other.npz nor esc10/other.npz is there"):
+    with pytest.raises(DataError, match=r"neither other\.npz nor esc10/other\.npz"):
         esc(tmp_path, file="other.npz")
     with pytest.raises(SpecError, match="fold"):
         esc(tmp_path, 6)
@@ -167,7 +167,7 @@ def both(tmp_path: Path) -> Path:
 
 
 def pairs(root: Path, seed: int = 0, sizes: dict[str, int] = SIZES, **params: Any) -> Dataset:
-    return avmnist.build(Request("made", 1, seed, params, sizes, root, root / "cache"))
+    return mnist_fsdd.build(Request("made", 1, seed, params, sizes, root, root / "cache"))
 
 
 def recordings(made: Dataset, split: str) -> list[str]:
@@ -176,7 +176,7 @@ def recordings(made: Dataset, split: str) -> list[str]:
 
 def test_pairs_are_of_one_digit_and_told_by_the_id(both: Path) -> None:
     made = pairs(both)
-    images = avmnist.read_idx(both / "mnist" / "train-images-idx3-ubyte.gz")
+    images = mnist_fsdd.read_idx(both / "mnist" / "train-images-idx3-ubyte.gz")
     for name, size in SIZES.items():
         split = made.splits[name]
         assert len(split) == size
@@ -239,7 +239,7 @@ def test_components_are_those_of_a_singular_value_decomposition() -> None:
     images = np.random.default_rng(0).integers(0, 255, (50, 4, 5), dtype=np.uint8)
     flat = images.reshape(50, -1).astype(float)
     _, _, rows = np.linalg.svd(flat - flat.mean(axis=0))
-    got = avmnist.components(images, 3)
+    got = mnist_fsdd.components(images, 3)
     np.testing.assert_allclose(got.T @ got, rows[:3].T @ rows[:3], atol=1e-9)
 
 
@@ -303,7 +303,7 @@ def test_the_real_digits() -> None:
 
 
 @pytest.fixture
-def griko(tmp_path: Path) -> Path:
+def utterances(tmp_path: Path) -> Path:
     import soundfile
 
     root = tmp_path / "griko_italian"
@@ -328,11 +328,11 @@ def griko(tmp_path: Path) -> Path:
 def spoken(root: Path, seed: int = 0, val: int = 3, **params: Any) -> Dataset:
     sizes = {"train": 10 - val, "val": val, "test": 4}
     request = Request("made", 1, seed, params, sizes, root, root.parent / "cache")
-    return griko_translation.build(request)
+    return griko.build(request)
 
 
-def test_utterances_with_their_translations(griko: Path) -> None:
-    made = spoken(griko)
+def test_utterances_with_their_translations(utterances: Path) -> None:
+    made = spoken(utterances)
     assert {name: len(split) for name, split in made.splits.items()} == {
         "train": 7,
         "val": 3,
@@ -353,13 +353,13 @@ def test_utterances_with_their_translations(griko: Path) -> None:
     assert "àntrepo" in made.signature.modalities["griko"].vocabulary
 
 
-def test_validation_is_drawn_and_the_transcript_can_be_left_out(griko: Path) -> None:
-    ids = {seed: tuple(spoken(griko, seed).splits["val"].ids) for seed in range(4)}
+def test_validation_is_drawn_and_the_transcript_can_be_left_out(utterances: Path) -> None:
+    ids = {seed: tuple(spoken(utterances, seed).splits["val"].ids) for seed in range(4)}
     assert len(set(ids.values())) > 1
-    assert ids[0] == tuple(spoken(griko).splits["val"].ids)
-    assert set(spoken(griko, transcript=False).signature.modalities) == {"audio"}
+    assert ids[0] == tuple(spoken(utterances).splits["val"].ids)
+    assert set(spoken(utterances, transcript=False).signature.modalities) == {"audio"}
     with pytest.raises(DataError, match="has 10 lines for training, of which 10 are"):
-        spoken(griko, val=10)
+        spoken(utterances, val=10)
 
 
 def test_the_real_utterances() -> None:

@@ -58,7 +58,7 @@ IMAGES, LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
 
 
 class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Parameters of the dataset ``avmnist``.
+    """Parameters of the dataset ``mnist_fsdd``.
 
     Attributes:
         images: The folder of MNIST's files, below what ``--data`` names.
@@ -152,7 +152,7 @@ def _params(request: Request) -> Params:
     where = f"{catalog.task_where(request.task)}: dataset"
     if request.version != VERSION:
         raise SpecError(
-            f"{where}.version = {request.version}: this mmbench makes avmnist {VERSION}; "
+            f"{where}.version = {request.version}: this mmbench makes mnist_fsdd {VERSION}; "
             f"write version = {VERSION}"
         )
     return check_params(request.params, Params, f"{where}.params")  # type: ignore[no-any-return]
@@ -229,7 +229,7 @@ def _sounds(recordings: Sequence[Recording], request: Request, params: Params) -
     for recording in recordings:
         listed.update(f"{recording.path.name}\0{digest_of(recording.path)}\n".encode())
     key = {
-        "name": "avmnist_sounds",
+        "name": "mnist_fsdd_sounds",
         "version": VERSION,
         "mel": params.mel,
         "seconds": params.seconds,
@@ -258,7 +258,7 @@ def _pictures(folder: Path, request: Request, params: Params) -> _cache.Entry:
     files = [_idx_file(folder, name) for name in names]
     sizes = {name: request.splits.get(name, 0) for name in ("train", "val", "test")}
     key = {
-        "name": "avmnist_images",
+        "name": "mnist_fsdd_images",
         "version": VERSION,
         "components": params.image_components,
         "noise": params.image_noise,
@@ -270,7 +270,7 @@ def _pictures(folder: Path, request: Request, params: Params) -> _cache.Entry:
 
     def make() -> Made:
         images, labels, test_images, test_labels = (read_idx(file) for file in files)
-        order = rng.permutation(request.seed, "avmnist", "images", count=len(images))
+        order = rng.permutation(request.seed, "mnist_fsdd", "images", count=len(images))
         wanted = {
             "train": (images, labels, order[: sizes["train"]]),
             "val": (images, labels, order[sizes["train"] : sizes["train"] + sizes["val"]]),
@@ -353,7 +353,7 @@ def _split(
     labels = np.asarray(pictures.arrays[f"{name}_labels"])
     numbers = np.asarray(pictures.arrays[f"{name}_numbers"])
     file = "test" if name == "test" else "train"
-    draws = rng.uniform(request.seed, "avmnist", "pairs", file, count=int(numbers.max()) + 1)
+    draws = rng.uniform(request.seed, "mnist_fsdd", "pairs", file, count=int(numbers.max()) + 1)
     chosen = np.array(
         [
             heard[int(digit)][int(draws[number] * len(heard[int(digit)]))]

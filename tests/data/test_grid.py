@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mmbench import catalog
-from mmbench.data import _load, _sound, grid_speech
+from mmbench.data import _load, _sound, grid
 from mmbench.data._contract import Request
 from mmbench.errors import DataError, SpecError
 from mmbench.types import Dataset, Ragged
@@ -69,7 +69,7 @@ class Folder:
     def build(self, seed: int = 0, root: Path | None = None, **params: Any) -> Dataset:
         place = self.root if root is None else root
         request = Request("made", 1, seed, params, SPLITS, place, self.cache)
-        return grid_speech.build(request)
+        return grid.build(request)
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_the_folder_is_read_as_it_is(folder: Folder) -> None:
 def test_features_are_those_of_the_files(folder: Folder) -> None:
     made = folder.build()
     wave = _sound.read(folder.root / "audio" / "val1.flac", "", 8000)
-    wanted = _sound.log_mel(wave, grid_speech.Params().mel)
+    wanted = _sound.log_mel(wave, grid.Params().mel)
     sound = audio(made, "val")
     assert np.array_equal(sound.values[1, 0, : sound.lengths[1]], wanted)
     assert not sound.values[1, 0, sound.lengths[1] :].any()
@@ -140,11 +140,11 @@ def test_noise_is_part_of_the_key_and_seeded(folder: Folder) -> None:
 
 
 def test_a_babble_is_of_others_and_as_loud_as_asked(folder: Folder) -> None:
-    params = grid_speech.Params(snr_db=0.0, noise="babble", talkers=5)
+    params = grid.Params(snr_db=0.0, noise="babble", talkers=5)
     request = Request("made", 1, 0, {}, SPLITS, folder.root, folder.cache)
-    rows = grid_speech._splits(folder.root / "manifest.jsonl")["train"]
+    rows = grid._splits(folder.root / "manifest.jsonl")["train"]
     for row in rows:
-        others = grid_speech._others(row, rows, request, params)
+        others = grid._others(row, rows, request, params)
         assert len({other.id for other in others}) == 5
         assert row.id not in {other.id for other in others}
     with pytest.raises(DataError, match="talkers = 6, but there are 5 other"):
@@ -218,7 +218,7 @@ def test_wrong_parameters_are_named(folder: Folder) -> None:
         folder.build(snr=3.0)
     request = Request("made", 2, 0, {}, SPLITS, folder.root, folder.cache)
     with pytest.raises(SpecError, match="write version = 1"):
-        grid_speech.build(request)
+        grid.build(request)
 
 
 TOML = """
@@ -226,7 +226,7 @@ schema = 1
 name = "mine"
 version = 1
 summary = "made sentences"
-dataset = { name = "grid_speech", version = 1 }
+dataset = { name = "grid", version = 1 }
 modalities.video = { kind = "video", shape = [15, 16, 32] }
 modalities.audio = { kind = "spectrogram", shape = [1, 58, 40] }
 outputs.words = { kind = "transcript", clock = "latent:12" }

@@ -43,7 +43,7 @@ SPLITS = {"train": "train", "dev": "test", "test": "test"}
 
 
 class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Parameters of the dataset ``griko_translation``.
+    """Parameters of the dataset ``griko``.
 
     Attributes:
         folder: Name of the dataset's folder, where ``--data`` names the one above it.
@@ -123,7 +123,7 @@ def _params(request: Request) -> Params:
     where = f"{catalog.task_where(request.task)}: dataset"
     if request.version != VERSION:
         raise SpecError(
-            f"{where}.version = {request.version}: this mmbench makes griko_translation "
+            f"{where}.version = {request.version}: this mmbench makes griko "
             f"{VERSION}; write version = {VERSION}"
         )
     return check_params(request.params, Params, f"{where}.params")  # type: ignore[no-any-return]
@@ -140,7 +140,7 @@ def _splits(file: Path, request: Request) -> dict[str, list[Row]]:
             f"{file}: has {len(known)} lines for training, of which {wanted} are for validation, "
             f"and {len(splits['test'])} for testing: expected some of each"
         )
-    order = rng.permutation(request.seed, "griko_translation", "validation", count=len(known))
+    order = rng.permutation(request.seed, "griko", "validation", count=len(known))
     drawn = {int(place) for place in order[:wanted]}
     return {
         "train": [row for place, row in enumerate(known) if place not in drawn],
@@ -151,7 +151,7 @@ def _splits(file: Path, request: Request) -> dict[str, list[Row]]:
 
 def _features(rows: Sequence[Row], request: Request, params: Params) -> _cache.Entry:
     key = {
-        "name": "griko_translation",
+        "name": "griko",
         "version": VERSION,
         "mel": params.mel,
         "files": _speech_jsonl.content_digest(rows, ("audio",)),

@@ -50,7 +50,7 @@ BLANK = "<blank>"
 
 
 class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Parameters of the dataset ``grid_speech``.
+    """Parameters of the dataset ``grid``.
 
     Attributes:
         folder: Name of the dataset's folder, where ``--data`` names the one above it.
@@ -132,7 +132,7 @@ def _params(request: Request) -> Params:
     where = f"{catalog.task_where(request.task)}: dataset"
     if request.version != VERSION:
         raise SpecError(
-            f"{where}.version = {request.version}: this mmbench makes grid_speech {VERSION}; "
+            f"{where}.version = {request.version}: this mmbench makes grid {VERSION}; "
             f"write version = {VERSION}"
         )
     return check_params(request.params, Params, f"{where}.params")  # type: ignore[no-any-return]
@@ -154,7 +154,7 @@ def _features(
     rows = [row for held in splits.values() for row in held]
     noisy = params.snr_db is not None
     key = {
-        "name": "grid_speech",
+        "name": "grid",
         "version": VERSION,
         "mel": params.mel,
         "noise": [params.snr_db, params.noise, params.talkers, request.seed] if noisy else None,
