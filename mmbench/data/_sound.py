@@ -22,8 +22,9 @@ from mmbench.spec import Positive
 if TYPE_CHECKING:
     from mmbench.types import Array, Floats
 
-#: Decibels of a step of the byte, and those of the byte 0: a spectrogram reaches from -80 to 20 dB.
-STEP, LOWEST = 100.0 / 255.0, -80.0
+#: Decibels of a step of the byte, and those of the byte 0: a spectrogram reaches from -100 to 0 dB,
+#: 0 being a tone as loud as the file's format can hold.
+STEP, LOWEST = 100.0 / 255.0, -100.0
 #: Power that counts as silence.
 SILENCE = 1e-10
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmbench.models.layers import Attention, FeedForward, drop
+from mmbench.models.layers import Attention, FeedForward, drop, quiet
 
 
 class Convolution(nn.Module):
@@ -44,15 +44,15 @@ class Layer(nn.Module):
     Args:
         width: D.
         kernel: Steps of the convolution.
-        heads: Attention heads.
+        heads: Attention heads; 0: no attention, a layer hears `kernel` steps and no more.
         dropout: Probability on residual branches.
     """
 
     def __init__(self, width: int, kernel: int, heads: int = 4, dropout: float = 0.0) -> None:
         super().__init__()
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(5))
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(5 if heads else 4))
         self.before = FeedForward(width, 2 * width)
-        self.attention = Attention(width, heads)
+        self.attention = quiet(Attention(width, heads)) if heads else None
         self.convolution = Convolution(width, kernel)
         self.after = FeedForward(width, 2 * width)
         self.dropout = drop(dropout)
@@ -60,11 +60,12 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Encode x [B, T, D]; mask [B, T], True = real, one at least an item."""
         x = x + 0.5 * self.dropout(self.before(self.norms[0](x)))
-        normed = self.norms[1](x)
-        x = x + self.dropout(self.attention(normed, normed, mask))
-        x = x + self.dropout(self.convolution(self.norms[2](x), mask))
-        x = x + 0.5 * self.dropout(self.after(self.norms[3](x)))
-        return self.norms[4](x)  # type: ignore[no-any-return]
+        x = x + self.dropout(self.convolution(self.norms[1](x), mask))
+        if self.attention is not None:
+            normed = self.norms[4](x)
+            x = x + self.dropout(self.attention(normed, normed, mask))
+        x = x + 0.5 * self.dropout(self.after(self.norms[2](x)))
+        return self.norms[3](x)  # type: ignore[no-any-return]
 
 
 class Sinusoids(nn.Module):

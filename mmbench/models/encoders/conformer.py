@@ -28,6 +28,7 @@ class Conformer(Encoder):
         kernel: Steps of each layer's convolution.
         heads: Attention heads.
         dropout: Probability on residual branches.
+        positions: Whether tokens know when they are.
         masks: Stretches of time, and stretches of bands, that are silenced in training.
         mask_steps: Frames of a silenced stretch at most.
         mask_bands: Bands of a silenced stretch at most.
@@ -42,8 +43,9 @@ class Conformer(Encoder):
         depth: Count = 2,
         stride: Positive = 4,
         kernel: Positive = 15,
-        heads: Positive = 4,
+        heads: Count = 4,
         dropout: Decay = 0.0,
+        positions: bool = False,
         masks: Count = 0,
         mask_steps: Count = 20,
         mask_bands: Count = 8,
@@ -60,7 +62,7 @@ class Conformer(Encoder):
             nn.Conv1d(width, width, 3, stride=2, padding=1) for _ in range(halvings)
         )
         self.norm = nn.LayerNorm(width)
-        self.positions = Sinusoids(-(-frames // stride), width)
+        self.positions = Sinusoids(-(-frames // stride), width) if positions else nn.Identity()
         self.layers = nn.ModuleList(
             Layer(width, kernel, heads, dropout=dropout) for _ in range(depth)
         )

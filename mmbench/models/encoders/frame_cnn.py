@@ -31,6 +31,7 @@ class FrameCNN(Encoder):
         kernel: Steps of each layer's convolution.
         heads: Attention heads.
         dropout: Probability on residual branches, and on a frame's features.
+        positions: Whether tokens know when they are.
         shift: In training a whole clip is moved by up to so many pixels each way, and mirrored
             half the time where `mirror` says so.
         mirror: See `shift`.
@@ -47,8 +48,9 @@ class FrameCNN(Encoder):
         span: Positive = 5,
         depth: Count = 2,
         kernel: Positive = 15,
-        heads: Positive = 4,
+        heads: Count = 4,
         dropout: Decay = 0.0,
+        positions: bool = False,
         shift: Count = 0,
         mirror: bool = False,
     ) -> None:
@@ -75,7 +77,7 @@ class FrameCNN(Encoder):
         self.project = nn.Linear(current * height * breadth, width)
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
-        self.positions = Sinusoids(frames, width)
+        self.positions = Sinusoids(frames, width) if positions else nn.Identity()
         self.layers = nn.ModuleList(
             Layer(width, kernel, heads, dropout=dropout) for _ in range(depth)
         )
