@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+#: Formats whose first plane is luma: from 16 to 235, unless a frame says otherwise; from 0 to 255.
+NARROW = ("yuv420p", "yuv422p", "yuv444p", "nv12")
+FULL = ("yuvj420p", "yuvj422p", "yuvj444p", "gray")
+#: What a frame says that has all 256 levels (AVCOL_RANGE_JPEG).
+FULL_RANGE = 2
+#: Level of 16 to 235 -> of 0 to 255 (ITU-R BT.601).
+_WIDENED = np.clip(np.rint((np.arange(256) - 16) * 255 / 219), 0, 255).astype(np.uint8)
+
+
 def library() -> Any:
     """Import PyAV, or say which extra brings it."""
     try:
@@ -37,7 +46,7 @@ def read(path: Path, label: str) -> NDArray[np.uint8]:
         label: What to call it in an error, e.g. its row.
 
     Returns:
-        [T, H, W] uint8, grey (luma).
+        [T, H, W] uint8, grey: luma from black, 0, to white, 255.
 
     Raises:
         DataError: It is missing, cut off, no video, or empty.
@@ -49,7 +58,7 @@ def read(path: Path, label: str) -> NDArray[np.uint8]:
                 raise DataError(f"{path}: holds no video ({label})")
             stream = container.streams.video[0]
             promised = int(stream.frames)  # 0 where the container does not say
-            frames = [frame.to_ndarray(format="gray") for frame in container.decode(stream)]
+            frames = [_grey(frame) for frame in container.decode(stream)]
     except (av.FFmpegError, OSError) as error:
         raise DataError(
             f"{path}: {_why(path, error)} ({label}): copy the file again from its source"
@@ -62,6 +71,23 @@ def read(path: Path, label: str) -> NDArray[np.uint8]:
     if not frames:
         raise DataError(f"{path}: holds no frame ({label})")
     return np.stack(frames)
+
+
+def _grey(frame: Any) -> NDArray[np.uint8]:
+    """Return the luma of a frame: [H, W].
+
+    Where it is a plane of its own, that is taken: FFmpeg's conversion of a small frame takes
+    several times as long as decoding it.
+    """
+    kind = frame.format.name
+    if kind not in (*NARROW, *FULL):
+        return np.asarray(frame.to_ndarray(format="gray"), dtype=np.uint8)
+    plane = frame.planes[0]
+    rows = np.frombuffer(plane, dtype=np.uint8).reshape(-1, plane.line_size)
+    luma = rows[: frame.height, : frame.width]
+    if kind in FULL or int(frame.color_range) == FULL_RANGE:
+        return luma.copy()
+    return _WIDENED[luma]
 
 
 def _why(path: Path, error: Exception) -> str:

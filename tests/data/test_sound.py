@@ -170,6 +170,18 @@ def test_a_video_is_decoded_frame_by_frame(tmp_path: Path) -> None:
     assert np.abs(got.astype(int) - moving()).mean() < 4.0
 
 
+@pytest.mark.parametrize("width", [48, 50])  # 50: rows of a plane are padded
+def test_grey_is_what_ffmpeg_makes_of_it(tmp_path: Path, width: int) -> None:
+    import av
+
+    noise = np.random.default_rng(0).integers(0, 255, (5, 32, width), dtype=np.uint8)
+    write_video(tmp_path / "a.mp4", noise)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        theirs = np.stack([f.to_ndarray(format="gray") for f in container.decode(video=0)])
+    got = _video.read(tmp_path / "a.mp4", "")
+    assert np.abs(got.astype(int) - theirs).max() <= 1
+
+
 @pytest.mark.parametrize("case", ["cut", "head", "text", "empty", "missing", "sound"])
 def test_a_damaged_video_is_named_with_its_row(tmp_path: Path, case: str) -> None:
     import soundfile
