@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import time
@@ -19,6 +18,7 @@ from mmbench import devices, provenance, records, registry, rng, store
 from mmbench.checkpoint import EVERY, Checkpoints, maker
 from mmbench.cost.meter import Meter
 from mmbench.data import _load
+from mmbench.data._building import watched
 from mmbench.errors import (
     MissingExtraError,
     MmbenchError,
@@ -197,7 +197,7 @@ class Watcher(Progress, Protocol):
         """Take note that another phase begins."""
 
     def items(self, done: int, total: int) -> None:
-        """Take note of predicted items."""
+        """Take note of items that are prepared (phase ``data``) or predicted."""
 
     def note(self, text: str) -> None:
         """Take note of something about this run that is worth a line."""
@@ -268,9 +268,10 @@ def promised(task: TaskSpec) -> Signature:
         outputs={
             name: Output(
                 o.kind,
-                len(o.classes) or 2,
-                words if o.kind == "text" else o.classes,
+                len(o.classes) or (1 if o.kind == "transcript" else 2),
+                words if o.kind in ("text", "transcript") else o.classes,
                 name == task.main_output,
+                clock=o.clock or "pool",
             )
             for name, o in task.outputs.items()
         },
@@ -327,10 +328,17 @@ def enough_memory(run: Run) -> Iterator[None]:
 
 def follow() -> None:
     """Do this process's part of every run that the leading one makes, until it says goodbye."""
-    while (run := devices.group().follow()) is not None:
-        # What fails here fails there, too, and is told there.
-        with contextlib.suppress(MmbenchError):
+    group = devices.group()
+    while (run := group.follow()) is not None:
+        try:
             _make(run, _Silent())
+        except Exception as error:
+            # Nobody could go on without this process: it says why, and ends.
+            line = next(iter(str(error).strip().splitlines()), "")
+            group.failed(
+                line if isinstance(error, MmbenchError) else f"{type(error).__name__}: {line}"
+            )
+            raise
 
 
 @dataclass
@@ -350,7 +358,8 @@ class Made:
 def prepare(run: Run, watcher: Watcher) -> tuple[Dataset, dict[str, Any], Meter]:
     """Load the data, say where the run comes from, and begin to measure what it costs."""
     watcher.phase("data")
-    dataset = _load.load(run.task, run.settings.data)
+    with watched(watcher.items):
+        dataset = _load.load(run.task, run.settings.data)
     came_from = provenance.collect(device_name(run.device), run.threads, run.plugins)
     _try_metrics(run, dataset)
     return dataset, came_from, Meter(run.device)
@@ -401,6 +410,11 @@ def keep(run: Run, made: Made) -> store.Stored:
     with devices.alone():
         record.cost.update(made.meter.cost(made.model, split, _decoding(run), run.settings.limit))
     record.provenance["measured"] = made.meter.how
+    partly = ["since it was gone on with"] if made.trained.resumed else []
+    partly += ["of the first of its devices"] if run.settings.devices > 1 else []
+    for name in ("energy_joules", "peak_host_bytes", "peak_device_bytes"):
+        if partly and name in made.meter.how:
+            record.provenance["measured"][name] += f"; only {' and '.join(partly)}"
     return store.write(
         run.settings.results,
         record,

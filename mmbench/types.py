@@ -27,8 +27,9 @@ class Modality:
     """One input: what an encoder has to know.
 
     Attributes:
-        kind: ``image`` [C, H, W] uint8, ``spectrogram`` [C, T, F] uint8, ``text`` [L] token ids,
-            ``sequence`` [T, d] and ``vector`` [d] floats of about unit variance.
+        kind: ``image`` [C, H, W] uint8, ``video`` [T, H, W] uint8 grey, ``spectrogram`` [C, T, F]
+            uint8, ``text`` [L] token ids, ``sequence`` [T, d] and ``vector`` [d] floats of about
+            unit variance.
         shape: Shape of ONE item.
         vocabulary: For text, the word of each token id; empty otherwise.
     """
@@ -43,14 +44,18 @@ class Output:
     """One thing to predict: what a head has to know.
 
     Attributes:
-        kind: ``text`` (a caption), ``label`` (one class), ``multilabel`` (any number of classes),
-            ``scalar`` (a number).
-        size: For text, the most tokens a target has, the end mark included; for classes, how many
-            there are; 1 for a number.
-        vocabulary: For text, the word of each token id; for classes, their names.
+        kind: ``text`` (a caption), ``transcript`` (what was said, in the order in which it was),
+            ``label`` (one class), ``multilabel`` (any number of classes), ``scalar`` (a number).
+        size: For text, the most tokens a target has, the end mark included; for a transcript, the
+            most steps of a clock that a target takes, its symbols and a blank between equal ones;
+            for classes, how many there are; 1 for a number.
+        vocabulary: For text, the word of each token id; for a transcript, the blank of CTC, then
+            its symbols: characters where one of them is a blank space, else words; for classes,
+            their names.
         main: Whether the task's main metric is on this output.
         offset: For a number, the mean of the training targets.
         scale: For a number, their standard deviation.
+        clock: For a transcript, the time axis that it is read from; see `Fusion.forward`.
     """
 
     kind: str
@@ -59,6 +64,7 @@ class Output:
     main: bool = True
     offset: float = 0.0
     scale: float = 1.0
+    clock: str = "pool"
 
 
 @dataclass(frozen=True)
@@ -93,9 +99,9 @@ class Split:
         ids: N unique names.
         inputs: Modality -> [N, ...] array, or `Ragged`.
         targets: Output -> what a model is trained on. Text: token ids [N, R, L] int, R texts an
-            item, 0 where there is none (token 0 is padding); an item has at least one. Label: [N]
-            int, -1 where it is not known. Multilabel: [N, C] of 0 and 1. Scalar: [N] float, NaN
-            where it is not known.
+            item, 0 where there is none (token 0 is padding); an item has at least one. Transcript:
+            symbols [N, L] int, then zeros. Label: [N] int, -1 where it is not known. Multilabel:
+            [N, C] of 0 and 1. Scalar: [N] float, NaN where it is not known.
         references: Output -> what a metric compares with.
         present: Modality -> [N] bool, False where an item lacks it; absent key: always there.
         groups: Column -> [N] values to report subgroups by.
@@ -232,6 +238,9 @@ class Branch:
         mask: [B, T] bool, True = real.
         pooled: [B, D] summary.
         present: [B] bool, False where the branch has heard nothing; a combiner leaves it out.
+        time: [B, T] float in [0, 1], when each token is; None where tokens have no time.
+        parts: How many of the T tokens come from each modality, one after the other; empty: all
+            are of one line of time.
     """
 
     name: str
@@ -239,6 +248,8 @@ class Branch:
     mask: Tensor
     pooled: Tensor
     present: Tensor
+    time: Tensor | None = None
+    parts: Sequence[int] = ()
 
 
 @dataclass

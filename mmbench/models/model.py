@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmbench.errors import SpecError
+from mmbench.models.clock import fuse
 from mmbench.models.contract import (
     Combined,
     Combiner,
@@ -139,13 +140,13 @@ class Model(nn.Module):
             SpecError: The fusion does not return what every fusion has to.
         """
         clocks = {self.head_of(name, 0).clock for name in self.heads}
-        fused = self.fusion(self.streams(batch), clock=clocks.pop())
+        fused = fuse(self.fusion, self.streams(batch), clocks.pop())
         if not self._fits:
             wrong = next(faults(fused, self.fusion.branches, batch.size, self.width), "")
             if wrong:
                 raise SpecError(f"{_place(self.fusion)}: {wrong}")
             self._fits = True  # it depends on the model, not on the batch
-        return fused  # type: ignore[no-any-return]
+        return fused
 
     def head_of(self, output: str, branch: int) -> Head:
         """Return the head that stands on a branch."""
