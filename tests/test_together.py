@@ -18,6 +18,7 @@ import torch
 from conftest import Command as Cli
 
 from mmbench import catalog, rerun, store, together
+from mmbench.checkpoint import Checkpoints
 from mmbench.models.feed import placing
 from mmbench.models.feed.ahead import Ahead
 from mmbench.models.model import Model
@@ -526,3 +527,207 @@ def test_a_batch_that_fails_is_made_one_seed_after_the_other(
     found = everything()
     assert len(found) == 2
     assert all("execution" not in one.record.definition for one in found.values())
+
+
+# --- interrupted ---------------------------------------------------------------------------------
+
+
+class StoppedError(Exception):
+    pass
+
+
+class Stopping(Nobody):
+    """Stops training at a step; remembers what it was told."""
+
+    def __init__(self, stop: int = 0) -> None:
+        self.stop = stop
+        self.notes: list[str] = []
+
+    def step(self, done: int, total: int, loss: float | None, score: float | None) -> None:
+        """Stop before a validation: what was written down is the step before."""
+        if self.stop and done == self.stop and score is None:
+            raise StoppedError
+
+    def note(self, text: str) -> None:
+        """Remember it."""
+        self.notes.append(text)
+
+
+def go(
+    spec: ModelSpec,
+    folder: Path | None,
+    world: tiny.World = tiny.ANSWERS,
+    stop: int = 0,
+    before: Callable[[list[Model]], None] = lambda models: None,
+    steps: int = 8,
+) -> tuple[list[Model], list[Trained]]:
+    """Train three seeds, writing down every step; validations say something else every time."""
+    models = [world.make(spec, seed) for seed in SEEDS]
+    before(models)
+    splits = {"train": world.split(8, 1, False), "val": world.split(6, 2, False)}
+    watch = Stopping(stop)
+    kept = None
+    if folder is not None:
+        kept = Checkpoints(folder / "a/b/c", "batch", {"torch": "1"}, 0.0, watch.note)
+
+    def validate(model: Model) -> float:
+        weights = [x.double().sum() for x in model.state_dict().values()]
+        return float((100 * torch.stack(weights).sum()).sin().nan_to_num())
+
+    budget = BudgetSpec(8, steps, steps // 2)
+    trained = train_together(models, splits, spec.recipe, budget, SEEDS, validate, watch, kept=kept)
+    return models, trained
+
+
+def exactly(one: tuple[list[Model], list[Trained]], other: Any) -> None:
+    """Hold two trainings against one another to the bit, but for how long they took."""
+    for model, again in zip(one[0], other[0], strict=True):
+        theirs = again.state_dict()
+        for name, x in model.state_dict().items():
+            assert torch.equal(x.nan_to_num(), theirs[name].nan_to_num()), name
+    for its, their in zip(one[1], other[1], strict=True):
+        plain = [
+            {k: str(v) for k, v in vars(trained).items() if k not in ("seconds", "resumed")}
+            for trained in (its, their)
+        ]
+        assert plain[0] == plain[1]
+
+
+def interrupted_everywhere(
+    spec: ModelSpec, folder: Path, world: tiny.World = tiny.ANSWERS, **how: Any
+) -> list[Trained]:
+    """Stop after every second step, go on, and hold what comes of it against the whole."""
+    whole = go(spec, None, world, **how)
+    last = max(one.steps for one in whole[1])
+    stops = range(2, last + 1, 2)
+    for stop in stops:
+        with pytest.raises(StoppedError):
+            go(spec, folder, world, stop=stop, **how)
+    found = go(spec, folder, world, **how)
+    exactly(whole, found)
+    assert [len(one.resumed) for one in found[1]] == [len(stops)] * len(SEEDS)
+    # And once more, when training was over and testing was not.
+    again = go(spec, folder, world, **how)
+    exactly(whole, again)
+    assert [len(one.resumed) for one in again[1]] == [len(stops) + 1] * len(SEEDS)
+    return whole[1]
+
+
+def change(spec: ModelSpec, **how: Any) -> ModelSpec:
+    return msgspec.structs.replace(spec, recipe=msgspec.structs.replace(spec.recipe, **how))
+
+
+@pytest.mark.parametrize(
+    "name", ["early", "hybrid", "argf", "mvae", "mfm", "sequential", "contrastive_pretrained"]
+)
+def test_a_batch_goes_on_to_the_same_bits(name: str, tmp_path: Path) -> None:
+    interrupted_everywhere(change(tiny.ANSWERS.spec(name), batch_size=3), tmp_path)
+
+
+def test_so_it_does_with_texts_and_dropout(tmp_path: Path) -> None:
+    fusion = ComponentSpec("hybrid", {"dropout": 0.3, "own_depth": 1})
+    spec = tiny.CAPTIONS.spec("hybrid", fusion=fusion)
+    spec = change(spec, batch_size=3, modality_dropout=0.3)
+    interrupted_everywhere(spec, tmp_path, tiny.CAPTIONS)
+
+
+def test_so_it_does_in_the_second_of_two_stages_with_objectives_that_remember(
+    tmp_path: Path,
+) -> None:
+    stages = (
+        StageSpec(name="first", share=0.5, objectives=(ObjectiveSpec("supervised"),)),
+        StageSpec(
+            name="second", share=0.5, objectives=(ObjectiveSpec("gradient_blending"),), keep="last"
+        ),
+    )
+    interrupted_everywhere(change(tiny.ANSWERS.spec("late"), stages=stages, batch_size=3), tmp_path)
+
+
+def test_so_it_does_after_seeds_have_left_without_patience_or_diverged(tmp_path: Path) -> None:
+    def spoil(models: list[Model]) -> None:
+        with torch.no_grad():
+            next(models[1].parameters()).fill_(math.nan)
+
+    stages = tuple(
+        StageSpec(name=name, share=0.5, objectives=(ObjectiveSpec("supervised"),))
+        for name in ("first", "second")
+    )
+    spec = change(tiny.ANSWERS.spec("late"), stages=stages, batch_size=3, patience=2)
+    trained = interrupted_everywhere(spec, tmp_path, before=spoil, steps=24)
+    assert [bool(one.diverged) for one in trained] == [False, True, False]
+    assert len({one.steps for one in trained}) == 3, "patience ended one before the other"
+
+
+def of_batches(results: str) -> list[Path]:
+    return sorted(Path(results).rglob(".*.checkpoint"))
+
+
+@pytest.mark.parametrize("name", ["image_only", "hybrid"])
+def test_interrupted_when_some_records_are_there_the_others_become_what_they_were(
+    name: str, cli: Cli, task: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Captions are padded to the longest of a batch: another batch would have other last digits."""
+    options = ("-t", task(), "-m", name, "--seeds", "3", "--set", "width=16", "--batch-seeds")
+    assert cli("run", *options, "--results", "whole").code == 0
+    whole = everything("whole")
+    assert not of_batches("whole")
+    keep, examine, train_all = together.keep, together.examine, together.train_together
+    tested: list[int] = []
+
+    def stop(run: Run, made: Any) -> store.Stored:
+        if run.seed == 1:
+            raise KeyboardInterrupt
+        return keep(run, made)
+
+    def noted(run: Run, *more: Any) -> None:
+        tested.append(run.seed)
+        examine(run, *more)
+
+    def stepping(*given: Any) -> list[Trained]:
+        """Stop in the midst of training."""
+        watch = Stopping(3)
+        try:
+            return train_all(*given[:6], watch, *given[7:])
+        except StoppedError:
+            raise KeyboardInterrupt from None
+
+    every = ("--checkpoint-every", "0")
+    with monkeypatch.context() as patched:
+        patched.setattr(together, "train_together", stepping)
+        assert cli("run", *options, *every).code == 130
+    assert not everything()
+    (folder,) = of_batches("results")
+    assert folder.name.startswith(".brief-seeds-")
+    with monkeypatch.context() as patched:
+        patched.setattr(together, "keep", stop)
+        done = cli("run", *options, *every)
+    assert done.code == 130
+    assert "goes on at step 2 of 6, where it was interrupted" in done.err
+    assert sorted(seed for _, seed in everything()) == [0]
+    with monkeypatch.context() as patched:
+        patched.setattr(together, "examine", noted)
+        done = cli("run", *options)
+    assert done.code == 0, done.err
+    assert "goes on after training, where it was interrupted" in done.err
+    assert tested == [1, 2]
+    found = everything()
+    assert len(found) == 3
+    for key, one in whole.items():
+        other = found[key].record
+        assert (one.record.identity, one.record.files) == (other.identity, other.files)
+        assert (one.record.curve, one.record.scores) == (other.curve, other.scores)
+        assert other.provenance["batched_seeds"] == [0, 1, 2]
+        assert other.cost["resumed"] == (1 if key[1] == 0 else 2)
+    assert not of_batches("results")
+
+
+def test_a_batch_that_is_given_up_leaves_no_checkpoint(
+    cli: Cli, task: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("-t", task(), "-m", "image_only", "--seeds", "2", "--set", "width=16")
+    with monkeypatch.context() as patched:
+        fails(patched, NotTogetherError("so it is"))
+        done = cli("run", *options, "--batch-seeds", "--checkpoint-every", "0")
+    assert done.code == 0, done.err
+    assert "one after the other" in done.err
+    assert not of_batches("results")
