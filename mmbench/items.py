@@ -62,17 +62,86 @@ def items_table(
     return pa.table({**columns, **arrays})
 
 
+#: Ends the name of a column of vectors, and of the one that the gallery has beside it.
+_EMBEDDING, _GALLERY = ".embedding", ".gallery"
+
+
 def predictions_table(predictions: Mapping[str, Predictions]) -> pa.Table:
-    """Lay out predictions: a row per split and item, a column per output and further column."""
+    """Lay out predictions: a row per split and item, a column per output and further column.
+
+    What is said of a gallery's entries stands in rows of their own: their split is called
+    ``SPLIT.gallery``, their id is their number, and their vectors are in the items' column.
+    """
     import pyarrow as pa
 
-    columns: dict[str, list[Any]] = {"split": [], "id": []}
+    tables = []
     for split, said in predictions.items():
-        columns["split"] += [split] * len(said.ids)
-        columns["id"] += list(said.ids)
-        for name, values in {**said.outputs, **said.columns}.items():
-            columns.setdefault(name, []).extend(values)
-    return pa.table(columns)
+        own = {n: v for n, v in said.columns.items() if not n.endswith(_GALLERY)}
+        content = {**said.outputs, **own}
+        tables.append((split, list(said.ids), content))
+        for name, values in said.columns.items():
+            if name.endswith(_GALLERY):
+                column = name.removesuffix(_GALLERY) + _EMBEDDING
+                ids = [str(number) for number in range(len(values))]
+                tables.append((split + _GALLERY, ids, {column: values}))
+    if not any(_is_vectors(v) for *_, content in tables for v in content.values()):
+        columns: dict[str, list[Any]] = {"split": [], "id": []}
+        for split, ids, content in tables:
+            columns["split"] += [split] * len(ids)
+            columns["id"] += ids
+            for name, values in content.items():
+                columns.setdefault(name, []).extend(values)
+        return pa.table(columns)
+    return pa.concat_tables(
+        [
+            pa.table(
+                {"split": pa.array([split] * len(ids), pa.string()), "id": ids}
+                | {name: _column(values) for name, values in content.items()}
+            )
+            for split, ids, content in tables
+        ],
+        promote_options="default",
+    )
+
+
+def _is_vectors(values: Any) -> bool:
+    return getattr(values, "ndim", 0) == 2
+
+
+def _column(values: Any) -> Any:
+    """Return a column; vectors [N, E] as lists of one length, which take no more than their bytes."""
+    import pyarrow as pa
+
+    if not _is_vectors(values):
+        return pa.array(list(values))
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
+
+
+def predictions_of(table: pa.Table, split: str) -> dict[str, Any]:
+    """Return the columns of one split; the inverse of `predictions_table`."""
+    found = _of_split(table, split)
+    gallery = _of_split(table, split + _GALLERY)
+    if gallery["id"]:
+        found = {n: v for n, v in found.items() if not n.endswith(_GALLERY)}
+        for name, values in gallery.items():
+            if name.endswith(_EMBEDDING) and name in found:
+                found[name.removesuffix(_EMBEDDING) + _GALLERY] = values
+    return found
+
+
+def _of_split(table: pa.Table, split: str) -> dict[str, Any]:
+    import pyarrow.types as types
+
+    rows = [i for i, name in enumerate(table.column("split").to_pylist()) if name == split]
+    found: dict[str, Any] = {}
+    for name in table.column_names:
+        column = table.column(name).take(rows).combine_chunks()
+        if types.is_fixed_size_list(column.type) and len(column) and not column.null_count:
+            width = column.type.list_size
+            found[name] = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+        else:
+            found[name] = column.to_pylist()
+    return found
 
 
 def read_text_table(path: Path, needed: Sequence[str]) -> pa.Table:

@@ -196,7 +196,7 @@ def promised(task: TaskSpec) -> Signature:
     words = (*SPECIALS, "word")
     return Signature(
         modalities={
-            name: Modality(m.kind, tuple(m.shape), words if m.kind == "text" else ())
+            name: Modality(m.kind, tuple(m.shape), words if m.kind == "text" else (), m.role)
             for name, m in task.modalities.items()
         },
         outputs={

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mmbench.models.contract import Objective
     from mmbench.models.feed import Feed
     from mmbench.models.model import Model
+    from mmbench.models.pairs import Pairs
 
 #: Returns what is to be maximised.
 Validate = Callable[["Model"], float]
@@ -136,6 +137,11 @@ def check_recipe(recipe: RecipeSpec, model: Model, splits: Iterable[str]) -> Non
     """
     from mmbench.models.build import objective
 
+    if recipe.ogm_ge and model.gallery is not None:
+        raise SpecError(
+            "recipe.ogm_ge: slows the modality that leads when each answers alone, and none finds "
+            "anything without the other side: leave it out for retrieval"
+        )
     known = [name for name in splits if name in TRAINING_SPLITS]
     for stage in recipe.stages:
         if stage.split not in known:
@@ -277,7 +283,7 @@ class _Stage:
         import torch
 
         from mmbench.models.build import objective
-        from mmbench.models.feed import Feed
+        from mmbench.models.pairs import feed_for
 
         self.model = model
         self.steps = steps
@@ -285,8 +291,8 @@ class _Stage:
         self.name = stage.name
         self.at = 0
         device = next(model.parameters()).device
-        self.feed: Feed = Feed(
-            splits[stage.split], device, list(model.encoders), budget.items, targets=True
+        self.feed: Feed | Pairs = feed_for(
+            splits[stage.split], device, list(model.encoders), budget.items
         )
         if len(self.feed) == 0:
             raise DataError(f"the split {stage.split!r} is empty: nothing to train on")
@@ -314,7 +320,8 @@ class _Stage:
         batch = self.feed.batch(index, self.seed, epoch)
         if self.recipe.modality_dropout:
             names = ("modality dropout", self.name, self.at)
-            batch = drop_modalities(batch, self.recipe.modality_dropout, self.seed, *names)
+            dropped = self.recipe.modality_dropout
+            batch = drop_modalities(batch, dropped, self.seed, *names, sides=self.model.sides)
         for player in self.players:
             if self.at < player.offset or (self.at - player.offset) % player.period:
                 continue
@@ -334,7 +341,7 @@ class _Stage:
     def review(self) -> None:
         """Let objectives look at items that are trained on and at validation items."""
         from mmbench.models.contract import Objective
-        from mmbench.models.feed import Feed
+        from mmbench.models.pairs import feed_for
 
         asking = [
             p.objective for p in self.players if type(p.objective).review is not Objective.review
@@ -342,9 +349,7 @@ class _Stage:
         if not asking:
             return
         count = min(self.budget.validation_items, len(self.splits["val"]), len(self.feed))
-        unseen = Feed(
-            self.splits["val"], self.feed.device, list(self.model.encoders), count, targets=True
-        )
+        unseen = feed_for(self.splits["val"], self.feed.device, list(self.model.encoders), count)
         index = np.arange(count, dtype=np.int64)
         self.model.eval()
         for objective in asking:
@@ -368,7 +373,7 @@ class _Stage:
             epoch += 1
 
 
-def batch_device(feed: Feed) -> str:
+def batch_device(feed: Feed | Pairs) -> str:
     """Return the device type that a feed's batches are on, for autocast."""
     return feed.device.type
 

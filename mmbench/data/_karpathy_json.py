@@ -23,12 +23,19 @@ class Photo:
         filename: Its name in the folder of images; unique.
         split: One of `SPLITS`.
         captions: At least one, as people wrote them.
+        folder: The folder that it lies in, inside of that of all images; empty: in that one.
     """
 
     index: int
     filename: str
     split: str
     captions: tuple[str, ...]
+    folder: str = ""
+
+    @property
+    def path(self) -> Path:
+        """Where it lies, from the folder of images."""
+        return Path(self.folder, self.filename)
 
 
 class _Sentence(msgspec.Struct):
@@ -39,6 +46,7 @@ class _Image(msgspec.Struct):
     filename: str
     split: str
     sentences: list[_Sentence]
+    filepath: str = ""
 
 
 class _File(msgspec.Struct):
@@ -71,14 +79,21 @@ def read(file: Path) -> list[Photo]:
         _check(image, where, seen)
         seen[image.filename] = index
         captions = tuple(sentence.raw for sentence in image.sentences)
-        found.append(Photo(index, image.filename, image.split, captions))
+        found.append(Photo(index, image.filename, image.split, captions, image.filepath))
     return found
+
+
+def is_bare(name: str) -> bool:
+    """Whether a name leads into no other folder."""
+    return bool(name) and Path(name).name == name and "\\" not in name and name != ".."
 
 
 def _check(image: _Image, where: str, seen: Mapping[str, int]) -> None:
     name = image.filename
-    if not name or Path(name).name != name or "\\" in name:
+    if not is_bare(name):
         raise DataError(f"{where}: filename {name!r} is not the bare name of a file")
+    if image.filepath and not is_bare(image.filepath):
+        raise DataError(f"{where}: {name}: filepath {image.filepath!r} is not a folder's bare name")
     if image.split not in SPLITS:
         raise DataError(
             f"{where}: {name}: unknown split {image.split!r}, expected one of {', '.join(SPLITS)}"

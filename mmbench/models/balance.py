@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from mmbench.models.model import Model
 
 
-def drop_modalities(batch: Batch, chance: float, seed: int, *names: object) -> Batch:
+def drop_modalities(
+    batch: Batch,
+    chance: float,
+    seed: int,
+    *names: object,
+    sides: Sequence[Sequence[str]] | None = None,
+) -> Batch:
     """Take each modality away from each item with a probability, but never its last one.
 
     ModDrop (Neverova et al. 2015, arXiv:1501.00102), item by item. An item keeps the modality
@@ -32,16 +38,27 @@ def drop_modalities(batch: Batch, chance: float, seed: int, *names: object) -> B
         chance: The probability.
         seed: The run's seed.
         *names: The random stream.
+        sides: The modalities that belong to one item, by item, where a batch is of pairs: each of
+            the two keeps one at least.
     """
-    if len(batch.present) < 2:
+    for side in sides if sides is not None else [list(batch.present)]:
+        batch = _drop(batch, side, chance, seed, *names)
+        names = (*names, "gallery")
+    return batch
+
+
+def _drop(batch: Batch, side: Sequence[str], chance: float, seed: int, *names: object) -> Batch:
+    own = {name: batch.present[name] for name in side}
+    if len(own) < 2:
         return batch
-    present = torch.stack(list(batch.present.values()), dim=1)  # [B, M]
+    present = torch.stack(list(own.values()), dim=1)  # [B, M]
     drawn = rng.uniform(seed, *names, count=present.numel())
     draws = torch.from_numpy(drawn).to(present.device).view_as(present)
     draws = torch.where(present, draws, -1.0)
     last = draws == draws.amax(dim=1, keepdim=True)
     left = present & ((draws >= chance) | last)
-    return replace(batch, present=dict(zip(batch.present, left.unbind(dim=1), strict=True)))
+    kept = dict(zip(own, left.unbind(dim=1), strict=True))
+    return replace(batch, present={**batch.present, **kept})
 
 
 @torch.no_grad()
