@@ -109,7 +109,7 @@ def _is_vectors(values: Any) -> bool:
 
 
 def _column(values: Any) -> Any:
-    """Return a column; vectors [N, E] as lists of one length, which take no more than their bytes."""
+    """Return a column; vectors [N, E] as lists of one length, which take just their bytes."""
     import pyarrow as pa
 
     if not _is_vectors(values):

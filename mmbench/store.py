@@ -392,7 +392,7 @@ def read_items(stored: Stored, reader: Reader | None = None) -> dict[str, Items]
 
 
 def read_predictions(stored: Stored, split: str) -> dict[str, Any]:
-    """Return the columns of one split's predictions, ``id`` among them: lists, and of vectors arrays.
+    """Return the columns of one split's predictions, ``id`` among them; those of vectors as arrays.
 
     Raises:
         StoreError: The record was stored without predictions, or they are damaged.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -53,7 +55,13 @@ def sizes(paths: Sequence[Path], labels: Sequence[str]) -> list[int]:
     return found
 
 
-def decode(paths: Sequence[Path], labels: Sequence[str], size: int) -> NDArray[np.uint8]:
+#: Beyond so many bytes, pixels are put into a file until they are cached.
+IN_MEMORY = 256 << 20
+
+
+def decode(
+    paths: Sequence[Path], labels: Sequence[str], size: int, scratch: Path | None = None
+) -> NDArray[np.uint8]:
     """Decode images and resize each to a square, its proportions not kept, nothing cut off.
 
     A JPEG is decoded at the smallest scale that still leaves two pixels for each one wanted, then
@@ -65,6 +73,8 @@ def decode(paths: Sequence[Path], labels: Sequence[str], size: int) -> NDArray[n
         paths: N files of any format that Pillow reads.
         labels: What to call each in an error.
         size: Pixels S of a side.
+        scratch: Folder of a temporary file, which no name leads to, for more than `IN_MEMORY` bytes
+            of pixels; None: they are always in memory.
 
     Returns:
         [N, 3, S, S] uint8, RGB.
@@ -72,7 +82,7 @@ def decode(paths: Sequence[Path], labels: Sequence[str], size: int) -> NDArray[n
     Raises:
         DataError: A file is missing, truncated or no image; the first such one is named.
     """
-    pixels = np.empty((len(paths), 3, size, size), dtype=np.uint8)
+    pixels = _room((len(paths), 3, size, size), scratch)
 
     def put(index: int) -> None:
         pixels[index] = _decode_one(paths[index], labels[index], size)
@@ -81,6 +91,31 @@ def decode(paths: Sequence[Path], labels: Sequence[str], size: int) -> NDArray[n
         for _ in pool.map(put, range(len(paths))):
             pass  # only to raise what a thread raised, the first item first
     return pixels
+
+
+def _room(shape: tuple[int, ...], scratch: Path | None) -> NDArray[np.uint8]:
+    """Return an array to fill, in a file if it is large.
+
+    Raises:
+        DataError: The disk has no room for it.
+    """
+    size = math.prod(shape)
+    if scratch is None or size <= IN_MEMORY:
+        return np.empty(shape, dtype=np.uint8)
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=scratch) as file:
+            # Written pages of a file without room would end the process, not raise an error.
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
+            return np.memmap(file, dtype=np.uint8, mode="r+", shape=shape)
+    except OSError as error:
+        raise DataError(
+            f"{scratch}: has no room for {size:,} bytes of pixels: {error.strerror or error}; "
+            f"MMBENCH_CACHE names another folder"
+        ) from None
 
 
 def _decode_one(path: Path, label: str, size: int) -> NDArray[np.uint8]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,8 @@ import msgspec
 
 from mmbench.errors import DataError
 
+#: Characters of a caption at most: whatever has more is no caption.
+LONGEST = 5_000
 #: The splits that a file of this layout knows.
 SPLITS = ("train", "val", "test", "restval")
 
@@ -83,6 +85,16 @@ def read(file: Path) -> list[Photo]:
     return found
 
 
+def check_lengths(where: str, name: str, captions: Sequence[str]) -> None:
+    """Refuse what is too long to be a caption."""
+    for k, caption in enumerate(captions):
+        if len(caption) > LONGEST:
+            raise DataError(
+                f"{where}: {name}: its caption {k + 1} has {len(caption):,} characters, more than "
+                f"any caption ({LONGEST:,})"
+            )
+
+
 def is_bare(name: str) -> bool:
     """Whether a name leads into no other folder."""
     return bool(name) and Path(name).name == name and "\\" not in name and name != ".."
@@ -100,5 +112,6 @@ def _check(image: _Image, where: str, seen: Mapping[str, int]) -> None:
         )
     if not image.sentences:
         raise DataError(f"{where}: {name} has no captions: an image needs at least one")
+    check_lengths(where, name, [sentence.raw for sentence in image.sentences])
     if name in seen:
         raise DataError(f"{where}: {name} stands at images[{seen[name]}] already: remove one")

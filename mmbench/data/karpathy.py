@@ -193,8 +193,9 @@ def _splits(files: Sequence[Path], request: Request, params: Params) -> dict[str
     for name, expected in request.splits.items():
         if len(splits[name]) != expected:
             raise DataError(
-                f"{files[0]}: the split {name!r} has {len(splits[name])} images, task {request.task!r} "
-                f"expects {expected}: use the published file, or a task whose splits.{name} says so"
+                f"{files[0]}: the split {name!r} has {len(splits[name])} images, task "
+                f"{request.task!r} expects {expected}: use the published file, or a task whose "
+                f"splits.{name} says so"
             )
     return splits
 
@@ -222,7 +223,8 @@ def _pixels(
 
     def make() -> Made:
         names = list(splits)
-        return {n: _images.decode(paths[n], labels[n], params.size) for n in names}, {}
+        scratch = request.cache
+        return {n: _images.decode(paths[n], labels[n], params.size, scratch) for n in names}, {}
 
     return cached(request.cache, key, make)
 
