@@ -94,12 +94,13 @@ class Match(Head):
     def nll(self, answer: Tensor, target: Tensor) -> Tensor:
         """Return the loss of similarities [B, B]; target [B, B] bool: which entries are right."""
         own = answer.diagonal()
-        right = target | torch.eye(len(own), dtype=torch.bool, device=answer.device)
-        others = answer.masked_fill(right, torch.finfo(answer.dtype).min)
+        partner = torch.eye(len(own), dtype=torch.bool, device=answer.device)
+        least = torch.finfo(answer.dtype).min
         if self.margin:
-            pair = [(self.margin + others.amax(dim=way) - own).clamp(min=0.0) for way in (1, 0)]
+            wrong = answer.masked_fill(target | partner, least)
+            pair = [(self.margin + wrong.amax(dim=way) - own).clamp(min=0.0) for way in (1, 0)]
         else:
-            kept = others + torch.diag(own - others.diagonal())
+            kept = answer.masked_fill(target & ~partner, least)
             pair = [kept.logsumexp(dim=way) - own for way in (1, 0)]
         return 0.5 * torch.stack(pair).sum(dim=0).mean()
 
