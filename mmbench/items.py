@@ -130,9 +130,11 @@ def predictions_of(table: pa.Table, split: str) -> dict[str, Any]:
 
 
 def _of_split(table: pa.Table, split: str) -> dict[str, Any]:
+    import pyarrow as pa
     import pyarrow.types as types
 
-    rows = [i for i, name in enumerate(table.column("split").to_pylist()) if name == split]
+    own = [i for i, name in enumerate(table.column("split").to_pylist()) if name == split]
+    rows = pa.array(own, pa.int64())
     found: dict[str, Any] = {}
     for name in table.column_names:
         column = table.column(name).take(rows).combine_chunks()

@@ -12,8 +12,9 @@ import pytest
 from mmbench import catalog, registry
 from mmbench.data import _load
 from mmbench.errors import IncompatibleError, SpecError, UnknownNameError, UsageError
-from mmbench.run import Run, check
+from mmbench.run import Run, Settings, check
 from mmbench.spec import ModelSpec
+from mmbench.sweep import plan
 
 ROOT = Path(__file__).resolve().parents[1]
 TASKS = sorted((ROOT / "tasks").glob("*.toml"), key=str)
@@ -83,13 +84,34 @@ def test_a_shipped_model_names_what_there_is(path: Path) -> None:
 @pytest.mark.parametrize("task", [path.stem for path in TASKS])
 def test_every_shipped_model_fits_every_shipped_task_or_says_what_would(task: str) -> None:
     found = catalog.task(task)
+    kinds = {output.kind for output in found.outputs.values()}
     for name in catalog.model_names(found):
         run = Run(found, catalog.model(name), found.default_budget, 0)
-        if registry.load("fusion", run.model.fusion.name).at_least <= max(1, len(run.heard)):
+        fusion = registry.load("fusion", run.model.fusion.name)
+        if not kinds <= set(run.model.heads):
+            refused = "has no head for"
+        elif kinds == {"match"}:  # here a side has one modality
+            alone = name == "caption_only"
+            refused = "looks at nothing of a query" if alone else "run late"
+            if fusion.decision_level and not alone:
+                refused = ""
+        else:
+            enough = fusion.at_least <= max(1, len(run.heard))
+            refused = "" if enough else "models for one are called image_only"
+        if not refused:
             check(run)
             continue
-        with pytest.raises(IncompatibleError, match="models for one are called image_only"):
+        with pytest.raises(IncompatibleError, match=refused):
             check(run)
+
+
+def test_all_models_of_retrieval_are_those_that_fit_and_differ() -> None:
+    runs = plan(["flickr8k_retrieval"], ["all"], [0], None, Settings())
+    names = [run.model.name for run in runs]
+    assert {"late", "dual_encoder", "constant"} <= set(names)
+    assert not {"early", "hybrid", "image_only", "caption_only"} & set(names)
+    runs = plan(["flickr8k_retrieval"], ["unimodal"], [0], None, Settings())
+    assert [run.model.name for run in runs] == ["image_only"]
 
 
 def test_matched_baselines_differ_in_their_fusion_alone() -> None:

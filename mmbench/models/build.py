@@ -13,7 +13,7 @@ from mmbench import registry
 from mmbench.errors import IncompatibleError, SpecError, nearest
 from mmbench.models.contract import Additive, Combiner, Encoder, Fusion, Head, Objective
 from mmbench.models.model import PRIOR, Model
-from mmbench.models.sides import pair_names
+from mmbench.models.sides import fewest, pair_names
 from mmbench.spec import ComponentSpec, ModelSpec, ObjectiveSpec, explain, heard_of
 from mmbench.types import GALLERY, QUERY, Signature
 
@@ -180,8 +180,7 @@ def _fusions(
     """
     if not signature.of_role(GALLERY):
         return _fusion(spec, signature, modalities), None
-    kind = registry.load("fusion", spec.fusion.name)
-    needed = kind.at_least if kind.decision_level else max(2, kind.at_least)
+    needed = fewest(registry.load("fusion", spec.fusion.name))
     sides = [[n for n in modalities if n in signature.of_role(r)] for r in (QUERY, GALLERY)]
     if not any(len(side or [PRIOR]) >= needed for side in sides):
         told = [" and ".join(side) or "nothing" for side in sides]

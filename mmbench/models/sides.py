@@ -31,7 +31,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from mmbench.models.contract import Fusion
 from mmbench.types import Branch, Fused
+
+
+def fewest(fusion: type[Fusion]) -> int:
+    """Return how many modalities a side has to have for a fusion to have anything to fuse there.
+
+    Late fusion has not: it is what happens between the sides anyway.
+    """
+    return fusion.at_least if fusion.decision_level else max(2, fusion.at_least)
 
 
 def pair_names(queries: Sequence[str], entries: Sequence[str]) -> list[str]:

@@ -176,6 +176,7 @@ def test_all_is_every_shipped_model_for_the_tasks_modalities(
     done = cli("run", "-t", path, "-m", "all", "--include", "own", *SMALL, "-q")
     assert done.code == 0
     shipped = {path.stem for path in (ROOT / "baselines").glob("[!_]*.toml")} - {"unimodal"}
+    shipped = {name for name in shipped if "text" in catalog.model(name).heads}
     names = sorted(shipped | {"image_only", "audio_only"})
     # Of models that differ only on other kinds of output the first by name is run.
     mini = catalog.task(str(path))
