@@ -97,7 +97,7 @@ def check_lengths(where: str, name: str, captions: Sequence[str]) -> None:
 
 def is_bare(name: str) -> bool:
     """Whether a name leads into no other folder."""
-    return bool(name) and Path(name).name == name and "\\" not in name and name != ".."
+    return name not in ("", ".", "..") and "/" not in name and "\\" not in name
 
 
 def _check(image: _Image, where: str, seen: Mapping[str, int]) -> None:
