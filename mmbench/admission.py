@@ -71,6 +71,7 @@ class _Provenance(Struct):
     packages: dict[str, str] = field(default_factory=dict)
     rescored: dict[str, Any] = field(default_factory=dict)
     external: dict[str, Any] = field(default_factory=dict)
+    measured: dict[str, str] = field(default_factory=dict)
 
 
 class _Defined(Struct):

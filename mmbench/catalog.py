@@ -86,6 +86,14 @@ def task_where(name: str) -> str:
     return _where(_read[name]) if name in _read else f"tasks/{name}.toml"
 
 
+def task_home(name: str) -> Path | None:
+    """Return the folder of a task's file, where that is the user's own; None for shipped ones."""
+    path = _read.get(name)
+    if path is None or path.resolve().parent == _folder("tasks").resolve():
+        return None
+    return path.resolve().parent
+
+
 def task_path(name: str) -> Path:
     """Return the file of a task."""
     return _path(name, "task", "tasks")

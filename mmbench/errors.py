@@ -89,8 +89,34 @@ class StoreError(MmbenchError):
     """A record cannot be written or read. Exit code 1."""
 
 
+class OutOfMemoryError(MmbenchError):
+    """A run needs more memory than there is."""
+
+
+class DeviceError(MmbenchError):
+    """Processes that share a run lost each other; what is left cannot be made by them."""
+
+
+class PlaceError(StoreError):
+    """Nothing can be written to the results folder: every other run would fail likewise."""
+
+
 class NewerError(StoreError):
     """A file was written by a newer mmbench. It is whole, so nothing may be written over it."""
+
+
+class RunError(MmbenchError):
+    """A run ended by what nobody foresaw: an error in a component, or the end of its process."""
+
+    def __init__(self, message: str, trace: str = "") -> None:
+        """Build the error.
+
+        Args:
+            message: The line.
+            trace: The way there, for ``--debug``; it may be from another process.
+        """
+        super().__init__(message)
+        self.trace = trace
 
 
 class NotComparableError(MmbenchError):

@@ -58,8 +58,9 @@ def items_table(
         for family, (parts, rows) in statistics[split].items():
             for k, part in enumerate(parts):
                 numbers.setdefault(f"{family}.{part}", []).append(rows[:, k])
-    arrays = {name: np.concatenate(parts) for name, parts in numbers.items()}
-    return pa.table({**columns, **arrays})
+    arrays = {name: _text_column(values) for name, values in columns.items()}
+    arrays |= {name: _number_column(np.concatenate(parts)) for name, parts in numbers.items()}
+    return pa.table(arrays)
 
 
 #: Ends the name of a column of vectors, and of the one that the gallery has beside it.
@@ -91,11 +92,11 @@ def predictions_table(predictions: Mapping[str, Predictions]) -> pa.Table:
             columns["id"] += ids
             for name, values in content.items():
                 columns.setdefault(name, []).extend(values)
-        return pa.table(columns)
+        return pa.table({name: _column(values) for name, values in columns.items()})
     return pa.concat_tables(
         [
             pa.table(
-                {"split": pa.array([split] * len(ids), pa.string()), "id": ids}
+                {"split": _text_column([split] * len(ids)), "id": _text_column(ids)}
                 | {name: _column(values) for name, values in content.items()}
             )
             for split, ids, content in tables
@@ -106,15 +107,6 @@ def predictions_table(predictions: Mapping[str, Predictions]) -> pa.Table:
 
 def _is_vectors(values: Any) -> bool:
     return getattr(values, "ndim", 0) == 2
-
-
-def _column(values: Any) -> Any:
-    """Return a column; vectors [N, E] as lists of one length, which take just their bytes."""
-    import pyarrow as pa
-
-    if not _is_vectors(values):
-        return pa.array(list(values))
-    return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
 
 
 def predictions_of(table: pa.Table, split: str) -> dict[str, Any]:
@@ -130,11 +122,11 @@ def predictions_of(table: pa.Table, split: str) -> dict[str, Any]:
 
 
 def _of_split(table: pa.Table, split: str) -> dict[str, Any]:
-    import pyarrow as pa
+    import numpy as np
     import pyarrow.types as types
 
     own = [i for i, name in enumerate(table.column("split").to_pylist()) if name == split]
-    rows = pa.array(own, pa.int64())
+    rows = _number_column(np.asarray(own, dtype=np.int64))
     found: dict[str, Any] = {}
     for name in table.column_names:
         column = table.column(name).take(rows).combine_chunks()
@@ -144,6 +136,62 @@ def _of_split(table: pa.Table, split: str) -> dict[str, Any]:
         else:
             found[name] = column.to_pylist()
     return found
+
+
+# What follows is what `pyarrow.array` makes of the same values. That one imports pandas to see
+# whether they are any of its own, which takes longer than all else between a run's start and its
+# record.
+
+
+def _column(values: Any) -> pa.Array:
+    """Return values as a column, texts, numbers and lists of them without a detour.
+
+    Vectors [N, E] become lists of one length, which take just their bytes.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    if _is_vectors(values):
+        flat = _number_column(values.reshape(-1))
+        return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    kinds = {type(value) for value in values}
+    if kinds == {str}:
+        return _text_column(values)
+    if kinds == {float}:
+        return _number_column(np.asarray(values, dtype=np.float64))
+    if kinds == {int} and all(-(2**63) <= value < 2**63 for value in values):
+        return _number_column(np.asarray(values, dtype=np.int64))
+    if kinds and kinds <= {list, tuple}:
+        flat = [one for value in values for one in value]
+        if flat:
+            ends = np.cumsum([0, *map(len, values)], dtype=np.int64)
+            if ends[-1] < 2**31:
+                offsets = _number_column(ends.astype(np.int32))
+                return pa.ListArray.from_arrays(offsets, _column(flat))
+    return pa.array(list(values))
+
+
+def _text_column(values: Sequence[str]) -> pa.Array:
+    import numpy as np
+    import pyarrow as pa
+
+    texts = [value.encode() for value in values]
+    ends = np.cumsum([0, *map(len, texts)], dtype=np.int64)
+    if ends[-1] >= 2**31:
+        return pa.array(values)
+    offsets = pa.py_buffer(ends.astype(np.int32))
+    return pa.StringArray.from_buffers(len(texts), offsets, pa.py_buffer(b"".join(texts)))
+
+
+def _number_column(values: Any) -> pa.Array:
+    import numpy as np
+    import pyarrow as pa
+
+    if values.dtype == np.bool_:  # a bit each there, a byte each here
+        return pa.array(values)
+    kind = pa.from_numpy_dtype(values.dtype)
+    content = pa.py_buffer(np.ascontiguousarray(values))
+    return pa.Array.from_buffers(kind, len(values), [None, content])
 
 
 def read_text_table(path: Path, needed: Sequence[str]) -> pa.Table:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from mmbench import seeds, store, trust
+from mmbench import caveats, seeds, store, trust
 from mmbench.errors import MmbenchError, NotComparableError
 from mmbench.paired import (
     Read,
@@ -54,8 +54,12 @@ class Row:
         note: What sets it apart from the others.
         trials: With how many it was tuned; None: as written.
         flops_per_item: Operations of one item, forward; None where no record says.
-        peak_host_bytes: The most memory that any seed's process had.
+        peak_host_bytes: The most memory of the host that any seed had.
         peak_device_bytes: The most of the accelerator's.
+        latency_p50_seconds: The median time of a single item, mean over seeds.
+        latency_p95_seconds: The 95th percentile, likewise.
+        items_per_second: Predicted in batches, mean over seeds.
+        energy_joules: That a run took, mean over seeds.
         trust: The weakest level among the seeds (`mmbench.trust`); empty for a published row.
         of_seeds: Pairs of a seed and its value.
         diverged: Seeds that have none, because they diverged.
@@ -77,6 +81,10 @@ class Row:
     flops_per_item: float | None = None
     peak_host_bytes: float | None = None
     peak_device_bytes: float | None = None
+    latency_p50_seconds: float | None = None
+    latency_p95_seconds: float | None = None
+    items_per_second: float | None = None
+    energy_joules: float | None = None
     trust: str = ""
     of_seeds: tuple[tuple[int, float], ...] = ()
     diverged: tuple[int, ...] = ()
@@ -100,6 +108,7 @@ class Board:
         scope: What the intervals speak about, in words.
         listed: Runs that are not ranked, and why.
         tuning: How many trials the models were tuned with, where any was; whether all alike.
+        caveats: What of the costs cannot be compared (`mmbench.caveats`).
     """
 
     task: str
@@ -115,6 +124,7 @@ class Board:
     scope: str
     listed: tuple[str, ...] = ()
     tuning: str = ""
+    caveats: Mapping[str, str] = field(default_factory=dict)
 
 
 def boards(
@@ -244,6 +254,7 @@ def _board(plan: _Plan, read: Sequence[Read], asked: seeds.Asked) -> Board | Non
         scope=_scope(rows, groups),
         listed=tuple(_why_not(s.record) for s in others),
         tuning=_tuning(groups),
+        caveats=caveats.caveats({g.name: [m.record for m in g.members] for g in groups}),
     )
 
 
@@ -322,7 +333,6 @@ def _row(
     asked: seeds.Asked,
     level: LevelSpec | None,
 ) -> Row:
-    seconds = _costs(group, "train_seconds")
     headroom = None
     if level is not None and level.ceiling != level.floor:
         headroom = (main.score.value - level.floor) / (level.ceiling - level.floor)
@@ -337,12 +347,16 @@ def _row(
         headroom=headroom,
         seeds=len(group.members),
         parameters=int(parameters[0]) if parameters else None,
-        train_seconds=sum(seconds) / len(seconds) if seconds else None,
+        train_seconds=_mean(group, "train_seconds"),
         device=str(group.members[0].record.provenance.get("device", "")),
         trials=tuning.trials if tuning else None,
         flops_per_item=max(_costs(group, "flops_per_item"), default=None),
         peak_host_bytes=max(_costs(group, "peak_host_bytes"), default=None),
         peak_device_bytes=max(_costs(group, "peak_device_bytes"), default=None),
+        latency_p50_seconds=_mean(group, "latency_p50_seconds"),
+        latency_p95_seconds=_mean(group, "latency_p95_seconds"),
+        items_per_second=_mean(group, "items_per_second"),
+        energy_joules=_mean(group, "energy_joules"),
         trust=trust.weakest(trust.level(m, asked.findings) for m in group.members),
         of_seeds=tuple(sorted(zip(numbers, main.seeds, strict=True))),
     )
@@ -363,9 +377,13 @@ def _further(group: seeds.Group, metric: str, split: str) -> Score | None:
 
 def _costs(group: seeds.Group, name: str) -> list[float]:
     """Return what the seeds cost, as far as their records say so in numbers."""
-    told = [member.record.cost.get(name) for member in group.members]
-    numbers = [x for x in told if isinstance(x, int | float) and not isinstance(x, bool)]
-    return [x for x in numbers if math.isfinite(x)]
+    told = [caveats.number(member.record.cost, name) for member in group.members]
+    return [x for x in told if x is not None]
+
+
+def _mean(group: seeds.Group, name: str) -> float | None:
+    told = _costs(group, name)
+    return sum(told) / len(told) if told else None
 
 
 def _places(

@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmbench import devices
 from mmbench.errors import DataError
+from mmbench.room import USUAL, Allowance
 from mmbench.spec import DecodingSpec
 from mmbench.types import GALLERY, QUERY, Array, Predictions, Split
 
 if TYPE_CHECKING:
     from mmbench.models.model import Model
+
+#: Values by name, one for each item.
+Columns = dict[str, Any]
 
 #: Items per batch; texts are decoded together, and no result depends on it.
 BATCH = 125
@@ -30,6 +35,8 @@ def predict(
     decoding: DecodingSpec,
     limit: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    memory: Allowance = USUAL,
+    entries: Mapping[str, Array] | None = None,
 ) -> Predictions:
     """Predict every output for every item.
 
@@ -39,6 +46,8 @@ def predict(
         decoding: How texts are read out.
         limit: The first `limit` items only.
         progress: Called with (items done, items in all).
+        memory: What data may take; results do not depend on it.
+        entries: For retrieval, what `read_gallery` returned; None: the gallery is read now.
 
     Returns:
         Predictions in the order of the split. The column ``branches`` names, for each item, what
@@ -49,47 +58,86 @@ def predict(
     Raises:
         DataError: The split is empty.
     """
-    import torch
-
-    from mmbench.models.feed import Feed
-
-    device = next(model.parameters()).device
-    feeds = [(QUERY, Feed(split, device, model.of_role(QUERY), limit))]
-    size = len(feeds[0][1])
+    size = len(split) if limit is None else min(limit, len(split))
     if size == 0:
         raise DataError("the split is empty: nothing to predict")
-    if split.gallery is not None:
-        feeds.append((GALLERY, Feed(split.gallery, device, model.of_role(GALLERY))))
+    unread = len(split.gallery) if split.gallery is not None and entries is None else 0
+
+    def items(done: int) -> None:
+        if progress is not None:
+            progress(done, size + unread)
+
     options = {"beams": decoding.beams, "length_penalty": decoding.length_penalty}
-    found: list[tuple[dict[str, Any], dict[str, Any]]] = []
-    before, total = 0, sum(len(feed) for _, feed in feeds)
-    model.eval()
-    for role, feed in feeds:
-        outputs: dict[str, Any] = {}
-        columns: dict[str, Any] = {}
-        for start in range(0, len(feed), BATCH):
-            index = np.arange(start, min(start + BATCH, len(feed)), dtype=np.int64)
-            with torch.no_grad():
-                said, more = model.read_out(feed.batch(index), options, role)
-            for table, part in ((outputs, said), (columns, more)):
-                for name, values in part.items():
-                    table.setdefault(name, []).extend(values)
-            if progress is not None:
-                progress(before + int(index[-1]) + 1, total)
-        before += len(feed)
-        found.append((outputs, columns))
-    outputs, columns = found[0]
+    outputs, columns = _read(model, split, QUERY, size, options, memory, items)
     if split.gallery is not None:
-        _look_up(outputs, columns, found[1][1])
+        if entries is None:
+            entries = read_gallery(model, split, memory, lambda done: items(size + done))
+        _look_up(outputs, columns, entries)
     columns["branches"] = [model.branches] * size
     return Predictions(list(split.ids[:size]), outputs, columns)
 
 
-def _look_up(outputs: dict[str, Any], columns: dict[str, Any], gallery: Mapping[str, Any]) -> None:
+def read_gallery(
+    model: Model,
+    split: Split,
+    memory: Allowance = USUAL,
+    progress: Callable[[int], None] = lambda done: None,
+) -> dict[str, Array]:
+    """Return what is compared of the entries that a split's items look for: output -> [M, E].
+
+    Args:
+        model: On its device.
+        split: The items, with a gallery.
+        memory: What data may take.
+        progress: Called with the entries done.
+    """
+    assert split.gallery is not None
+    size = len(split.gallery)
+    said, columns = _read(model, split.gallery, GALLERY, size, {}, memory, progress)
+    return {name: np.stack(columns[f"{name}.embedding"]) for name in said}
+
+
+def _read(
+    model: Model,
+    split: Split,
+    role: str,
+    size: int,
+    options: Mapping[str, Any],
+    memory: Allowance,
+    progress: Callable[[int], None],
+) -> tuple[Columns, Columns]:
+    """Return predictions by output, and further columns, of the first `size` items of a side."""
+    import torch
+
+    from mmbench.models.feed import Feed
+
+    group = devices.group()
+    device = next(model.parameters()).device
+    parts: list[tuple[dict[str, list[Any]], dict[str, list[Any]]]] = []
+    model.eval()
+    # Batches are the same whoever reads them; processes that share a run take turns.
+    order = [
+        np.arange(start, min(start + BATCH, size), dtype=np.int64)
+        for start in range(group.rank * BATCH, size, group.count * BATCH)
+    ]
+    with torch.no_grad(), Feed(split, device, model.of_role(role), size, memory=memory) as feed:
+        feed.plan(order)
+        for index in order:
+            parts.append(model.read_out(feed.batch(index), options, role))
+            progress(int(index[-1]) + 1)
+    outputs: Columns = {}
+    columns: Columns = {}
+    for said, more in group.gathered(parts):
+        for table, part in ((outputs, said), (columns, more)):
+            for name, values in part.items():
+                table.setdefault(name, []).extend(values)
+    return outputs, columns
+
+
+def _look_up(outputs: Columns, columns: Columns, gallery: Mapping[str, Array]) -> None:
     """Lay both sides of each output out as arrays, and name what each item finds first."""
     for name in outputs:
-        queries = np.stack(columns[f"{name}.embedding"])
-        entries = np.stack(gallery[f"{name}.embedding"])
+        queries, entries = np.stack(columns[f"{name}.embedding"]), gallery[name]
         columns[f"{name}.embedding"], columns[f"{name}.gallery"] = queries, entries
         outputs[name] = [
             row
@@ -126,8 +174,9 @@ def flops_per_item(model: Model, split: Split) -> int:
     from mmbench.models.pairs import feed_for
 
     device = next(model.parameters()).device
-    feed = feed_for(split, device, list(model.encoders), min(COUNTED, len(split)))
-    batch = feed.batch(np.arange(len(feed), dtype=np.int64))
+    size = min(COUNTED, len(split))
+    with feed_for(split, device, list(model.encoders), size) as feed:
+        batch = feed.batch(np.arange(size, dtype=np.int64))
     model.eval()
     counter = Operations()
     # Fused kernels of attention and of recurrent layers are one operation that nobody counts;
@@ -136,7 +185,7 @@ def flops_per_item(model: Model, split: Split) -> int:
         branches = model.fuse(batch).branches
         for name in model.heads:
             model.verdict(name, branches, batch.targets[name])
-    return round(counter.total / len(feed))
+    return round(counter.total / size)
 
 
 @contextmanager

@@ -6,7 +6,9 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,11 @@ def collect(device: str, threads: int, plugins: dict[str, str]) -> dict[str, Any
     }
 
 
+def version_and_commit() -> str:
+    """Return which code this is: ``0.1.0 1a2b3c...``, and the commit where it is a checkout."""
+    return f"{mmbench.__version__} {commit()}".strip()
+
+
 def platform_name() -> str:
     """Return the kind of machine, such as ``Linux-x86_64``."""
     return f"{platform.system()}-{platform.machine()}"
@@ -47,6 +54,12 @@ def platform_name() -> str:
 
 def packages() -> dict[str, str]:
     """Return the installed versions of `PACKAGES`."""
+    return dict(_packages())
+
+
+@cache
+def _packages() -> Mapping[str, str]:
+    """Look once in a process: what is imported stays what it was."""
     found = {}
     for name in PACKAGES:
         try:

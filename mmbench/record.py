@@ -38,11 +38,12 @@ class Record(Struct, frozen=True, kw_only=True):
         seed: The run's.
         identity: SHA-256 of all that determines the outcome.
         definition: ``task``, ``model`` and ``signature`` as resolved.
-        provenance: Code, packages, machine.
+        provenance: Code, packages, machine; ``measured`` says how each part of the cost was
+            measured, or why it is not known.
         data: Fingerprint of the arrays, digest of the source.
         scores: Split -> metric -> score.
         curve: Points of ``step``, ``loss`` and, where validated, ``score``.
-        cost: Parameters, seconds, memory.
+        cost: Parameters, operations, seconds, memory, joules, as far as they are known.
         reproduce: The command that makes this record again.
         files: Name -> SHA-256 of the other files of the record.
         checksum: SHA-256 of this record with an empty checksum.

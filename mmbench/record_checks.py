@@ -165,7 +165,7 @@ def _of_run(record: store.Record, device: str, precision: str) -> str:
             "source": record.data.get("source", ""),
             "device": device,
             "precision": precision,
-            "execution": "single",
+            "execution": record.definition.get("execution", "single"),
             "limit": record.definition.get("limit"),
             "seed": record.seed,
         }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,11 +60,13 @@ def record(
             "branches": model.branches,
             "late": late,
             "limit": settings.limit,
+            **({"execution": run.execution} if run.execution != "single" else {}),
         },
         provenance=came_from,
         data={
             "fingerprint": dataset.fingerprint,
             "source": _load.source_digest(run.task, settings.data),
+            **({"left_out": json.dumps(dataset.left_out)} if dataset.left_out else {}),
         },
         scores=scores,
         curve=[{"step": p.step, "loss": p.loss, "score": p.score} for p in trained.curve],
@@ -82,8 +84,14 @@ def reproduce(run: Run) -> str:
     parts += ["--threads", str(run.threads)]
     if settings.limit is not None:
         parts += ["--limit", str(settings.limit)]
+    if settings.devices > 1:
+        parts += ["--devices", str(settings.devices)]
+    parts += ["--compile"] if settings.compiled else []
+    parts += ["--deterministic"] if settings.deterministic and run.device == "cuda" else []
     if settings.data is not None and _load.source_digest(run.task, settings.data):
         parts += ["--data", "DIR"]
+    if settings.skip_bad:
+        parts.append("--skip-bad")
     for path in _includes(run, named):
         parts += ["--include", f"./{path.name}"]
     for name in settings.metrics:
@@ -145,32 +153,19 @@ def _stored(got: Score) -> store.StoredScore:
     )
 
 
-def _peak_bytes() -> int | None:
-    """Return the most memory that this process ever had; None where the system does not say."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
-
-
 def _cost(model: Model, trained: Trained) -> dict[str, Any]:
     count = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    cost = {
+    return {
         "parameters": count,
+        "parameters_in_all": sum(p.numel() for p in model.parameters()),
         "steps": trained.steps,
         "best_step": trained.best_step,
         "stopped_early": trained.stopped_early,
         "train_seconds": trained.seconds,
         "samples_per_second": trained.items / max(trained.seconds, 1e-9),
-        "peak_host_bytes": _peak_bytes(),
+        **({"parts_of_a_batch": trained.pieces} if trained.pieces > 1 else {}),
+        **({"resumed": len(trained.resumed)} if trained.resumed else {}),
     }
-    if next(model.parameters()).device.type == "cuda":
-        import torch
-
-        cost["peak_device_bytes"] = torch.cuda.max_memory_allocated()
-    return cost
 
 
 def leaks(

@@ -192,6 +192,11 @@ def is_permitted(name: str) -> bool:
     return name in _permitted
 
 
+def permitted() -> set[str]:
+    """Return the names that `permit` was called for, for worker processes."""
+    return set(_permitted)
+
+
 def included_files() -> list[Path]:
     """Return the files that were included, so that a worker process can include them too."""
     return list(_included_files)

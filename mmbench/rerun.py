@@ -84,6 +84,7 @@ def run_of(stored: Stored, data: Path | None = None) -> Run:
     device = "cpu"
     if record.provenance.get("device") != "cpu" and import_torch().cuda.is_available():
         device = "cuda"
+    modes = str(record.definition.get("execution", "single")).split(", ")
     named = dict.fromkeys(name for scores in record.scores.values() for name in scores)
     metrics = [name for name in named if name not in task.metric_names and _known(name)]
     settings = Settings(
@@ -92,6 +93,8 @@ def run_of(stored: Stored, data: Path | None = None) -> Run:
         threads=record.provenance.get("threads"),
         limit=record.definition.get("limit"),
         metrics=tuple(metrics),
+        compiled="compiled" in modes,
+        deterministic="deterministic" in modes,
     )
     return Run(task, model, record.budget, record.seed, settings)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -11,14 +14,23 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from mmbench import provenance, records, registry, rng, store
+from mmbench import devices, provenance, records, registry, rng, store
+from mmbench.checkpoint import EVERY, Checkpoints, maker
+from mmbench.cost.meter import Meter
 from mmbench.data import _load
-from mmbench.errors import MissingExtraError, StoreError, UsageError
+from mmbench.errors import (
+    MissingExtraError,
+    MmbenchError,
+    OutOfMemoryError,
+    StoreError,
+    UsageError,
+)
 from mmbench.metrics import perfect
+from mmbench.room import USUAL, Allowance
 from mmbench.scoring import Scored, score
 from mmbench.spec import DecodingSpec, ModelSpec, TaskSpec, digest
 from mmbench.text import SPECIALS
-from mmbench.train import Progress, check_recipe, train
+from mmbench.train import Engine, Progress, Trained, check_recipe, lacks_memory, train
 from mmbench.types import Dataset, Modality, Output, Predictions, Signature, Split
 
 if TYPE_CHECKING:
@@ -37,6 +49,12 @@ class Settings:
         limit: Test items at most; such records are never ranked.
         force: Repeat what is finished.
         metrics: Metrics to score beside the task's own.
+        devices: Processes that share every batch, each on a device of its own.
+        compiled: Whether losses go through `torch.compile`.
+        deterministic: Whether a GPU may use deterministic kernels only; a CPU always does.
+        checkpoint_every: Seconds between two checkpoints; 0: one after every step.
+        memory: What data may take of the memory; results do not depend on it.
+        skip_bad: Leave out items that cannot be read; part of the task's definition then.
     """
 
     results: Path = Path("results")
@@ -46,6 +64,12 @@ class Settings:
     limit: int | None = None
     force: bool = False
     metrics: tuple[str, ...] = ()
+    devices: int = 1
+    compiled: bool = False
+    deterministic: bool = False
+    checkpoint_every: float = EVERY
+    memory: Allowance = USUAL
+    skip_bad: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,11 +106,22 @@ class Run:
                 "source": _load.source_digest(self.task, self.settings.data),
                 "device": self.device,
                 "precision": precision(self.device),
-                "execution": "single",
+                "execution": self.execution,
                 "limit": self.settings.limit,
                 "seed": self.seed,
             }
         )
+
+    @property
+    def execution(self) -> str:
+        """How training is carried out, as far as that changes last digits."""
+        settings = self.settings
+        modes = {
+            f"{settings.devices} devices": settings.devices > 1,
+            "compiled": settings.compiled,
+            "deterministic": settings.deterministic and self.device == "cuda",
+        }
+        return ", ".join(mode for mode, on in modes.items() if on) or "single"
 
     @cached_property
     def plugins(self) -> dict[str, str]:
@@ -111,6 +146,11 @@ class Run:
         """Where its record is, or will be."""
         tail = f"{self.budget}-s{self.seed}-{self.identity[:8]}"
         return self.settings.results / self.task.name / self.model.name / tail
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where it is written down how far the run is, until its record is there."""
+        return self.folder.with_name(f".{self.folder.name}.checkpoint")
 
     def finished(self) -> store.Stored | None:
         """Return the record of this very run, if it is there.
@@ -143,6 +183,9 @@ class Watcher(Progress, Protocol):
 
     def items(self, done: int, total: int) -> None:
         """Take note of predicted items."""
+
+    def note(self, text: str) -> None:
+        """Take note of something about this run that is worth a line."""
 
 
 #: By which share the size of a matched model may differ from what the task wants.
@@ -178,6 +221,14 @@ def check(run: Run) -> str:
         f"{run.model.name} has {size:,} parameters on {run.task.name}, which wants {wanted:,} "
         f"within {WITHIN:.0%} of matched models: no width comes nearer"
     )
+
+
+def parameters(run: Run) -> int:
+    """Return how many trained parameters the run's model has; see `check`."""
+    key = (*_pinned(run.model, run.task), tuple(run.task.splits))
+    if key not in _fitting:
+        check(run)
+    return _fitting[key]
 
 
 #: What is known of models that tasks of the same shapes share: of 46 models on six tasks, most.
@@ -230,38 +281,126 @@ def execute(run: Run, watcher: Watcher) -> store.Stored:
     Raises:
         MmbenchError: Whatever stands in the way, in one line; nothing is stored then.
     """
-    from mmbench.predict import flops_per_item
-
     settings = run.settings
     store.check_writable(settings.results)
+    devices.group().lead(run)
+    try:
+        with devices.explained():
+            made = _make(run, watcher)
+    except (MemoryError, RuntimeError) as error:
+        if not lacks_memory(error):
+            raise
+        told = str(error).splitlines()[0][:200] if str(error) else "no more is known"
+        raise OutOfMemoryError(
+            f"{run.model.name} on {run.task.name} does not fit the memory ({told}): set a smaller "
+            f"recipe.batch_size or width, run fewer jobs at once, or use a device with more"
+        ) from None
+    record = records.record(
+        run, made.dataset, made.model, made.trained, made.scored, made.came_from
+    )
+    record.cost["test_seconds"] = made.test_seconds
+    test = made.dataset.splits["test"]
+    with devices.alone():
+        record.cost.update(made.meter.cost(made.model, test, _decoding(run), settings.limit))
+    record.provenance["measured"] = made.meter.how
+    stored = store.write(
+        settings.results,
+        record,
+        _items(made.dataset, made.told, made.scored) if made.scored else None,
+        store.predictions_table(made.told) if made.told else None,
+        partial(_save_weights, made.model),
+    )
+    made.checkpoints.clear()
+    return stored
+
+
+def follow() -> None:
+    """Do this process's part of every run that the leading one makes, until it says goodbye."""
+    while (run := devices.group().follow()) is not None:
+        # What fails here fails there, too, and is told there.
+        with contextlib.suppress(MmbenchError):
+            _make(run, _Silent())
+
+
+@dataclass
+class _Made:
+    """A trained and tested model."""
+
+    dataset: Dataset
+    model: Model
+    trained: Trained
+    told: dict[str, Predictions]
+    scored: dict[str, Scored]
+    test_seconds: float
+    came_from: dict[str, Any]
+    checkpoints: Checkpoints
+    meter: Meter
+
+
+def _make(run: Run, watcher: Watcher) -> _Made:
+    """Load, build, train and test; all processes that share a run do this."""
+    settings, group = run.settings, devices.group()
     watcher.phase("data")
     dataset = _load.load(run.task, settings.data)
     came_from = provenance.collect(device_name(run.device), run.threads, run.plugins)
     _try_metrics(run, dataset)
+    meter = Meter(run.device)
     watcher.phase("build")
-    model = make_model(run, dataset)
-    validate = partial(validation_score, run=run, dataset=dataset)
-    watcher.phase("train")
-    budget = run.task.budgets[run.budget]
-    trained = train(model, dataset.splits, run.model.recipe, budget, run.seed, validate, watcher)
-    told: dict[str, Predictions] = {}
-    scored: dict[str, Scored] = {}
-    started = time.perf_counter()
-    if not trained.diverged:
-        watcher.phase("test")
-        told = _predict_tests(run, model, dataset, watcher)
-        scored = score_tests(run, dataset, told)
-    test_seconds = time.perf_counter() - started
-    record = records.record(run, dataset, model, trained, scored, came_from)
-    record.cost["test_seconds"] = test_seconds
-    record.cost["flops_per_item"] = flops_per_item(model, dataset.splits["test"])
-    return store.write(
-        settings.results,
-        record,
-        _items(dataset, told, scored) if scored else None,
-        store.predictions_table(told) if told else None,
-        partial(_save_weights, model),
-    )
+    with _deterministic(run):
+        model = make_model(run, dataset)
+        validate = partial(validation_score, run=run, dataset=dataset)
+        made_by = maker(came_from["device"], run.threads)
+        every, note = settings.checkpoint_every, watcher.note
+        checkpoints = Checkpoints(run.checkpoints, run.identity, made_by, every, note)
+        engine = Engine(group, checkpoints, settings.compiled, settings.memory)
+        for line in _streaming(run, model, dataset):
+            watcher.note(line)
+        watcher.phase("train")
+        budget, recipe = run.task.budgets[run.budget], run.model.recipe
+        trained = train(model, dataset.splits, recipe, budget, run.seed, validate, watcher, engine)
+        told: dict[str, Predictions] = {}
+        scored: dict[str, Scored] = {}
+        started = time.perf_counter()
+        if not trained.diverged:
+            watcher.phase("test")
+            told = _predict_tests(run, model, dataset, watcher)
+            meter.stop(sum(len(said.ids) for said in told.values()), time.perf_counter() - started)
+            scored = score_tests(run, dataset, told) if group.leads else {}
+        seconds = time.perf_counter() - started
+    return _Made(dataset, model, trained, told, scored, seconds, came_from, checkpoints, meter)
+
+
+class _Silent:
+    """Watches a run of which another process tells."""
+
+    def phase(self, name: str) -> None:
+        """Say nothing."""
+
+    def step(self, done: int, total: int, loss: float | None, score: float | None) -> None:
+        """Say nothing."""
+
+    def items(self, done: int, total: int) -> None:
+        """Say nothing."""
+
+    def note(self, text: str) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def _deterministic(run: Run) -> Iterator[None]:
+    """Allow a GPU deterministic kernels only, where that is asked for."""
+    if not (run.settings.deterministic and run.device == "cuda"):
+        yield
+        return
+    torch = import_torch()
+    # What cuBLAS needs to add up in one order; read when it is first used.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 def make_model(run: Run, dataset: Dataset) -> Model:
@@ -345,12 +484,13 @@ def validation_score(
 
     split = dataset.splits["val"]
     limit = min(limit or run.task.budgets[run.budget].validation_items, len(split))
-    said = predict(model, split, DecodingSpec(beams=1), limit)
+    said = predict(model, split, DecodingSpec(beams=1), limit, memory=run.settings.memory)
     output = dataset.signature.main
     references = {output: split.references[output].take(range(limit))}
     main = run.task.metrics.main
     got = score(said, references, output, [main]).scores[main]
-    return got.value if got.higher_is_better else -got.value
+    # The last digit may be another one on another machine, and all have to keep the same weights.
+    return devices.group().told(got.value if got.higher_is_better else -got.value)
 
 
 def _predict_tests(
@@ -358,14 +498,41 @@ def _predict_tests(
 ) -> dict[str, Predictions]:
     from mmbench.predict import predict
 
-    limit = run.settings.limit
-    asked = run.model.recipe.decoding
-    beams = min(asked.beams, run.task.budgets[run.budget].beams)
-    decoding = msgspec.structs.replace(asked, beams=beams)
+    limit, decoding = run.settings.limit, _decoding(run)
     return {
-        name: predict(model, dataset.splits[name], decoding, limit, watcher.items)
+        name: predict(
+            model, dataset.splits[name], decoding, limit, watcher.items, run.settings.memory
+        )
         for name in test_splits(run.task)
     }
+
+
+def _streaming(run: Run, model: Model, dataset: Dataset) -> list[str]:
+    """Say which splits take more memory than data may."""
+    from mmbench.models.feed import streaming
+
+    budget, limit = run.task.budgets[run.budget], run.settings.limit
+    trained_on = {stage.split for stage in run.model.recipe.stages}
+    sizes = dict.fromkeys(trained_on, budget.items)
+    sizes.setdefault("val", budget.validation_items)
+    splits = {
+        name: (split, min(sizes.get(name, limit) or len(split), len(split)), name in trained_on)
+        for name, split in dataset.splits.items()
+        if name in sizes or name in test_splits(run.task)
+    }
+    for name in list(splits):
+        gallery = splits[name][0].gallery
+        if gallery is not None:
+            splits[f"the gallery of {name}"] = gallery, len(gallery), False
+    device = next(model.parameters()).device
+    return streaming(splits, list(model.encoders), device, run.settings.memory)
+
+
+def _decoding(run: Run) -> DecodingSpec:
+    """Return how texts are read out: as the recipe says, within the budget's beams."""
+    asked = run.model.recipe.decoding
+    beams = min(asked.beams, run.task.budgets[run.budget].beams)
+    return msgspec.structs.replace(asked, beams=beams)
 
 
 def _try_metrics(run: Run, dataset: Dataset) -> None:

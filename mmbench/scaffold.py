@@ -91,6 +91,34 @@ def write(kind: str, name: str, folder: Path = Path(), force: bool = False) -> W
     return Written(tuple(files), COMMANDS[kind].format(file=file))
 
 
+def is_manifest(name: str) -> bool:
+    """Whether what is to be a task's name is the path of a file, or folder, that lists items."""
+    return Path(name).suffix.lower() in (".jsonl", ".csv", ".tsv", ".parquet") or (
+        os.sep in name and Path(name).is_dir()
+    )
+
+
+def put(name: str, text: str, folder: Path, force: bool = False) -> Written:
+    """Write the TOML of a task that was drafted from a manifest.
+
+    Raises:
+        UsageError: A file is there.
+        StoreError: It cannot be written.
+    """
+    path = folder / f"{name}.toml"
+    if os.path.lexists(path) and not force:
+        raise UsageError(
+            f"{path}: is there already: --dir takes another folder, --force overwrites"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _refused(folder, error) from None
+    _put(path, text, force)
+    file = shlex.quote(_as_argument(path))
+    return Written((path,), f"mmbench data check {file}")
+
+
 def _put(path: Path, text: str, force: bool) -> None:
     try:
         # Mode x: a file that has appeared since it was looked for is not overwritten either.

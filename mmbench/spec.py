@@ -141,13 +141,41 @@ class PublishedSpec(_Strict, frozen=True):
     note: str = ""
 
 
+class FileSpec(_Strict, frozen=True, kw_only=True):
+    """A file that ``mmbench data fetch`` downloads.
+
+    Attributes:
+        url: Its address.
+        sha256: SHA-256 of what is downloaded, as hex.
+        name: What it is called in the folder; the last part of the address if not given.
+        unpack: Into which subfolder an archive is unpacked, ``.`` being the folder itself; it is
+            deleted then. Empty: it stays as it is.
+    """
+
+    url: str
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+    name: Annotated[str, Meta(pattern=r"^[^/\\]*\Z")] = ""
+    unpack: str = ""
+
+
 class SourceSpec(_Strict, frozen=True):
-    """Where the data come from."""
+    """Where the data come from.
+
+    Attributes:
+        paper: Who made them, and where it is told.
+        url: Where they are found.
+        licence: Under which terms; shown before anything is fetched.
+        published: Figures on exactly these splits.
+        files: What ``mmbench data fetch`` downloads.
+        folder: The folder that the files go into, if tasks share it; else the task's name.
+    """
 
     paper: str = ""
     url: str = ""
     licence: str = ""
     published: tuple[PublishedSpec, ...] = ()
+    files: tuple[FileSpec, ...] = ()
+    folder: Annotated[str, Meta(pattern=r"^([a-z0-9][a-z0-9_]*)?\Z")] = ""
 
 
 class TaskSpec(_Strict, frozen=True):
@@ -294,6 +322,8 @@ class RecipeSpec(_Strict, frozen=True, kw_only=True):
             one at least being left (Neverova et al. 2015, arXiv:1501.00102).
         ogm_ge: Strength alpha with which the modality that leads is slowed (OGM-GE, Peng et al.
             2022, arXiv:2203.15332); 0 switches it off.
+        ema: Decay of an exponential moving average of the weights, which is then what is validated
+            and kept; 0: the weights themselves.
         stages: In order; their shares add up to at most 1.
         decoding: How texts are read out.
     """
@@ -302,6 +332,7 @@ class RecipeSpec(_Strict, frozen=True, kw_only=True):
     patience: Annotated[int, Meta(ge=0)] = 0
     modality_dropout: Decay = 0.0
     ogm_ge: Annotated[float, Meta(ge=0.0, le=10.0)] = 0.0
+    ema: Decay = 0.0
     stages: tuple[StageSpec, ...]
     decoding: DecodingSpec = field(default_factory=DecodingSpec)
 

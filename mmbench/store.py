@@ -29,7 +29,7 @@ from msgspec import Struct
 
 from mmbench import sealed
 from mmbench.admission import Admission, line
-from mmbench.errors import NotComparableError, StoreError, nearest
+from mmbench.errors import NotComparableError, PlaceError, StoreError, nearest
 from mmbench.folders import RECORD, record_folders, results_around
 from mmbench.items import (
     NAMES,
@@ -139,7 +139,7 @@ def adopt(results: Path, stored: Stored) -> Stored:
         StoreError: As for `write`.
     """
     target = folder_of(results, stored.record)
-    with _explained(results):
+    with explained(results):
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=target.parent))
         try:
@@ -160,7 +160,7 @@ def remove(stored: Stored) -> None:
     Raises:
         StoreError: The folder cannot be changed.
     """
-    with _explained(stored.folder.parents[2]):
+    with explained(stored.folder.parents[2]):
         hidden = Path(tempfile.mkdtemp(prefix=".writing-", dir=stored.folder.parent))
         os.rename(stored.folder, hidden / "old")
         shutil.rmtree(hidden, ignore_errors=True)
@@ -175,7 +175,7 @@ def _write_items(items: pa.Table, path: Path) -> None:
 
 def _place(results: Path, folder: Path, record: Record, fill: Callable[[Path], None]) -> Stored:
     """Write a folder beside, then put it in its place."""
-    with _explained(results):
+    with explained(results):
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
         try:
@@ -198,7 +198,7 @@ def check_writable(results: Path) -> None:
     Raises:
         StoreError: Nothing can be written there.
     """
-    with _explained(results):
+    with explained(results):
         results.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=results) as file:
             file.write(b"x" * 65536)
@@ -478,17 +478,21 @@ def _sync(path: Path) -> None:
 
 
 @contextmanager
-def _explained(results: Path) -> Iterator[None]:
-    """Turn what the file system says into one line."""
+def explained(results: Path) -> Iterator[None]:
+    """Turn what the file system says of the results folder into one line.
+
+    Raises:
+        PlaceError: Nothing can be written there; `MmbenchError` passes through.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise StoreError(
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise PlaceError(
                 f"{results}: the disk is full: make room and give the same command again; "
                 f"finished records are intact"
             ) from None
-        raise StoreError(
+        raise PlaceError(
             f"{results}: cannot be written ({error.strerror or error}): --results or "
             f"MMBENCH_RESULTS names another folder"
         ) from None

@@ -1,46 +1,25 @@
-"""Tasks x models x seeds, one after the other; what is finished is not done again."""
+"""Tasks x models x seeds over an executor; what is finished is not done again."""
 
 from __future__ import annotations
 
 import itertools
+import math
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
 from mmbench import catalog, registry
 from mmbench.data import _load
-from mmbench.errors import (
-    IncompatibleError,
-    MissingExtraError,
-    MmbenchError,
-    StoreError,
-    UsageError,
-    nearest,
-)
-from mmbench.rescore import outdated, rescore
-from mmbench.run import Run, Settings, Watcher, check, execute, sized
+from mmbench.errors import IncompatibleError, MissingExtraError, UsageError, nearest
+from mmbench.executors import Executor, Job, Outcome
+from mmbench.executors.work import finished
+from mmbench.forecast import Forecast
+from mmbench.run import Run, Settings, check, sized
 from mmbench.spec import TaskSpec, heard_of
-from mmbench.store import Stored
 from mmbench.types import GALLERY, QUERY
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one run.
-
-    Attributes:
-        run: Which.
-        stored: Its record; None if it failed.
-        fresh: False where the record was there already.
-        rescored: Whether it was there and got other scores; nothing was trained.
-        error: Why it failed.
-    """
-
-    run: Run
-    stored: Stored | None = None
-    fresh: bool = True
-    rescored: bool = False
-    error: MmbenchError | None = None
+#: Seconds between two looks at whether another process is done with a run.
+PAUSE = 0.5
 
 
 def plan(
@@ -75,6 +54,8 @@ def plan(
     for task_name in _unfolded(_tasks(name, settings, notes) for name in tasks):
         task = catalog.task(task_name)
         _load.check_params(task)
+        if settings.skip_bad:
+            task = _load.skipping(task)
         chosen = budget or task.default_budget
         if chosen not in task.budgets:
             near = nearest(chosen, task.budgets)
@@ -112,34 +93,125 @@ def plan(
     return [run for run in runs if run.named not in lacking]
 
 
-def sweep(runs: Sequence[Run], watcher: Callable[[Run], Watcher]) -> Iterator[Outcome]:
-    """Do the runs in order; yield what became of each.
+def sweep(
+    runs: Sequence[Run],
+    executor: Executor,
+    forecast: Forecast | None = None,
+    *,
+    fail_fast: bool = False,
+    seconds: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Generator[Outcome]:
+    """Do the runs; yield what became of each, as it ends.
 
-    A run that fails does not stop the others, unless what failed is the place for the records.
+    What is finished comes first and is not done again. A run that fails does not stop the others,
+    unless what failed is the place for the records. A run that another process is making is left
+    for the end, waited for and taken as it is; if the other process dies, it is made here. Such a
+    run has two outcomes, the first of which says that it is ``busy``.
+
+    Args:
+        runs: With several slots the ones that are expected to last longest begin first.
+        executor: Carries them out; closed at the end, cancelled if the end comes early.
+        forecast: What is known of how long runs last; learns from those that end.
+        fail_fast: Stop at the first run that fails, diverges or leaks.
+        seconds: Begin no run that is not expected to end within so many; it has no outcome.
+        clock: Counts seconds.
+
+    Raises:
+        PlaceError: Nothing can be written to the results folder.
     """
-    for run in runs:
-        outcome = None if run.settings.force else _finished(run, watcher)
-        if outcome is None:
-            try:
-                outcome = Outcome(run, execute(run, watcher(run)))
-            except StoreError:
-                raise
-            except MmbenchError as error:
-                outcome = Outcome(run, error=error)
-        yield outcome
+    forecast = forecast or Forecast(runs)
+    until = math.inf if seconds is None else clock() + seconds
 
+    def fits(job: Job) -> bool:
+        lasts = sum(forecast.seconds(run) or 0.0 for run in job.runs)
+        return clock() + lasts < until
 
-def _finished(run: Run, watcher: Callable[[Run], Watcher]) -> Outcome | None:
-    """Return what is there already, scored with what is asked for now."""
+    told: set[int] = set()
+    whole = False
     try:
-        there = run.finished()
-        if there is None:
-            return None
-        if not outdated(run, there):
-            return Outcome(run, there, fresh=False)
-        return Outcome(run, rescore(run, there, watcher(run)), fresh=False, rescored=True)
-    except StoreError as error:  # this record's trouble, not that of the others
-        return Outcome(run, error=StoreError(f"{error}; --force repeats the run"))
+        pending = []
+        for job in jobs(runs):
+            missing = []
+            for run in job.runs:
+                there = None if run.settings.force else finished(run)
+                if there is None:
+                    missing.append(run)
+                    continue
+                yield there
+                if fail_fast and failing(there):
+                    return
+            pending += [Job(tuple(missing))] if missing else []
+        for outcome in _made(ordered(pending, forecast, executor.slots), executor, fits):
+            if outcome.busy:  # it is asked for again and again; said once
+                if id(outcome.run) in told:
+                    continue
+                told.add(id(outcome.run))
+            elif outcome.fresh and outcome.stored is not None:
+                forecast.learn(outcome.run, outcome.stored.record)
+            yield outcome
+            if fail_fast and failing(outcome):
+                return
+        whole = True
+    finally:
+        if whole:
+            executor.close()
+        else:
+            executor.cancel()
+
+
+def jobs(runs: Sequence[Run]) -> list[Job]:
+    """Return what is carried out in one piece each: every run for itself."""
+    return [Job((run,)) for run in runs]
+
+
+def ordered(jobs: Sequence[Job], forecast: Forecast, slots: int) -> list[Job]:
+    """Return jobs as they begin: with several slots the longest first, so that none is last alone.
+
+    Args:
+        jobs: In the plan's order.
+        forecast: What is known of how long runs last.
+        slots: How many jobs are carried out at a time.
+    """
+    if slots < 2:
+        return list(jobs)
+    return sorted(jobs, key=lambda job: -sum(forecast.cost(run) for run in job.runs))
+
+
+def failing(outcome: Outcome) -> bool:
+    """Whether an outcome makes the whole command fail."""
+    stored = outcome.stored
+    return outcome.error is not None or (stored is not None and stored.record.status != "finished")
+
+
+def _made(pending: list[Job], executor: Executor, fits: Callable[[Job], bool]) -> Iterator[Outcome]:
+    """Keep the executor's slots filled with jobs that fit, until none is left that does."""
+    deferred: list[Job] = []
+    running = 0
+    while True:
+        while running < executor.slots:
+            place = next((k for k, job in enumerate(pending) if fits(job)), None)
+            if place is None:
+                break
+            executor.submit(pending.pop(place))
+            running += 1
+        if not running:
+            if not deferred:
+                return
+            time.sleep(PAUSE)
+            pending, deferred = [*pending, *deferred], []
+            continue
+        free = deferred and running < executor.slots
+        ended = executor.outcomes(PAUSE if free else None)
+        if not ended:
+            pending, deferred = [*pending, *deferred], []
+            continue
+        running -= 1
+        busy = [outcome for outcome in ended if outcome.busy]
+        if busy:
+            again = Job(tuple(o.run for o in busy), tuple(o.before for o in busy))
+            deferred.append(again)
+        yield from ended
 
 
 def _unfolded(names: Iterable[Sequence[str]]) -> list[str]:
@@ -151,10 +223,10 @@ def _tasks(name: str, settings: Settings, left_out: list[str]) -> list[str]:
     if name != "all":
         return [name]
     names = catalog.task_names(shipped=True)
-    lacking = [n for n in names if settings.data is None and _load.needs_data(catalog.task(n))]
-    left_out += [
-        f"{n} is left out: its data are on your disk: --data names their folder" for n in lacking
-    ]
+    data = settings.data
+    lacking = [n for n in names if _load.needs_data(catalog.task(n), data)]
+    why = "--data names their folder" if data is None else f"{data} does not hold them"
+    left_out += [f"{n} is left out: its data are on your disk: {why}" for n in lacking]
     return [n for n in names if n not in lacking]
 
 

@@ -3,35 +3,45 @@
 The loop knows neither fusion nor metric: a model is a `Model`, an objective returns a loss, and
 `validate` is a callable that the caller made. Nothing is drawn from a global random state: the
 run's seed drives initialisation, order, choice of target texts and dropout by named streams.
+
+Where training stands after a step can be written down (`mmbench.checkpoint`) and taken up again,
+to the same bits. It may be done by several processes, each with its part of every batch
+(`mmbench.devices`).
 """
 
 from __future__ import annotations
 
-import fnmatch
-import inspect
+import contextlib
+import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from itertools import pairwise
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmbench import rng
-from mmbench.errors import DataError, SpecError
-from mmbench.spec import BudgetSpec, ObjectiveSpec, OptimizerSpec, RecipeSpec, StageSpec
-from mmbench.types import Split
+from mmbench.checkpoint import Checkpoints, Place
+from mmbench.devices import ALONE, Group
+from mmbench.errors import DataError, OutOfMemoryError, SpecError
+from mmbench.keeper import Average, Keeper
+from mmbench.optimise import chosen, player
+from mmbench.room import USUAL, Allowance
+from mmbench.spec import BudgetSpec, RecipeSpec, StageSpec
+from mmbench.types import Batch, Split
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from mmbench.models.contract import Objective
     from mmbench.models.feed import Feed
     from mmbench.models.model import Model
     from mmbench.models.pairs import Pairs
+    from mmbench.models.whole import Part
 
 #: Returns what is to be maximised.
 Validate = Callable[["Model"], float]
@@ -41,6 +51,8 @@ TRAINING_SPLITS = ("train", "val")
 
 #: The loss is read from the device, for the curve and the check for NaN, every so many steps.
 READ_EVERY = 10
+#: A batch that does not fit the memory is cut in two, and those again, up to so many parts.
+MOST_PIECES = 64
 
 
 class Progress(Protocol):
@@ -48,6 +60,9 @@ class Progress(Protocol):
 
     def step(self, done: int, total: int, loss: float | None, score: float | None) -> None:
         """Take note of a step; `loss` is the last one read, `score` this validation's."""
+
+    def note(self, text: str) -> None:
+        """Say one line about this run."""
 
 
 @dataclass
@@ -72,6 +87,8 @@ class Trained:
         items: Training items seen, repetitions counted.
         diverged: Why training ended in a non-finite loss; empty if it did not.
         stopped_early: Whether patience ran out.
+        pieces: In how many parts a batch was computed, since it did not fit the memory; else 1.
+        resumed: The steps at which an interrupted training was gone on with.
     """
 
     curve: list[Point] = field(default_factory=list)
@@ -82,6 +99,25 @@ class Trained:
     items: int = 0
     diverged: str = ""
     stopped_early: bool = False
+    pieces: int = 1
+    resumed: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How training is carried out; what it computes stays the same.
+
+    Attributes:
+        group: The processes that share each batch.
+        checkpoints: Where it is written down how far training is; None: nowhere.
+        compiled: Whether losses are compiled by `torch.compile`; last digits differ.
+        memory: What data may take of it.
+    """
+
+    group: Group = ALONE
+    checkpoints: Checkpoints | None = None
+    compiled: bool = False
+    memory: Allowance = USUAL
 
 
 def train(
@@ -92,6 +128,7 @@ def train(
     seed: int,
     validate: Validate,
     progress: Progress,
+    engine: Engine | None = None,
 ) -> Trained:
     """Train a model in place.
 
@@ -103,6 +140,7 @@ def train(
         seed: The run's.
         validate: Called as often as the budget says, and at the end.
         progress: Told about every step.
+        engine: How it is carried out.
 
     Returns:
         The curve and the counts; the model then holds its best validated weights.
@@ -110,22 +148,13 @@ def train(
     Raises:
         SpecError: A stage names a split that is not there, or trains nothing.
         DataError: A split is empty.
+        StoreError: A checkpoint cannot be written.
     """
     check_recipe(recipe, model, splits)
-    trained = Trained()
-    with dropout_stream(model, seed):
-        done = 0
-        for stage in recipe.stages:
-            # Each stage has its own best weights, and the next one starts from them.
-            keeper = _Keeper(model, recipe.patience, always=stage.keep == "last")
-            trained.best_score, trained.stopped_early = -math.inf, False
-            steps = max(1, round(budget.steps * stage.share))
-            loop = _Stage(model, splits, stage, recipe, budget, steps, seed)
-            done = _run_stage(loop, done, budget, trained, keeper, validate, progress)
-            keeper.restore()
-            if trained.diverged:
-                break
-    return trained
+    engine = engine or Engine()
+    with dropout_stream(model, seed, engine.group):
+        training = _Training(model, splits, recipe, budget, seed, engine)
+        return training.run(validate, progress)
 
 
 def check_recipe(recipe: RecipeSpec, model: Model, splits: Iterable[str]) -> None:
@@ -151,120 +180,187 @@ def check_recipe(recipe: RecipeSpec, model: Model, splits: Iterable[str]) -> Non
             )
         for item in stage.objectives:
             objective(item, f"recipe.stages.{stage.name}")
-            if not _chosen(model, item):
+            if not chosen(model, item):
                 raise SpecError(
                     f"recipe.stages: the objective {item.name!r} trains nothing: no parameter "
                     f"matches {', '.join(item.parameters)}"
                 )
 
 
-def _chosen(model: Model, spec: ObjectiveSpec) -> dict[str, nn.Parameter]:
-    """Return the parameters that an objective trains: matched, and by no ``!`` left out."""
-    without = [pattern[1:] for pattern in spec.parameters if pattern.startswith("!")]
+class _Training:
+    """All stages of one run, from the beginning or from where it was interrupted."""
 
-    def matches(name: str, patterns: Iterable[str]) -> bool:
-        return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
-
-    return {
-        name: parameter
-        for name, parameter in model.named_parameters()
-        if matches(name, spec.parameters) and not matches(name, without)
-    }
-
-
-def _run_stage(
-    loop: _Stage,
-    done: int,
-    budget: BudgetSpec,
-    trained: Trained,
-    keeper: _Keeper,
-    validate: Validate,
-    progress: Progress,
-) -> int:
-    """Run one stage; return the steps done so far over all stages."""
-    every = max(1, math.ceil(budget.steps / budget.validations))
-    last = done + loop.steps
-    started = time.perf_counter()
-    while done < last:
-        loss = loop.step()
-        done += 1
-        trained.steps, trained.items = done, trained.items + loop.batch_size
-        if done % READ_EVERY == 0 or done == last or done % every == 0:
-            value = loop.read(loss)
-            trained.curve.append(Point(done, value))
-            if not math.isfinite(value):
-                trained.diverged = f"the loss became {value} by step {done}"
-                break
-        progress.step(done, budget.steps, trained.curve[-1].loss if trained.curve else None, None)
-        if done % every == 0 or done == last:
-            trained.seconds += time.perf_counter() - started
-            score = validate(loop.model)
-            loop.review()
-            loop.model.train()
-            trained.curve[-1].score = score
-            progress.step(done, budget.steps, trained.curve[-1].loss, score)
-            trained.stopped_early = keeper.offer(score, done, trained)
-            started = time.perf_counter()
-            if trained.stopped_early:
-                break
-    trained.seconds += time.perf_counter() - started
-    return done
-
-
-class _Keeper:
-    """Keeps the weights with the best validation, or `always` the last ones, on the CPU."""
-
-    def __init__(self, model: Model, patience: int, always: bool = False) -> None:
+    def __init__(
+        self,
+        model: Model,
+        splits: Mapping[str, Split],
+        recipe: RecipeSpec,
+        budget: BudgetSpec,
+        seed: int,
+        engine: Engine,
+    ) -> None:
         self.model = model
-        self.patience = patience
-        self.always = always
-        self.since = 0
-        self.weights: dict[str, Tensor] | None = None
+        self.splits = splits
+        self.recipe = recipe
+        self.budget = budget
+        self.seed = seed
+        self.engine = engine
+        self.trained = Trained()
+        self.done = 0
+        self.since = 0.0  # when the present stretch of steps began
 
-    def offer(self, score: float, step: int, trained: Trained) -> bool:
-        """Take the present weights if they are wanted; return whether patience ran out."""
-        if self.always or score > trained.best_score:
-            trained.best_score, trained.best_step, self.since = score, step, 0
-            self.weights = {
-                name: value.detach().cpu().clone()
-                for name, value in self.model.state_dict().items()
-            }
-            return False
-        self.since += 1
-        return bool(self.patience) and self.since >= self.patience
+    def run(self, validate: Validate, progress: Progress) -> Trained:
+        """Go through the stages that are still to be done."""
+        device = next(self.model.parameters()).device
+        kept = self.engine.checkpoints
+        found = kept.load(device) if kept is not None else None
+        first = 0
+        if found is not None:
+            first = found[0].stage
+            self._take_up(found[0], found[1], progress)
+        for number in range(first, len(self.recipe.stages)):
+            stage = self.recipe.stages[number]
+            resumed = found if number == first else None
+            if resumed is None:
+                # Each stage has its own best weights, and the next one starts from them.
+                self.trained.best_score, self.trained.stopped_early = -math.inf, False
+            keeper = Keeper(self.model, self.recipe.patience, always=stage.keep == "last")
+            began = self.done if resumed is None else resumed[0].began
+            steps = max(1, round(self.budget.steps * stage.share))
+            loop = _Stage(self, stage, number, steps, began, keeper)
+            with loop.feed:
+                if resumed is not None:
+                    loop.take_up(*resumed)
+                loop.feed.expect(loop.ahead(), self.seed)
+                self._stage(loop, validate, progress)
+            keeper.restore()
+            if self.trained.diverged:
+                break
+        if kept is not None and self.engine.group.agreed(bool(self.trained.resumed) or kept.due()):
+            # What is left, testing and scoring, then need not wait for training again.
+            self._save(Place(stage=len(self.recipe.stages)), {})
+        return self.trained
 
-    def restore(self) -> None:
-        """Put the best weights back."""
-        if self.weights is not None:
-            self.model.load_state_dict(self.weights)
+    def _stage(self, loop: _Stage, validate: Validate, progress: Progress) -> None:
+        """Run one stage to its end."""
+        trained, budget = self.trained, self.budget
+        every = max(1, math.ceil(budget.steps / budget.validations))
+        last = loop.began + loop.steps
+        self.since = time.perf_counter()
+        while self.done < last:
+            loop.step(progress)
+            self.done += 1
+            trained.steps, trained.items = self.done, trained.items + loop.batch_size
+            if self.done % READ_EVERY == 0 or self.done == last or self.done % every == 0:
+                value = loop.read()
+                trained.curve.append(Point(self.done, value))
+                if not math.isfinite(value):
+                    trained.diverged = f"the loss became {value} by step {self.done}"
+                    break
+            shown = trained.curve[-1].loss if trained.curve else None
+            progress.step(self.done, budget.steps, shown, None)
+            if self.done % every == 0 or self.done == last:
+                trained.seconds += time.perf_counter() - self.since
+                loop.validate(validate, progress)
+                self.since = time.perf_counter()
+                if trained.stopped_early:
+                    break
+            if self._due() and self.done < last:
+                self._save(*loop.state())
+        trained.seconds += time.perf_counter() - self.since
+        self.since = time.perf_counter()
+
+    def _due(self) -> bool:
+        kept, group = self.engine.checkpoints, self.engine.group
+        if kept is None or (group.count > 1 and self.done % READ_EVERY):
+            return False  # agreeing takes time
+        return group.agreed(kept.due())
+
+    def _save(self, place: Place, tensors: dict[str, Tensor]) -> None:
+        """Write down where training stands."""
+        trained, now = self.trained, time.perf_counter()
+        tensors |= {f"model.{name}": x for name, x in self.model.state_dict().items()}
+        tensors |= self.engine.group.random_states(next(self.model.parameters()).device)
+        trained.seconds += now - self.since
+        place.done = self.done
+        place.items, place.seconds = trained.items, trained.seconds
+        place.best_step = trained.best_step
+        place.best_score = None if trained.best_score == -math.inf else trained.best_score
+        place.stopped_early, place.diverged = trained.stopped_early, trained.diverged
+        place.pieces, place.resumed = trained.pieces, trained.resumed
+        place.curve = [(p.step, p.loss, p.score) for p in trained.curve]
+        kept = self.engine.checkpoints
+        if kept is not None and self.engine.group.leads:
+            kept.save(place, tensors)
+        self.since = time.perf_counter()  # writing is no training
+
+    def _take_up(self, place: Place, tensors: dict[str, Tensor], progress: Progress) -> None:
+        """Take up what `_save` wrote down, all but what belongs to a stage."""
+        self.done = place.done
+        best = -math.inf if place.best_score is None else place.best_score
+        self.trained = Trained(
+            curve=[Point(*point) for point in place.curve],
+            steps=place.done,
+            best_step=place.best_step,
+            best_score=best,
+            seconds=place.seconds,
+            items=place.items,
+            diverged=place.diverged,
+            stopped_early=place.stopped_early,
+            pieces=place.pieces,
+            resumed=[*place.resumed, place.done],
+        )
+        self.model.load_state_dict(_below(tensors, "model."))
+        self.engine.group.restore_random(tensors, next(self.model.parameters()).device)
+        whole = place.stage == len(self.recipe.stages)
+        where = "after training" if whole else f"at step {place.done} of {self.budget.steps}"
+        progress.note(f"goes on {where}, where it was interrupted")
 
 
-@dataclass
-class _Player:
-    """An objective with its optimiser; what makes two of them alternate is period and offset.
+def lacks_memory(error: BaseException) -> bool:
+    """Whether torch or Python said that there is not enough memory, on a GPU or on the host."""
+    import torch
 
-    `rate` is the learning rate at each of its turns, `turns` how many it has had.
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
+
+
+class _Order:
+    """Which items a stage's batches hold: every epoch in another order, for ever.
+
+    An incomplete last batch of an epoch is left out.
     """
 
-    objective: Objective
-    optimizer: torch.optim.Optimizer
-    rate: Callable[[int], float]
-    parameters: list[nn.Parameter]
-    clip: float
-    period: int
-    offset: int
-    turns: int = 0
+    def __init__(self, seed: int, stage: str, items: int, batch_size: int) -> None:
+        self.seed = seed
+        self.stage = stage
+        self.items = items
+        self.batch_size = batch_size
+        self.go_to(0, 0)
 
-    def step(self) -> None:
-        """Clip the gradients and take a step at the learning rate of this turn."""
-        import torch
+    def go_to(self, epoch: int, start: int) -> None:
+        """Stand before the batch that begins at item `start` of an epoch."""
+        self.epoch, self.start = epoch, start
+        self.present = rng.permutation(self.seed, "order", self.stage, epoch, count=self.items)
 
-        if self.clip:
-            torch.nn.utils.clip_grad_norm_(self.parameters, self.clip, foreach=True)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate(self.turns)
-        self.optimizer.step()
-        self.turns += 1
+    def next(self) -> tuple[int, NDArray[np.int64]]:
+        """Return the epoch and the indices of the next batch."""
+        if self.start + self.batch_size > self.items:
+            self.go_to(self.epoch + 1, 0)
+        index = self.present[self.start : self.start + self.batch_size]
+        self.start += self.batch_size
+        return self.epoch, index
+
+    def ahead(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """Yield epochs and indices of the batches to come, without going on to them."""
+        other = copy.copy(self)
+        while True:
+            yield other.next()
 
 
 class _Stage:
@@ -272,71 +368,180 @@ class _Stage:
 
     def __init__(
         self,
-        model: Model,
-        splits: Mapping[str, Split],
+        whole: _Training,
         stage: StageSpec,
-        recipe: RecipeSpec,
-        budget: BudgetSpec,
+        number: int,
         steps: int,
-        seed: int,
+        began: int,
+        keeper: Keeper,
     ) -> None:
         import torch
 
         from mmbench.models.build import objective
         from mmbench.models.pairs import feed_for
 
-        self.model = model
-        self.steps = steps
-        self.seed = seed
-        self.name = stage.name
+        self.model = model = whole.model
+        self.trained = whole.trained
+        self.recipe, self.splits, self.budget = whole.recipe, whole.splits, whole.budget
+        self.seed = whole.seed
+        self.group = whole.engine.group
+        self.name, self.number, self.steps, self.began = stage.name, number, steps, began
+        self.keeper = keeper
         self.at = 0
-        device = next(model.parameters()).device
+        self.whole = whole
+        self.device = next(model.parameters()).device
         self.feed: Feed | Pairs = feed_for(
-            splits[stage.split], device, list(model.encoders), budget.items
+            self.splits[stage.split],
+            self.device,
+            list(model.encoders),
+            self.budget.items,
+            whole.engine.memory,
         )
         if len(self.feed) == 0:
             raise DataError(f"the split {stage.split!r} is empty: nothing to train on")
-        self.batch_size = min(recipe.batch_size, len(self.feed))
-        self.recipe = recipe
-        self.splits = splits
-        self.budget = budget
-        self.order = self._orders()
-        self.autocast = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        self.losses = torch.zeros((), device=device)
+        self.batch_size = min(self.recipe.batch_size, len(self.feed))
+        self.group.check_batch(self.batch_size)
+        self.order = _Order(self.seed, self.name, len(self.feed), self.batch_size)
+        self.autocast = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        self.losses = torch.zeros((), device=self.device)
         self.unread = 0
         self.players = [
-            _player(model, objective(item, f"recipe.stages.{stage.name}"), item, steps)
+            player(model, objective(item, f"recipe.stages.{stage.name}"), item, steps)
             for item in stage.objectives
         ]
+        losses = [self._loss(p.objective, whole.engine.compiled) for p in self.players]
+        self.loss_of = self.group.shared(model, losses)
+        self.average = Average(model, self.recipe.ema)
         model.train()
 
-    def step(self) -> Tensor:
-        """Take one step of every objective whose turn it is; return the sum of their losses."""
+    def _loss(self, objective: Objective, compiled: bool) -> Callable[[Batch], Tensor]:
+        """Return what computes an objective's loss on a batch."""
         import torch
 
+        def loss(batch: Batch) -> Tensor:
+            return objective.loss(self.model, batch)
+
+        return torch.compile(loss) if compiled else loss
+
+    def share(self, index: NDArray[np.int64]) -> tuple[Part | None, NDArray[np.int64]]:
+        """Return this process's part of a batch (None: all of it) and the items in it."""
+        part = self.group.part(len(index))
+        return part, index if part is None else index[part.start : part.start + part.items]
+
+    def ahead(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """Yield the epoch and this process's items of each batch to come."""
+        for epoch, index in self.order.ahead():
+            yield epoch, self.share(index)[1]
+
+    def step(self, progress: Progress) -> None:
+        """Take one step of every objective whose turn it is, and add up their losses."""
+        from mmbench.models import whole
         from mmbench.models.balance import drop_modalities, modulate
 
-        epoch, index = next(self.order)
-        batch = self.feed.batch(index, self.seed, epoch)
+        epoch, index = self.order.next()
+        part, mine = self.share(index)
+        batch = self.feed.batch(mine, self.seed, epoch)
         if self.recipe.modality_dropout:
             names = ("modality dropout", self.name, self.at)
-            dropped = self.recipe.modality_dropout
-            batch = drop_modalities(batch, dropped, self.seed, *names, sides=self.model.sides)
-        for player in self.players:
-            if self.at < player.offset or (self.at - player.offset) % player.period:
+            batch = drop_modalities(
+                batch,
+                self.recipe.modality_dropout,
+                self.seed,
+                *names,
+                sides=self.model.sides,
+                start=0 if part is None else part.start,
+                whole=len(index),
+            )
+        for number, one in enumerate(self.players):
+            if not one.has_turn(self.at):
                 continue
-            with torch.autocast(batch_device(self.feed), torch.bfloat16, enabled=self.autocast):
-                loss = player.objective.loss(self.model, batch)
-            for parameter in self.model.parameters():
-                parameter.grad = None  # an objective must not act on what another one left
-            loss.backward()  # type: ignore[no-untyped-call]
+            with whole.part(part):
+                loss = self._backward(number, batch, progress)
             if self.recipe.ogm_ge:
-                modulate(self.model, batch, self.recipe.ogm_ge)
-            player.step()
-            self.losses += loss.detach()
+                names = (f"ogm-ge {number}", self.name, self.at)
+                with whole.part(part):
+                    strength, mean = self.recipe.ogm_ge, self.group.mean_of
+                    modulate(self.model, batch, strength, self.seed, *names, everywhere=mean)
+            one.step()
+            self.losses += loss
+        self.average.update()
         self.at += 1
         self.unread += 1
-        return self.losses
+
+    def _backward(self, number: int, batch: Batch, progress: Progress) -> Tensor:
+        """Compute loss and gradients; in parts, where the batch does not fit the memory."""
+        import torch
+
+        while True:
+            for parameter in self.model.parameters():
+                parameter.grad = None  # an objective must not act on what another one left
+            try:
+                if self.trained.pieces == 1:
+                    return self._whole(number, batch)
+                return self._in_pieces(number, batch, self.trained.pieces)
+            except (MemoryError, RuntimeError) as error:
+                if not lacks_memory(error):
+                    raise
+                most = min(MOST_PIECES, batch.size)
+                if self.trained.pieces * 2 > most or self.group.count > 1:
+                    parts = f" in {self.trained.pieces} parts" if self.trained.pieces > 1 else ""
+                    raise OutOfMemoryError(
+                        f"a batch of {batch.size} items does not fit the memory{parts}: set a "
+                        f"smaller recipe.batch_size or width, or use a device with more"
+                    ) from None
+            # Out of the handler, so that nothing holds on to what is to be freed.
+            self.trained.pieces *= 2
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            progress.note(
+                f"a batch of {batch.size} items does not fit the memory: it is computed in "
+                f"{self.trained.pieces} parts, which makes the same steps"
+            )
+
+    def _whole(self, number: int, batch: Batch) -> Tensor:
+        import torch
+
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            loss = self.loss_of[number](batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    def _in_pieces(self, number: int, batch: Batch, pieces: int) -> Tensor:
+        """Add up the gradients of parts of a batch; see `mmbench.models.whole.Piece`."""
+        import torch
+
+        from mmbench.models.whole import Piece, part
+
+        totals: list[Tensor] = []
+        bounds = [round(k * batch.size / pieces) for k in range(pieces + 1)]
+        total = torch.zeros((), device=self.device)
+        for first in (True, False):
+            for start, stop in pairwise(bounds):
+                piece = Piece(start, stop - start, batch.size, totals, first)
+                with (
+                    part(piece),
+                    torch.no_grad() if first else contextlib.nullcontext(),
+                    torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast),
+                ):
+                    loss = self.loss_of[number](batch.cut(start, stop))
+                if not first:
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    total += loss.detach()
+        return total
+
+    def validate(self, validate: Validate, progress: Progress) -> None:
+        """Validate, and keep the weights if they are the best ones."""
+        trained = self.trained
+        with self.average.applied():
+            score = validate(self.model)
+            taken, out = self.keeper.offer(score, trained.best_score)
+        if taken:
+            trained.best_score, trained.best_step = score, trained.steps
+        self.review()
+        self.model.train()
+        trained.curve[-1].score = score
+        progress.step(trained.steps, self.budget.steps, trained.curve[-1].loss, score)
+        trained.stopped_early = out
 
     def review(self) -> None:
         """Let objectives look at items that are trained on and at validation items."""
@@ -349,107 +554,78 @@ class _Stage:
         if not asking:
             return
         count = min(self.budget.validation_items, len(self.splits["val"]), len(self.feed))
-        unseen = feed_for(self.splits["val"], self.feed.device, list(self.model.encoders), count)
-        index = np.arange(count, dtype=np.int64)
+        index, names = np.arange(count, dtype=np.int64), list(self.model.encoders)
+        memory = self.whole.engine.memory
+        with feed_for(self.splits["val"], self.device, names, count, memory) as feed:
+            seen, unseen = self.feed.batch(index), feed.batch(index)
         self.model.eval()
         for objective in asking:
-            objective.review(self.model, self.feed.batch(index), unseen.batch(index))
+            objective.review(self.model, seen, unseen)
         self.model.train()
 
-    def read(self, losses: Tensor) -> float:
+    def read(self) -> float:
         """Return the mean loss since the last reading."""
-        value = float(losses) / max(self.unread, 1)
-        losses.zero_()
+        value = self.group.mean(self.losses) / max(self.unread, 1)
+        self.losses.zero_()
         self.unread = 0
         return value
 
-    def _orders(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
-        """Yield (epoch, indices) for ever; an incomplete last batch of an epoch is left out."""
-        epoch = 0
-        while True:
-            order = rng.permutation(self.seed, "order", self.name, epoch, count=len(self.feed))
-            for start in range(0, len(order) - self.batch_size + 1, self.batch_size):
-                yield epoch, order[start : start + self.batch_size]
-            epoch += 1
+    def state(self) -> tuple[Place, dict[str, Tensor]]:
+        """Return where the stage stands."""
+        place = Place(
+            stage=self.number,
+            began=self.began,
+            epoch=self.order.epoch,
+            start=self.order.start,
+            turns=[one.turns for one in self.players],
+            averaged=self.average.steps,
+            since=self.keeper.since,
+            unread=self.unread,
+        )
+        tensors = {"losses": self.losses}
+        for number, one in enumerate(self.players):
+            tensors |= {f"player.{number}.{name}": x for name, x in one.state().items()}
+        tensors |= {f"average.{place}": x for place, x in enumerate(self.average.values)}
+        tensors |= {f"best.{name}": x for name, x in (self.keeper.weights or {}).items()}
+        return place, tensors
 
+    def take_up(self, place: Place, tensors: Mapping[str, Tensor]) -> None:
+        """Stand where `state` was taken."""
+        import torch
 
-def batch_device(feed: Feed | Pairs) -> str:
-    """Return the device type that a feed's batches are on, for autocast."""
-    return feed.device.type
-
-
-def _player(model: Model, objective: Objective, spec: ObjectiveSpec, steps: int) -> _Player:
-    chosen = _chosen(model, spec)
-    settings: OptimizerSpec = spec.optimizer
-    # Decay is for matrices; an embedding row that is seldom seen should not fade meanwhile.
-    matrices = [p for n, p in chosen.items() if p.dim() > 1 and "embed" not in n]
-    others = [p for n, p in chosen.items() if p.dim() <= 1 or "embed" in n]
-    optimizer = _adamw(
-        [
-            {"params": matrices, "weight_decay": settings.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ],
-        settings,
-    )
-    turns = max(1, math.ceil((steps - spec.offset) / spec.period))
-    return _Player(
-        objective,
-        optimizer,
-        lambda at: settings.lr * factor(at, turns, settings),
-        list(chosen.values()),
-        settings.clip,
-        spec.period,
-        spec.offset,
-    )
-
-
-def _adamw(groups: list[dict[str, Any]], settings: OptimizerSpec) -> torch.optim.AdamW:
-    """Make an optimiser without loading torch's compiler.
-
-    What torch wraps ``add_param_group`` and ``step`` in imports the compiler, which takes as long
-    to load as torch itself, to leave them out of what is compiled. Here nothing is.
-    """
-    import torch
-
-    class AdamW(torch.optim.AdamW):
-        def add_param_group(self, param_group: dict[str, Any]) -> None:
-            inspect.unwrap(torch.optim.Optimizer.add_param_group)(self, param_group)
-
-        @torch.no_grad()
-        def step(self) -> None:  # type: ignore[override]
-            inspect.unwrap(torch.optim.AdamW.step)(self)
-
-    return AdamW(groups, lr=settings.lr, betas=settings.betas, fused=True)
-
-
-def factor(at: int, turns: int, settings: OptimizerSpec) -> float:
-    """Return the share of the peak learning rate at step `at` of `turns`.
-
-    >>> one_cycle = OptimizerSpec(warmup=0.5)
-    >>> [round(factor(at, 4, one_cycle), 2) for at in range(5)]
-    [0.5, 1.0, 1.0, 0.5, 0.0]
-    """
-    if settings.schedule == "constant":
-        return 1.0
-    warm = max(1, round(turns * settings.warmup))
-    if at < warm:
-        return (at + 1) / warm
-    fall = warm + round(turns * settings.hold)
-    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, max(0, at - fall) / max(1, turns - fall))))
+        self.at = place.done - place.began
+        self.order.go_to(place.epoch, place.start)
+        self.unread = place.unread
+        self.losses.copy_(tensors["losses"])
+        for number, one in enumerate(self.players):
+            one.restore(_below(tensors, f"player.{number}."), place.turns[number])
+        self.average.steps = place.averaged
+        with torch.no_grad():
+            for at, value in enumerate(self.average.values):
+                value.copy_(tensors[f"average.{at}"])
+        self.keeper.since = place.since
+        best = _below(tensors, "best.")
+        self.keeper.weights = {name: x.cpu() for name, x in best.items()} or None
 
 
 @contextmanager
-def dropout_stream(model: Model, seed: int) -> Iterator[None]:
-    """Give dropout its own stream, and leave torch's global state as it was found."""
+def dropout_stream(model: Model, seed: int, group: Group = ALONE) -> Iterator[None]:
+    """Give dropout its own stream, and leave torch's global state as it was found.
+
+    Processes that share a batch draw dropout apart from each other, and what is drawn for each
+    item of a batch together, as one would alone.
+    """
     import torch
 
     device = next(model.parameters()).device
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        drawn = rng.torch_seed(seed, "dropout")
+        apart = (f"device {group.rank}",) if group.count > 1 else ()
+        drawn = rng.torch_seed(seed, "dropout", *apart)
         # Not torch.manual_seed, which would set the state of every GPU there is.
         torch.default_generator.manual_seed(drawn)
         if device.type == "cuda":
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(drawn)
+        group.seed(rng.torch_seed(seed, "dropout"), device)
         yield

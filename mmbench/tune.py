@@ -29,7 +29,7 @@ from mmbench.errors import MissingExtraError, SpecError, StoreError, UsageError
 from mmbench.run import Run, Watcher, make_model, precision, sized, validation_score
 from mmbench.spec import ModelSpec, RangeSpec, TuningSpec, digest, essential, parse_model
 from mmbench.stats.tuning import expected_best
-from mmbench.train import train
+from mmbench.train import Engine, train
 from mmbench.types import Dataset
 
 #: The schema of studies that this version reads and writes.
@@ -256,7 +256,10 @@ def _try(run: Run, dataset: Dataset, trial: Trial, watcher: Watcher) -> Trial:
         built = make_model(run, dataset)
         validate = partial(validation_score, run=run, dataset=dataset)
         budget = run.task.budgets[run.budget]
-        made = train(built, dataset.splits, model.recipe, budget, run.seed, validate, watcher)
+        engine = Engine(memory=run.settings.memory)
+        made = train(
+            built, dataset.splits, model.recipe, budget, run.seed, validate, watcher, engine
+        )
     except UsageError as error:
         return ended(None, str(error))
     if made.diverged:

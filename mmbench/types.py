@@ -165,12 +165,14 @@ class Dataset:
         splits: Split name -> items. ``train`` and ``val`` are for training, the rest for tests.
         fingerprint: SHA-256 over the content of all arrays, as hex.
         oracle: For planted data, the best predictor known for any subset of the modalities.
+        left_out: Split -> a line for each item that could not be read and was left out on demand.
     """
 
     signature: Signature
     splits: Mapping[str, Split]
     fingerprint: str
     oracle: Oracle | None = None
+    left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -201,9 +203,9 @@ class Batch:
         inputs: Modality -> [B, ...].
         lengths: Modality -> [B] valid lengths of ragged inputs.
         present: Modality -> [B] bool.
-        targets: Output -> training targets (text: token ids [B, L]; match: [B, B] bool, whether
-            the entry that stands beside an item is right for another; else as in `Split`); empty
-            when predicting.
+        targets: Output -> training targets (text: token ids [B, L]; match: [B, 1 + R] int,
+            the entry that stands beside an item, then all that are right for it; else as in
+            `Split`); empty when predicting.
     """
 
     size: int
@@ -211,6 +213,12 @@ class Batch:
     lengths: Mapping[str, Tensor]
     present: Mapping[str, Tensor]
     targets: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def cut(self, start: int, stop: int) -> Batch:
+        """Return the items from `start` to before `stop`."""
+        tables = (self.inputs, self.lengths, self.present, self.targets)
+        parts = [{name: x[start:stop] for name, x in table.items()} for table in tables]
+        return Batch(stop - start, *parts)
 
 
 @dataclass

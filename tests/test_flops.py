@@ -11,7 +11,7 @@ from torch import nn
 from mmbench import predict as module
 from mmbench import store
 from mmbench.predict import _unfused
-from mmbench.report.record import cost_line
+from mmbench.report.record import cost_lines
 from mmbench.types import Split
 
 
@@ -68,4 +68,4 @@ def test_runs_store_what_an_item_costs(made: Path):
     for stored in found:
         cost = stored.record.cost
         assert cost["flops_per_item"] > cost["parameters"] / 10
-        assert "FLOPs an item" in cost_line(stored.record)
+        assert "FLOPs an item" in cost_lines(stored.record)[0]

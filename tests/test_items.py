@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
-from mmbench.items import NAMES, Reader, items_table
+from mmbench.items import NAMES, Reader, items_table, predictions_table
+from mmbench.types import Predictions
 
 IDS = {"test": ["a", "b", "c"], "ood": ["x", "y"]}
 CLUSTERS: dict[str, Any] = {"test": ["s1", "s1", "s2"], "ood": None}
@@ -126,3 +131,46 @@ def test_whole_numbers_are_numbers() -> None:
 def test_a_table_of_something_else_is_refused(content: pa.Table, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Reader().read(written(content))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["a", "ü", ""],
+        [1.5, -0.0],
+        [1, 2, -3],
+        [2**62, -(2**63)],
+        [[1.0], [], [2.0, 3.0]],
+        [("a", "b"), ("c",)],
+        [[[1], [2, 3]], [], [[4]]],
+        [["joint"]] * 3,
+        [True, False],
+        [None, "a"],
+        [1, 2.5],
+        [],
+        [[], []],
+        [[None, 1.0]],
+    ],
+    ids=repr,
+)
+def test_predictions_are_laid_out_as_pyarrow_itself_would(values: list[Any]) -> None:
+    said = Predictions([str(k) for k in range(len(values))], {"answer": values}, {})
+    made = predictions_table({"test": said}).column("answer").combine_chunks()
+    made.validate(full=True)
+    assert made.type == pa.array(values).type
+    assert made.to_pylist() == pa.array(values).to_pylist()
+
+
+def test_writing_imports_no_pandas() -> None:
+    code = (
+        "import sys, numpy as np\n"
+        "from mmbench.items import items_table, predictions_table\n"
+        "from mmbench.types import Predictions\n"
+        "items_table({'test': ['a', 'b']}, {'test': {'f': (['x'], np.ones((2, 1)))}}, {})\n"
+        "said = Predictions(['a', 'b'], {'o': ['x', 'y']}, {'o.gate': [[0.5], [0.1]]})\n"
+        "predictions_table({'test': said})\n"
+        "sys.exit('pandas' in sys.modules)"
+    )
+    root = Path(__file__).resolve().parents[1]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)

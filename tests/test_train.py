@@ -22,6 +22,7 @@ from mmbench.errors import DataError, SpecError, StoreError
 from mmbench.models.feed import Feed
 from mmbench.models.model import Model
 from mmbench.models.objectives.supervised import Supervised
+from mmbench.optimise import factor
 from mmbench.predict import predict
 from mmbench.run import Run, Settings, execute, load_model, make_model
 from mmbench.spec import (
@@ -33,7 +34,7 @@ from mmbench.spec import (
     RecipeSpec,
     StageSpec,
 )
-from mmbench.train import Trained, factor, train
+from mmbench.train import Trained, train
 from mmbench.types import Dataset, Split
 
 #: Constant rate, no decay, no clipping: a constant gradient then moves a weight by `lr` a step.
@@ -75,6 +76,9 @@ class Watch:
 
     def step(self, done: int, total: int, loss: float, score: float | None) -> None:
         self.steps.append((done, total, loss, score))
+
+    def note(self, text: str) -> None:
+        self.notes = [*getattr(self, "notes", []), text]
 
 
 @pytest.fixture
@@ -651,4 +655,7 @@ class Watcher(Watch):
         pass
 
     def items(self, done: int, total: int) -> None:
+        pass
+
+    def note(self, text: str) -> None:
         pass

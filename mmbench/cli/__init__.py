@@ -75,7 +75,8 @@ def cli(ctx: click.Context) -> None:
     mmbench compare hybrid late                       which is better, and is that real
     mmbench show captioning/hybrid                    look at one record
 
-    Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 inconclusive, 4 missing or not comparable.
+    Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 inconclusive, 4 missing or not comparable,
+    130 interrupted.
     """  # noqa: D301 (click needs the backspace itself)
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
@@ -86,6 +87,7 @@ def run_cli(arguments: Sequence[str]) -> int:
     try:
         # Not `cli.main`: it has a mind of its own about broken pipes and Ctrl-C.
         with cli.make_context("mmbench", [*arguments]) as ctx:
+            ctx.meta[_options.ARGUMENTS] = [*arguments]
             code = cli.invoke(ctx)
         sys.stdout.flush()
     except click.exceptions.Exit as stop:

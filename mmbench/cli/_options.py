@@ -20,6 +20,10 @@ MOST_SEEDS = 1000
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+#: Where a command finds in its context what was typed.
+ARGUMENTS = "mmbench.arguments"
+
+
 def option(*names: str, **settings: Any) -> Callable[[Command], Command]:
     """Declare an option whose environment variable is ``MMBENCH_`` and its long name."""
     long = next(name for name in names if name.startswith("--"))
@@ -33,6 +37,11 @@ def debugging(arguments: Sequence[str]) -> bool:
     return "--debug" in arguments or os.environ.get("MMBENCH_DEBUG", "") not in ("", "0")
 
 
+def debug_wanted() -> bool:
+    """Whether the command that runs was asked for tracebacks."""
+    return bool(click.get_current_context().meta.get("mmbench.debug")) or debugging(())
+
+
 def common(command: Command) -> Command:
     """Add what every verb has: ``--include`` and ``--debug``."""
 
@@ -42,9 +51,12 @@ def common(command: Command) -> Command:
 
             catalog.include(path)
 
-    command = click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")(
-        command
-    )
+    def note(ctx: click.Context, param: click.Parameter, debug: bool) -> None:
+        ctx.meta["mmbench.debug"] = debug
+
+    command = click.option(
+        "--debug", is_flag=True, expose_value=False, callback=note, help="Show tracebacks."
+    )(command)
     return option(
         "--include",
         multiple=True,
@@ -74,6 +86,18 @@ def data(command: Command) -> Command:
         type=click.Path(path_type=Path),
         default=None,
         help="Folder of a real dataset, in its own published layout.",
+    )(command)
+
+
+def memory(command: Command) -> Command:
+    """Add ``--memory``."""
+    return option(
+        "--memory",
+        default="0.5",
+        show_default=True,
+        metavar="SHARE|SIZE",
+        help="What data may take of the memory, as a share of what is free or a size (2GiB); the "
+        "rest is read from the disk meanwhile. No result depends on it.",
     )(command)
 
 

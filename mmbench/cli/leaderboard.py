@@ -11,7 +11,7 @@ import click
 
 from mmbench.cli import _options
 from mmbench.cli._options import option
-from mmbench.errors import MmbenchError, NotComparableError, refuse_unknown
+from mmbench.errors import MmbenchError, NotComparableError, UsageError, refuse_unknown
 
 if TYPE_CHECKING:
     from mmbench.trust import Finding
@@ -30,6 +30,13 @@ if TYPE_CHECKING:
     default="text",
     show_default=True,
 )
+@option(
+    "--columns",
+    "shown",
+    multiple=True,
+    help="Show these beside the scores: latency, throughput, energy, memory, flops, parameters, "
+    "train, device, seeds, headroom, trials, trust, or all. CSV and JSON have all.",
+)
 @option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write there, not here.")
 @option(
     "--figure",
@@ -46,6 +53,7 @@ def command(
     metrics: tuple[str, ...],
     split: str,
     form: str,
+    shown: tuple[str, ...],
     out: Path | None,
     figure: Path | None,
     results: Path,
@@ -59,15 +67,21 @@ def command(
     mmbench leaderboard --format markdown --out LEADERBOARD.md
     mmbench leaderboard --format html --out board.html
     mmbench leaderboard --format overview
+    mmbench leaderboard -t captioning --columns parameters,latency,throughput,energy
     """  # noqa: D301
     from mmbench import leaderboard, registry, store
     from mmbench.over_tasks import over_tasks
-    from mmbench.report import latex, page, tables
+    from mmbench.report import columns, latex, page, tables
     from mmbench.report.escapes import MOST, plain
 
     named = [_options.metric_name(name) for name in _options.split_names(metrics)]
     for name in named:
         registry.load("metric", name)
+    form = "json" if as_json else form
+    if shown and form not in ("text", "markdown", "latex", "html"):
+        why = "has no room for them" if form == "overview" else "has them all"
+        raise UsageError(f"--columns: goes with text, markdown, latex and html; {form} {why}")
+    chosen_columns = columns.choose(_options.split_names(shown))
     wanted: list[str | None] = [*named] or [None]
     found, problems = store.scan(results, curves=False)
     findings = _findings(results, problems)
@@ -79,15 +93,14 @@ def command(
     ]
     made = [board for own in of_metrics for board in own]
     across = [one for own in of_metrics for one in over_tasks(own)]
-    form = "json" if as_json else form
     writers: dict[str, Callable[[], str]] = {
-        "text": lambda: tables.text(made, across),
-        "markdown": lambda: tables.markdown(made, across),
+        "text": lambda: tables.text(made, across, chosen_columns),
+        "markdown": lambda: tables.markdown(made, across, chosen_columns),
         "overview": lambda: tables.overview(made),
         "csv": lambda: tables.comma_separated(made),
         "json": lambda: tables.to_json(made, across),
-        "latex": lambda: latex.latex(made, across),
-        "html": lambda: page.html_page(made, across),
+        "latex": lambda: latex.latex(made, across, chosen_columns),
+        "html": lambda: page.html_page(made, across, chosen_columns),
     }
     for problem in dict.fromkeys(problems):
         click.echo(f"warning: {plain(problem)}", err=True)

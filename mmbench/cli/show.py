@@ -12,7 +12,7 @@ import click
 
 from mmbench.cli import _options
 from mmbench.cli._options import option
-from mmbench.errors import UsageError
+from mmbench.errors import NotComparableError, UsageError
 
 if TYPE_CHECKING:
     from mmbench.report.transcript import Line
@@ -62,16 +62,27 @@ def command(
     mmbench show captioning/hybrid --seed 2
     mmbench show captioning/hybrid --split ood --figures pictures
     """  # noqa: D301 (click needs the backspace itself)
-    from mmbench import paired, store
+    from mmbench import failures, paired, store
     from mmbench.report import figures as drawn
     from mmbench.report import record as about
     from mmbench.report import samples, transcript
 
     warnings: list[str] = []
-    stored = store.resolve(results, record, warnings)
+    try:
+        stored = store.resolve(results, record, warnings)
+    except NotComparableError as error:
+        failed = failures.named(results, record)
+        if not failed:
+            raise
+        told = f"{failed[0].title} failed {failed[0].said}"
+        raise NotComparableError(
+            f"{error}; {told}; the same 'mmbench run' tries it again"
+        ) from None
     if seed is not None:
         stored = about.with_seed(stored, seed)
     found = stored.record
+    for failure in failures.named(results, f"{found.task}/{found.model}/"):
+        warnings.append(f"{failure.title} failed {failure.said}")
     task = paired.task_of(found)
     scores = about.scores_of(found, task)
     if scores and split not in scores:
@@ -83,7 +94,9 @@ def command(
         warnings += lacking
     chosen = samples.choose(answers, items or PRINTED) if answers is not None else []
     if not as_json:
-        lines = [*about.header(stored, seeds), f"cost    {about.cost_line(found)}"]
+        lines = about.header(stored, seeds)
+        said = about.cost_lines(found)
+        lines += [f"{'' if k else 'cost':8}{line}" for k, line in enumerate(said)]
         lines += [f"again   {found.reproduce}"]
         clusters = about.clusters_of(stored)
         for name in scores:

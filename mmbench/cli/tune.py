@@ -52,6 +52,7 @@ MOST_TRIALS = 10_000
     help="Folder of the tuned models.",
 )
 @option("-q", "--quiet", is_flag=True, help="No progress.")
+@_options.memory
 @_options.data
 @_options.as_json
 @_options.common
@@ -67,6 +68,7 @@ def command(
     force: bool,
     out: Path,
     quiet: bool,
+    memory: str,
     data: Path | None,
     as_json: bool,
 ) -> int:
@@ -82,6 +84,7 @@ def command(
     """  # noqa: D301
     from mmbench import catalog, rng
     from mmbench.cli._progress import progress
+    from mmbench.room import Allowance
     from mmbench.run import Settings
     from mmbench.sweep import plan
     from mmbench.tune import import_optuna, space, tune
@@ -90,7 +93,14 @@ def command(
         if not given:
             raise UsageError(f"{name} is missing: 'mmbench list {name[2:]}s' shows what there is")
     import_optuna()
-    chosen = Settings(results=out, data=data, device=device, threads=threads, force=force)
+    chosen = Settings(
+        results=out,
+        data=data,
+        device=device,
+        threads=threads,
+        force=force,
+        memory=Allowance.parse(memory),
+    )
     seeds = [rng.TUNING]
     names = _options.split_names(models)
     runs = plan(_options.split_names(tasks), names, seeds, budget, chosen, settings)
@@ -146,7 +156,8 @@ class _Eyes:
         got = f"failed: {trial.reason}" if trial.score is None else f"{trial.score:.3f}"
         drawn = ", ".join(f"{_short(key)} {_value(value)}" for key, value in trial.drawn.items())
         title = f"{study.task}/{study.model} trial {trial.number + 1}/{self.trials}"
-        self.shown.line(f"{title}: {study.metric} {got} ({drawn})")
+        said = f"{title}: {study.metric} {got} ({drawn})"
+        self.shown.ended(self.before + trial.number + 1, said)
 
 
 def _short(key: str) -> str:

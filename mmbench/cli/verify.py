@@ -146,7 +146,8 @@ def _rerun(
             for number, (place, run) in enumerate(chosen.items(), 1):
                 watcher = shown.begin(run, number)
                 verdicts[place] = rerun.rerun(verdicts[place], run, watcher, tolerance)
-                shown.line(f"{verdicts[place].name}: {verdicts[place].checks[-1].said}")
+                said = f"{verdicts[place].name}: {verdicts[place].checks[-1].said}"
+                shown.ended(number, said)
     except KeyboardInterrupt:
         return True
     return False

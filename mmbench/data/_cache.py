@@ -10,8 +10,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,24 @@ class Entry:
     values: Mapping[str, Any]
     fingerprint: str
 
+
+@dataclass(frozen=True)
+class Parts:
+    """An array that is made and written part by part, so that it is never in memory as a whole.
+
+    Attributes:
+        shape: Of the whole array.
+        dtype: Its type.
+        make: Yields parts [n, ...] that follow one another along the first axis.
+    """
+
+    shape: tuple[int, ...]
+    dtype: Any
+    make: Callable[[], Iterable[Any]]
+
+
+#: Arrays (or `Parts`) and JSON values, both by name.
+_tell: ContextVar[Callable[[str], None]] = ContextVar("tell", default=lambda text: None)
 
 Made = tuple[Mapping[str, Any], Mapping[str, Any]]
 
@@ -63,8 +82,6 @@ def cached(cache: Path, key: Mapping[str, Any], make: Callable[[], Made]) -> Ent
     Raises:
         DataError: The cache cannot be written.
     """
-    from filelock import FileLock
-
     text = json.dumps(key, sort_keys=True, default=_plain)
     folder = cache / f"{key['name']}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     found = _open(folder)
@@ -73,7 +90,7 @@ def cached(cache: Path, key: Mapping[str, Any], make: Callable[[], Made]) -> Ent
     with ExitStack() as stack:
         with _writing(cache):
             cache.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(FileLock(f"{folder}.lock"))
+            stack.enter_context(_locked(folder))
         found = _open(folder)  # another process may have made it while this one waited
         if found is not None:
             return found
@@ -84,6 +101,33 @@ def cached(cache: Path, key: Mapping[str, Any], make: Callable[[], Made]) -> Ent
     if found is None:
         raise DataError(f"{folder}: was just written and cannot be read back: check the disk")
     return found
+
+
+@contextmanager
+def telling(tell: Callable[[str], None]) -> Iterator[None]:
+    """Let `tell` take a line where this process waits for another one that makes an entry."""
+    token = _tell.set(tell)
+    try:
+        yield
+    finally:
+        _tell.reset(token)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of an entry; say so if it has to be waited for."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(f"{folder}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        _tell.get()(f"waiting for another process, which prepares {folder.name}")
+        lock.acquire(poll_interval=0.1)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _plain(value: Any) -> Any:
@@ -111,7 +155,10 @@ def _write(folder: Path, key: str, arrays: Mapping[str, Any], values: Mapping[st
     temporary.mkdir()
     try:
         for name, array in arrays.items():
-            np.save(temporary / f"{name}.npy", array, allow_pickle=False)
+            if isinstance(array, Parts):
+                _write_parts(temporary / f"{name}.npy", array)
+            else:
+                np.save(temporary / f"{name}.npy", array, allow_pickle=False)
         (temporary / "values.json").write_text(json.dumps(values), encoding="utf-8")
         files = {path.name: _checksum(path) for path in sorted(temporary.iterdir())}
         manifest = {"key": json.loads(key), "files": files}
@@ -121,6 +168,24 @@ def _write(folder: Path, key: str, arrays: Mapping[str, Any], values: Mapping[st
         os.replace(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_parts(path: Path, array: Parts) -> None:
+    """Write an array as `numpy.save` does, to the byte."""
+    kind = np.dtype(array.dtype)
+    header = {
+        "descr": np.lib.format.dtype_to_descr(kind),
+        "fortran_order": False,
+        "shape": array.shape,
+    }
+    rows = 0
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in array.make():
+            file.write(np.ascontiguousarray(part, dtype=kind).data)
+            rows += len(part)
+    if rows != array.shape[0]:
+        raise ValueError(f"{path.stem}: {array.shape[0]} rows were promised and {rows} made")
 
 
 def _open(folder: Path) -> Entry | None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmbench.spec import ModalitySpec, OutputSpec
+
 
 @dataclass(frozen=True)
 class Request:
@@ -25,6 +27,9 @@ class Request:
         splits: Split name -> items. Generated data have exactly these; real data must match.
         root: Folder of the user's data (``--data``), or None.
         cache: Folder for prepared arrays.
+        modalities: What the TOML says that models are given; for data whose shape is the user's.
+        outputs: What it says that models have to say, the main one marked.
+        home: The folder of the TOML, where it is the user's own; paths may be relative to it.
     """
 
     task: str
@@ -34,3 +39,6 @@ class Request:
     splits: Mapping[str, int]
     root: Path | None
     cache: Path = field(default_factory=Path)
+    modalities: Mapping[str, ModalitySpec] = field(default_factory=dict)
+    outputs: Mapping[str, OutputSpec] = field(default_factory=dict)
+    home: Path | None = None

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import os
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmbench.data._cache import Parts
 from mmbench.errors import DataError
 
 if TYPE_CHECKING:
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Decoding beyond this many threads is bound by the disk.
 MOST_THREADS = 8
+#: Images that are in memory at a time where all are prepared.
+AT_A_TIME = 1024
 
 
 def find_folder(root: Path, names: Sequence[str]) -> Path:
@@ -55,13 +56,7 @@ def sizes(paths: Sequence[Path], labels: Sequence[str]) -> list[int]:
     return found
 
 
-#: Beyond so many bytes, pixels are put into a file until they are cached.
-IN_MEMORY = 256 << 20
-
-
-def decode(
-    paths: Sequence[Path], labels: Sequence[str], size: int, scratch: Path | None = None
-) -> NDArray[np.uint8]:
+def decode(paths: Sequence[Path], labels: Sequence[str], size: int) -> NDArray[np.uint8]:
     """Decode images and resize each to a square, its proportions not kept, nothing cut off.
 
     A JPEG is decoded at the smallest scale that still leaves two pixels for each one wanted, then
@@ -73,8 +68,6 @@ def decode(
         paths: N files of any format that Pillow reads.
         labels: What to call each in an error.
         size: Pixels S of a side.
-        scratch: Folder of a temporary file, which no name leads to, for more than `IN_MEMORY` bytes
-            of pixels; None: they are always in memory.
 
     Returns:
         [N, 3, S, S] uint8, RGB.
@@ -82,7 +75,7 @@ def decode(
     Raises:
         DataError: A file is missing, truncated or no image; the first such one is named.
     """
-    pixels = _room((len(paths), 3, size, size), scratch)
+    pixels = np.empty((len(paths), 3, size, size), dtype=np.uint8)
 
     def put(index: int) -> None:
         pixels[index] = _decode_one(paths[index], labels[index], size)
@@ -93,29 +86,18 @@ def decode(
     return pixels
 
 
-def _room(shape: tuple[int, ...], scratch: Path | None) -> NDArray[np.uint8]:
-    """Return an array to fill, in a file if it is large.
+def decoded(paths: Sequence[Path], labels: Sequence[str], size: int) -> Parts:
+    """Return what `decode` returns, as an array to be written to the cache part by part.
 
-    Raises:
-        DataError: The disk has no room for it.
+    All of a large dataset need not fit into memory; the arguments are those of `decode`.
     """
-    size = math.prod(shape)
-    if scratch is None or size <= IN_MEMORY:
-        return np.empty(shape, dtype=np.uint8)
-    try:
-        scratch.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=scratch) as file:
-            # Written pages of a file without room would end the process, not raise an error.
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, size)
-            else:
-                file.truncate(size)
-            return np.memmap(file, dtype=np.uint8, mode="r+", shape=shape)
-    except OSError as error:
-        raise DataError(
-            f"{scratch}: has no room for {size:,} bytes of pixels: {error.strerror or error}; "
-            f"MMBENCH_CACHE names another folder"
-        ) from None
+
+    def make() -> Iterator[NDArray[np.uint8]]:
+        for start in range(0, len(paths), AT_A_TIME):
+            part = slice(start, start + AT_A_TIME)
+            yield decode(paths[part], labels[part], size)
+
+    return Parts((len(paths), 3, size, size), np.uint8, make)
 
 
 def _decode_one(path: Path, label: str, size: int) -> NDArray[np.uint8]:

@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 
 from mmbench import catalog, registry, spec
+from mmbench.data import _fetch
 from mmbench.data._contract import Request
-from mmbench.errors import DataError, MmbenchError, SpecError
+from mmbench.errors import DataError, MmbenchError, SpecError, UsageError
 from mmbench.spec import TaskSpec
 from mmbench.types import Dataset
 
@@ -31,6 +32,8 @@ def cache_folder() -> Path:
 def load(task: TaskSpec, root: Path | None = None) -> Dataset:
     """Load a task's dataset; the same one twice in a process is loaded once.
 
+    What lies on the user's disk is the same as long as its `source_digest` is.
+
     Args:
         task: The task.
         root: Folder of the user's data; None for data that are generated.
@@ -40,7 +43,10 @@ def load(task: TaskSpec, root: Path | None = None) -> Dataset:
         SpecError: The TOML contradicts the data's own signature.
     """
     request = _request(task, root)
-    key = (f"{task.name} {task.digest(task.default_budget)}", request.root, request.cache)
+    where = request.home if request.root is None else request.root
+    told = _beside(task, "source_digest", None)
+    source = "" if told is None else str(told(request))
+    key = (f"{task.name} {task.digest(task.default_budget)} {source}", where, request.cache)
     if key not in _loaded:
         dataset = registry.load("dataset", task.dataset.name)(request)
         _check(task, dataset)
@@ -60,6 +66,24 @@ def check_params(task: TaskSpec) -> None:
         spec.check_params(task.dataset.params, kind, where)
 
 
+def skipping(task: TaskSpec) -> TaskSpec:
+    """Return the task with bad items left out: another task, as far as boards are concerned.
+
+    Raises:
+        UsageError: Its dataset reads nothing item by item that could be bad.
+    """
+    kind = _beside(task, "Params", None)
+    if kind is None or "skip_bad" not in {item.name for item in msgspec.structs.fields(kind)}:
+        raise UsageError(
+            f"--skip-bad: the dataset {task.dataset.name!r} of the task {task.name!r} leaves no "
+            f"item out: it is whole, or is refused"
+        )
+    dataset = msgspec.structs.replace(
+        task.dataset, params={**task.dataset.params, "skip_bad": True}
+    )
+    return msgspec.structs.replace(task, dataset=dataset)
+
+
 def whole_params(task: TaskSpec) -> dict[str, Any]:
     """Return the dataset's parameters, those that the task does not name with their defaults.
 
@@ -75,10 +99,10 @@ def whole_params(task: TaskSpec) -> dict[str, Any]:
     return dict(task.dataset.params)
 
 
-def needs_data(task: TaskSpec) -> bool:
-    """Whether the dataset lies on the user's disk, so that nothing can be done without it."""
+def needs_data(task: TaskSpec, root: Path | None = None) -> bool:
+    """Whether the dataset lies on the user's disk, and neither there nor where it is fetched to."""
     try:
-        source_digest(task, None)
+        source_digest(task, root)
     except DataError:
         return True
     return False
@@ -107,6 +131,8 @@ def late(task: TaskSpec, dataset: Dataset) -> tuple[dict[str, float], dict[str, 
 
 
 def _request(task: TaskSpec, root: Path | None) -> Request:
+    if root is None:
+        root = _fetch.fetched(task)
     return Request(
         task=task.name,
         version=task.dataset.version,
@@ -115,6 +141,12 @@ def _request(task: TaskSpec, root: Path | None) -> Request:
         splits=task.splits,
         root=None if root is None else root.expanduser().resolve(),
         cache=cache_folder(),
+        modalities=task.modalities,
+        outputs={
+            name: msgspec.structs.replace(output, main=name == task.main_output)
+            for name, output in task.outputs.items()
+        },
+        home=catalog.task_home(task.name),
     )
 
 
@@ -152,7 +184,6 @@ def _check(task: TaskSpec, dataset: Dataset) -> None:
     for name, size in task.splits.items():
         if name not in dataset.splits:
             raise DataError(f"{where}: splits.{name}: the data have {', '.join(dataset.splits)}")
-        if len(dataset.splits[name]) != size:
-            raise DataError(
-                f"{where}: splits.{name} = {size}, but the data have {len(dataset.splits[name])}"
-            )
+        found = len(dataset.splits[name]) + len(dataset.left_out.get(name, ()))
+        if found != size:
+            raise DataError(f"{where}: splits.{name} = {size}, but the data have {found}")

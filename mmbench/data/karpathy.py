@@ -223,8 +223,7 @@ def _pixels(
 
     def make() -> Made:
         names = list(splits)
-        scratch = request.cache
-        return {n: _images.decode(paths[n], labels[n], params.size, scratch) for n in names}, {}
+        return {n: _images.decoded(paths[n], labels[n], params.size) for n in names}, {}
 
     return cached(request.cache, key, make)
 

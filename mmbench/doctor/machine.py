@@ -9,13 +9,12 @@ from typing import Any
 
 from mmbench.doctor.check import GIB, Check, Found
 from mmbench.doctor.installation import version
+from mmbench.room import available_memory, cgroup
 
 #: Free memory below which a run on the shipped tasks may not get through.
 MEMORY = 2 * GIB
 #: The oldest torch that mmbench runs on.
 TORCH = (2, 6)
-#: Where Linux says what a container may use.
-CGROUP = Path("/sys/fs/cgroup")
 
 
 def torch_package() -> Found:
@@ -96,7 +95,7 @@ def usable_cores() -> float:
     there = float(os.cpu_count() or 1)
     if hasattr(os, "sched_getaffinity"):
         there = float(len(os.sched_getaffinity(0)))
-    quota, _, period = _cgroup("cpu.max").partition(" ")
+    quota, _, period = cgroup("cpu.max").partition(" ")
     if quota.isdecimal() and period.isdecimal():  # without a limit it says "max"
         there = min(there, int(quota) / int(period))
     return there
@@ -131,32 +130,3 @@ def memory() -> Found:
         yield Check("memory", "warn", f"{told}, a run may take {MEMORY / GIB:.0f}", fix)
     else:
         yield Check("memory", "ok", told)
-
-
-def available_memory() -> int | None:
-    """Return the bytes that this process may still take; None where nothing says so."""
-    found = []
-    try:
-        import psutil
-
-        found.append(int(psutil.virtual_memory().available))
-    except ImportError:
-        if "SC_AVPHYS_PAGES" in getattr(os, "sysconf_names", {}):
-            found.append(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    limit, used = _cgroup("memory.max"), _cgroup("memory.current")
-    if limit.isdecimal() and used.isdecimal():
-        found.append(max(int(limit) - int(used) + _reclaimable(), 0))
-    return min(found, default=None)
-
-
-def _reclaimable() -> int:
-    """Return the bytes of files that a container holds in memory only as long as there is room."""
-    rows = dict(line.split(maxsplit=1) for line in _cgroup("memory.stat").splitlines())
-    return int(rows.get("inactive_file", 0))
-
-
-def _cgroup(name: str) -> str:
-    try:
-        return (CGROUP / name).read_text(encoding="ascii").strip()
-    except (OSError, ValueError):
-        return ""

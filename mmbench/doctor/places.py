@@ -8,9 +8,10 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from mmbench import failures
 from mmbench.doctor.check import GIB, Check, Found
 from mmbench.doctor.installation import readable_tasks
-from mmbench.errors import DataError, MmbenchError
+from mmbench.errors import DataError, MmbenchError, counted
 
 #: Free space below which data or records may not find room.
 SPACE = 1 * GIB
@@ -33,6 +34,11 @@ def results(folder: Path) -> Found:
     count = sum(1 for _ in folder.glob("*/*/*/record.json"))
     held = f"{count} record{'' if count == 1 else 's'}"
     yield _place("results", folder, held, "--results or MMBENCH_RESULTS")
+    failed = failures.scan(folder)
+    if failed:
+        last = max(failed, key=lambda failure: failure.when)
+        told = f"{counted(len(failed), 'run')} failed, last {last.title}, {last.said}"
+        yield Check("failed runs", "warn", told, "the same 'mmbench run' tries them again")
 
 
 def _place(name: str, folder: Path, holds: str, option: str) -> Check:

@@ -7,7 +7,7 @@ Two remedies act on any model: taking modalities away at random, and slowing the
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,8 @@ def drop_modalities(
     seed: int,
     *names: object,
     sides: Sequence[Sequence[str]] | None = None,
+    start: int = 0,
+    whole: int | None = None,
 ) -> Batch:
     """Take each modality away from each item with a probability, but never its last one.
 
@@ -40,19 +42,31 @@ def drop_modalities(
         *names: The random stream.
         sides: The modalities that belong to one item, by item, where a batch is of pairs: each of
             the two keeps one at least.
+        start: Where these items begin in a batch that is worked on in parts.
+        whole: How many items that batch has; None: these are all.
     """
     for side in sides if sides is not None else [list(batch.present)]:
-        batch = _drop(batch, side, chance, seed, *names)
+        batch = _drop(batch, side, chance, seed, *names, start=start, whole=whole)
         names = (*names, "gallery")
     return batch
 
 
-def _drop(batch: Batch, side: Sequence[str], chance: float, seed: int, *names: object) -> Batch:
+def _drop(
+    batch: Batch,
+    side: Sequence[str],
+    chance: float,
+    seed: int,
+    *names: object,
+    start: int,
+    whole: int | None,
+) -> Batch:
     own = {name: batch.present[name] for name in side}
     if len(own) < 2:
         return batch
     present = torch.stack(list(own.values()), dim=1)  # [B, M]
-    drawn = rng.uniform(seed, *names, count=present.numel())
+    count, modalities = present.shape
+    drawn = rng.uniform(seed, *names, count=(whole or count) * modalities)
+    drawn = drawn[start * modalities : (start + count) * modalities]
     draws = torch.from_numpy(drawn).to(present.device).view_as(present)
     draws = torch.where(present, draws, -1.0)
     last = draws == draws.amax(dim=1, keepdim=True)
@@ -97,7 +111,14 @@ def coefficients(found: dict[str, float], alpha: float) -> dict[str, float]:
     return result
 
 
-def modulate(model: Model, batch: Batch, alpha: float) -> dict[str, float]:
+def modulate(
+    model: Model,
+    batch: Batch,
+    alpha: float,
+    seed: int,
+    *names: object,
+    everywhere: Callable[[dict[str, float]], dict[str, float]] | None = None,
+) -> dict[str, float]:
     """Slow the encoder of the modality that leads, in place, after a backward pass: OGM-GE.
 
     Peng et al. 2022, arXiv:2203.15332: a gradient g becomes k g + noise, with the noise normal and
@@ -106,16 +127,27 @@ def modulate(model: Model, batch: Batch, alpha: float) -> dict[str, float]:
     concatenation), in comparing more than two modalities, and in acting on all parameters of the
     encoders, not on those of convolutions alone.
 
+    Args:
+        model: After a backward pass.
+        batch: What it saw.
+        alpha: Strength.
+        seed: The run's seed.
+        *names: The random stream of the noise.
+        everywhere: Turns the confidences on a part of a batch into those on all of it.
+
     Returns:
         Modality -> k.
     """
     if len(model.encoders) < 2:
         return dict.fromkeys(model.encoders, 1.0)
-    found = coefficients(confidence(model, batch), alpha)
+    sure = confidence(model, batch)
+    found = coefficients(sure if everywhere is None else everywhere(sure), alpha)
+    stream = torch.Generator().manual_seed(rng.torch_seed(seed, *names))
     for name, k in found.items():
         for gradient in _gradients(list(model.encoders[name].parameters())):
             spread = gradient.std() if gradient.numel() > 1 else gradient.new_zeros(())
-            gradient.mul_(k).add_(torch.randn_like(gradient) * spread)
+            noise = torch.randn(gradient.shape, generator=stream, dtype=gradient.dtype)
+            gradient.mul_(k).add_(noise.to(gradient.device) * spread)
     return found
 
 

@@ -261,6 +261,13 @@ class Objective(ABC):
         it alone, and no batch is made for them.
         """
 
+    def state(self) -> dict[str, Tensor]:
+        """Return what it remembers from one step to the next, for a run that is interrupted."""
+        return {}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:  # noqa: B027 - a hook
+        """Take up what `state` returned."""
+
 
 def present_of(branches: Sequence[Branch]) -> Tensor:
     """Stack the branches' presence: [B, K]."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mmbench.models.whole import as_whole, gathered, normal_like
+
 #: The logarithm of an expert's variance stays within this distance of 0.
 WIDEST = 6.0
 
@@ -20,7 +22,7 @@ class Gaussian:
 
     def sample(self) -> Tensor:
         """Draw [..., L], so that gradients reach mean and variance."""
-        return self.mean + torch.randn_like(self.mean) * (0.5 * self.log_variance).exp()
+        return self.mean + normal_like(self.mean) * (0.5 * self.log_variance).exp()
 
     def __getitem__(self, index: tuple[slice | int, ...]) -> Gaussian:
         return Gaussian(self.mean[index], self.log_variance[index])
@@ -85,7 +87,8 @@ def discrepancy(found: Tensor, counts: Tensor) -> Tensor:
         found: [B, L].
         counts: [B] bool, the vectors that count.
     """
-    drawn = torch.randn_like(found)
+    found, counts = gathered(found), gathered(counts)
+    drawn = normal_like(found)
     weight = counts.to(found.dtype) / counts.sum().clamp(min=1)
 
     def mean_kernel(x: Tensor, y: Tensor) -> Tensor:
@@ -99,4 +102,5 @@ def discrepancy(found: Tensor, counts: Tensor) -> Tensor:
 def mean_where(values: Tensor, counts: Tensor) -> Tensor:
     """Return the mean of the values [...] whose `counts` [...] is True; 0 where none is."""
     kept = torch.where(counts, values, 0.0)
-    return kept.sum() / counts.sum().clamp(min=1)
+    count = counts.sum()
+    return as_whole(kept.sum() / count.clamp(min=1), count)

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from mmbench.report import columns
-from mmbench.report.columns import number
+from mmbench.report.columns import Column, number
 from mmbench.report.escapes import MOST, plain
 from mmbench.scoring import Score
 
@@ -56,7 +56,7 @@ class Notes(NamedTuple):
 
     Attributes:
         without: Which models have no interval where others have one.
-        about: What intervals, ranks and tuning are about.
+        about: What intervals, ranks and tuning are about, and which costs do not compare.
         published: Where published rows are from.
         listed: What is not ranked, and why.
     """
@@ -67,9 +67,9 @@ class Notes(NamedTuple):
     listed: list[str]
 
 
-def of_board(board: Board) -> Grid:
-    """Lay out a board with all its columns."""
-    shown, told = columns.whole(board), notes(board)
+def of_board(board: Board, chosen: Sequence[Column] = ()) -> Grid:
+    """Lay out a board with all its columns, or with the chosen ones beside its scores."""
+    shown, told = columns.whole(board, chosen), notes(board)
     names = [column.name for column in shown]
     head, levels = title(board)
     return Grid(
@@ -82,7 +82,7 @@ def of_board(board: Board) -> Grid:
         notes=(*told.without, *told.about, *told.published),
         listed=tuple(told.listed),
         strong=names.index("value"),
-        share=names.index("headroom"),
+        share=names.index("headroom") if "headroom" in names else None,
     )
 
 
@@ -101,7 +101,7 @@ def notes(board: Board) -> Notes:
     about = [board.scope + ranks * ranked] if board.scope else []
     return Notes(
         without=[plain(line) for line in _without(board)],
-        about=[plain(line) for line in (*about, board.tuning) if line],
+        about=[plain(line) for line in (*about, board.tuning, *board.caveats.values()) if line],
         published=[plain(_published(board, row)) for row in board.rows if row.external],
         listed=[plain(line) for line in board.listed],
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mmbench.report.columns import Column
 from mmbench.report.escapes import tex
 from mmbench.report.grids import Grid, of_board, over
 
@@ -13,9 +14,14 @@ if TYPE_CHECKING:
     from mmbench.over_tasks import OverTasks
 
 
-def latex(boards: Sequence[Board], across: Sequence[OverTasks] = ()) -> str:
-    """Lay boards out as tables; the preamble has to load the package ``booktabs``."""
-    tables = [*map(of_board, boards), *over(across)]
+def latex(
+    boards: Sequence[Board], across: Sequence[OverTasks] = (), chosen: Sequence[Column] = ()
+) -> str:
+    """Lay boards out as tables, with the `chosen` columns instead of the usual ones.
+
+    The preamble has to load the package ``booktabs``.
+    """
+    tables = [*(of_board(board, chosen) for board in boards), *over(across)]
     return "\n".join(["% \\usepackage{booktabs}", *("\n".join(_table(grid)) for grid in tables)])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mmbench.report.columns import Column
 from mmbench.report.escapes import html
 from mmbench.report.grids import Grid, of_board, over
 
@@ -44,9 +45,11 @@ section { margin-bottom: 2.5rem; }
 """
 
 
-def html_page(boards: Sequence[Board], across: Sequence[OverTasks] = ()) -> str:
-    """Lay boards out as a page that opens from disk."""
-    grids = [*map(of_board, boards), *over(across)]
+def html_page(
+    boards: Sequence[Board], across: Sequence[OverTasks] = (), chosen: Sequence[Column] = ()
+) -> str:
+    """Lay boards out as a page that opens from disk; with the `chosen` columns, if there are."""
+    grids = [*(of_board(board, chosen) for board in boards), *over(across)]
     return _HEAD + "".join(_section(grid) for grid in grids) + "</main>\n</body>\n</html>\n"
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from mmbench import store
-from mmbench.errors import MmbenchError, NotComparableError
+from mmbench import caveats, store
+from mmbench.errors import MmbenchError, NotComparableError, counted
 from mmbench.report import verdicts, voices
-from mmbench.report.columns import amount, bar, number
+from mmbench.report.columns import UNKNOWN, amount, bar, brevity, number, pace
 from mmbench.report.samples import Answers, Sample
 from mmbench.spec import LevelSpec, TaskSpec, TuningSpec
 from mmbench.store import Record, Stored, StoredScore
@@ -175,14 +175,28 @@ def score_table(
     return lines + ["  ".join(row[k].ljust(widths[k]) for k in keep).rstrip() for row in rows]
 
 
-def cost_line(record: Record) -> str:
-    """Say what the record cost."""
+def cost_lines(record: Record) -> list[str]:
+    """Say what the record cost: its size, seconds, memory and energy, a line for each."""
     cost = record.cost
+    if not cost:
+        return ["not known: made elsewhere"]
+    lines = [_size(cost), _training(cost), _testing(record), _alone(record), _memory(record)]
+    return [line for line in (*lines, _energy(record), _busy(record)) if line]
+
+
+def _size(cost: Mapping[str, Any]) -> str:
     parts = []
     if "parameters" in cost:
         parts.append(f"{cost['parameters']:,} parameters")
-    if "flops_per_item" in cost:
+        whole = cost.get("parameters_in_all", cost["parameters"])
+        parts[0] += f" trained of {whole:,}" * (whole != cost["parameters"])
+    if cost.get("flops_per_item") is not None:
         parts.append(f"{amount(cost['flops_per_item'], 'FLOPs')} an item")
+    return "; ".join(parts)
+
+
+def _training(cost: Mapping[str, Any]) -> str:
+    parts = []
     if "train_seconds" in cost:
         early = ", stopped early" if cost.get("stopped_early") else ""
         steps = f", {cost['steps']:,} steps{early}" if "steps" in cost else ""
@@ -190,12 +204,79 @@ def cost_line(record: Record) -> str:
         parts.append(f"trained {duration(cost['train_seconds'])}{steps}{best}")
     if "samples_per_second" in cost:
         parts.append(f"{cost['samples_per_second']:,.0f} samples/s")
-    if cost.get("test_seconds") and record.scores:
-        parts.append(f"tested {duration(cost['test_seconds'])}")
+    return "; ".join(parts)
+
+
+def _testing(record: Record) -> str:
+    if not record.scores:
+        return ""
+    parts, pace_of = [], caveats.number(record.cost, "items_per_second")
+    if record.cost.get("test_seconds"):
+        parts.append(f"tested {duration(record.cost['test_seconds'])}")
+    parts += [f"{pace(pace_of)} predicted in batches"] if pace_of is not None else []
+    return "; ".join(parts)
+
+
+def _alone(record: Record) -> str:
+    """Say how long one item takes at batch size 1."""
+    if not record.scores:
+        return ""
+    cost = record.cost
+    middle, slow = (caveats.number(cost, f"latency_{p}_seconds") for p in ("p50", "p95"))
+    if middle is None:
+        return f"latency {why_unknown(record, 'latency_p50_seconds')}"
+    few = ", too few for the slowest 5 %" if slow is None else ""
+    most = "" if slow is None else f", {brevity(slow)} (95th percentile)"
+    timed = f"{cost.get('latency_items', 0):,} timed{few}"
+    return f"one item alone {brevity(middle)} (median){most}; {timed}"
+
+
+def _memory(record: Record) -> str:
+    parts = []
     for key, what in (("peak_host_bytes", "memory"), ("peak_device_bytes", "GPU memory")):
-        if key in cost:
-            parts.append(f"peak {what} {cost[key] / 1e9:.2f} GB")
-    return "; ".join(parts) or "not known: made elsewhere"
+        value = caveats.number(record.cost, key)
+        if value is not None:
+            parts.append(f"peak {what} {gigabytes(value)}")
+    if parts and "peak_host_bytes" in record.cost and caveats.whole_process(record):
+        parts[0] += " (of the whole process, earlier runs included)"
+    return "; ".join(parts)
+
+
+def _energy(record: Record) -> str:
+    """Say what energy the run took and of what, or why that is not known."""
+    joules = caveats.number(record.cost, "energy_joules")
+    if joules is None:
+        return f"energy {why_unknown(record, 'energy_joules')}"
+    seconds = caveats.number(record.cost, "energy_seconds")
+    power = f", {joules / seconds:.0f} W on average" if seconds else ""
+    how = record.provenance.get("measured", {}).get("energy_joules", "")
+    return f"energy {amount(joules, 'J')}{power}{f': {how}' if how else ''}"
+
+
+def _busy(record: Record) -> str:
+    """Say that other work may have made the seconds longer."""
+    load, cores = caveats.number(record.cost, "load_average"), record.provenance.get("cores")
+    if load is None or not isinstance(cores, int) or load <= cores:
+        return ""
+    return f"seconds may be long: the machine was busy, load {load:.1f} on {counted(cores, 'core')}"
+
+
+def why_unknown(record: Record, key: str) -> str:
+    """Say that a part of the cost is not known, and why where the record says so.
+
+    Records of earlier versions hold no such part, and no reason.
+    """
+    how = str(record.provenance.get("measured", {}).get(key, ""))
+    return how if UNKNOWN in how else UNKNOWN
+
+
+def gigabytes(value: float) -> str:
+    """Write bytes.
+
+    >>> gigabytes(840_000_000)
+    '0.84 GB'
+    """
+    return f"{value / 1e9:.2f} GB"
 
 
 def duration(seconds: float) -> str:

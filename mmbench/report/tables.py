@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mmbench.report import columns, escapes
-from mmbench.report.columns import number, span
+from mmbench.report.columns import Column, number, span
 from mmbench.report.evaluation import aligned
 from mmbench.report.grids import Grid, notes, of_board, over, title
 from mmbench.scoring import Score
@@ -27,16 +27,20 @@ SCHEMA = 1
 WIDTH = 100
 
 
-def text(boards: Sequence[Board], across: Sequence[OverTasks] = ()) -> str:
-    """Lay boards out for a terminal."""
-    shown = [_text(board) for board in boards]
+def text(
+    boards: Sequence[Board], across: Sequence[OverTasks] = (), chosen: Sequence[Column] = ()
+) -> str:
+    """Lay boards out for a terminal; with the `chosen` columns instead of the usual ones."""
+    shown = [_text(board, chosen) for board in boards]
     shown += ["\n".join(_text_of(grid)) for grid in over(across)]
     return "\n\n".join(shown)
 
 
-def markdown(boards: Sequence[Board], across: Sequence[OverTasks] = ()) -> str:
-    """Lay boards out as Markdown tables."""
-    grids = [*map(of_board, boards), *over(across)]
+def markdown(
+    boards: Sequence[Board], across: Sequence[OverTasks] = (), chosen: Sequence[Column] = ()
+) -> str:
+    """Lay boards out as Markdown tables; with the `chosen` columns instead of the usual ones."""
+    grids = [*(of_board(board, chosen) for board in boards), *over(across)]
     return "\n\n".join("\n".join(_markdown(grid)) for grid in grids) + "\n"
 
 
@@ -114,7 +118,8 @@ def comma_separated(boards: Sequence[Board]) -> str:
     """Lay boards out as one CSV table, a row per model and metric."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    facts = [column for column in columns.FACTS if column.name != "seeds"]  # the score's own
+    usual = [column for column in columns.FACTS if column.name != "seeds"]  # the score's own
+    facts = [*usual, *columns.MEASURED]
     writer.writerow(
         ["task", "budget", "split", "model", "rank_low", "rank_high", "metric", "value", "low",
          "high", "se", "seeds", "items", *(column.name for column in facts), "signature", "source"]
@@ -143,8 +148,8 @@ def _csv_row(
     return [*head, f"{got:.6g}", "", "", "", "", "", *facts, "", row.external]
 
 
-def _text(board: Board) -> str:
-    shown = columns.brief(board, WIDTH)
+def _text(board: Board, chosen: Sequence[Column]) -> str:
+    shown = columns.brief(board, WIDTH, chosen)
     table = [[header for header, _ in shown]]
     table += [[write(row) for _, write in shown] for row in board.rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]

@@ -408,6 +408,9 @@ class _Silent:
     def step(self, done: int, total: int, loss: float | None, score: float | None) -> None:
         """Take note of nothing."""
 
+    def note(self, text: str) -> None:
+        """Say nothing."""
+
 
 @torch.no_grad()
 def saved(case: Case) -> Lines:

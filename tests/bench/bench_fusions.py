@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from mmbench import catalog, registry
 from mmbench.models.build import build, objective
-from mmbench.train import _chosen
+from mmbench.optimise import chosen as _chosen
 from mmbench.types import Batch, Modality, Output, Signature
 
 CLASSES = ("a", "b", "c", "d")

@@ -146,13 +146,119 @@ def test_a_cost_that_is_no_number_is_not_shown(
     cli: Cli, results: Path, value: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     let_in(monkeypatch)
-    names = ("flops_per_item", "peak_device_bytes", "peak_host_bytes", "train_seconds")
+    names = ("flops_per_item", "peak_device_bytes", "peak_host_bytes", "train_seconds",
+             "latency_p50_seconds", "latency_p95_seconds", "items_per_second",
+             "energy_joules")  # fmt: skip
     for name in (*names, "parameters"):
         cost("image_only", **{name: value})
     row = rows(cli)["image_only"]
     for name in (*names, "parameters"):
         assert row[name] is None
     assert cli("leaderboard", "--format", "markdown").code == 0
+
+
+# --- columns that are asked for ------------------------------------------------------------------
+
+
+def header_of(text: str) -> list[str]:
+    return re.split(r"  +", text.splitlines()[2])
+
+
+def measured(**parts: Any) -> None:
+    """Let both seeds of `late` tell what was measured, and `image_only` nothing."""
+    for seed in (0, 1):
+        cost("late", seed, **parts)
+    new = ("latency_p50_seconds", "latency_p95_seconds", "items_per_second", "energy_joules")
+    known = found("image_only").record.cost
+    change(found("image_only"), cost={k: v for k, v in known.items() if k not in new})
+
+
+def test_columns_that_are_asked_for_stand_beside_the_scores(cli: Cli, results: Path) -> None:
+    measured(
+        latency_p50_seconds=0.00354,
+        latency_p95_seconds=1.25,
+        items_per_second=1852.2,
+        energy_joules=25_300.0,
+    )
+    done = cli("leaderboard", "--columns", "latency,energy,throughput", "--columns", "parameters")
+    assert header_of(done.out) == [
+        *("rank", "model", "rouge_l", "95% interval"),
+        *("latency p50", "latency p95", "energy", "throughput", "parameters"),
+    ]
+    (line,) = (line for line in done.out.splitlines() if " late " in line)
+    assert re.split(r"  +", line)[4:8] == ["3.54 ms", "1.25 s", "25 kJ", "1,852 items/s"]
+    (line,) = (line for line in done.out.splitlines() if "image_only" in line)
+    assert re.split(r"  +", line)[4:8] == ["unknown"] * 4
+    assert "latency" not in cli("leaderboard").out
+    for form in ("markdown", "latex", "html"):
+        out = cli("leaderboard", "--format", form, "--columns", "latency").out
+        assert "3.54 ms" in out
+        assert "latency p95" in out
+        assert "unknown" in out
+        assert "headroom" not in out.lower().replace("headroom (oracles)", "")
+        usual = cli("leaderboard", "--format", form).out
+        assert "latency" not in usual
+    out = cli("leaderboard", "--columns", "all", "--format", "markdown").out
+    assert all(c.header in out for c in columns.MEASURED)
+
+
+def test_of_what_there_is_none_there_is_no_column(cli: Cli, results: Path) -> None:
+    assert header_of(cli("leaderboard", "--columns", "memory").out)[4:] == ["host memory"]
+    cost("late", peak_device_bytes=2**30)
+    headers = header_of(cli("leaderboard", "--columns", "memory").out)
+    assert headers[4:] == ["host memory", "device memory"]
+
+
+def test_machines_read_all_columns_always(cli: Cli, results: Path) -> None:
+    measured(latency_p50_seconds=0.25, items_per_second=10.0, energy_joules=3.0)
+    cost("late", 1, latency_p50_seconds=0.35, energy_joules=5.0)
+    row = rows(cli)["late"]
+    assert row["latency_p50_seconds"] == pytest.approx(0.3)
+    assert (row["items_per_second"], row["energy_joules"]) == (10.0, 4.0)
+    assert rows(cli)["image_only"]["energy_joules"] is None
+    table = list(csv.DictReader(io.StringIO(cli("leaderboard", "--format", "csv").out)))
+    cells = {r["model"]: r for r in table if r["metric"] == "rouge_l"}
+    assert (cells["late"]["latency_p50_seconds"], cells["late"]["energy_joules"]) == ("0.3", "4")
+    assert cells["image_only"]["items_per_second"] == ""
+
+
+def test_columns_that_are_none_or_have_no_place_are_refused(cli: Cli, results: Path) -> None:
+    done = cli("leaderboard", "--columns", "latencies")
+    assert done.code == 2
+    assert done.error.startswith("error: unknown column 'latencies': did you mean 'latency'?")
+    for form, why in (("csv", "has them all"), ("json", "has them all"), ("overview", "no room")):
+        done = cli("leaderboard", "--columns", "latency", "--format", form)
+        assert done.code == 2
+        assert why in done.error
+
+
+def test_costs_that_do_not_compare_are_said_to(cli: Cli, results: Path) -> None:
+    assert "machine" not in cli("leaderboard").out
+    came = found("late", 1).record.provenance
+    change(found("late", 1), provenance=came | {"threads": 8})
+    processor = came["cpu"]
+    told = (
+        f"seconds, items/s and energy compare on one machine only: "
+        f"cpu ({processor}, 1 thread): concat, image_only, late; cpu ({processor}, 8 threads): late"
+    )
+    done = cli("leaderboard")
+    for line in done.out.splitlines():
+        if line.startswith("seconds"):
+            assert {*line.partition(": ")[2].split("; ")[0].split(": ")[1].split(", ")} == {
+                "concat",
+                "image_only",
+                "late",
+            }
+            assert line.endswith(told.partition("; ")[2])
+            break
+    else:
+        pytest.fail(done.out)
+    for form in ("markdown", "latex", "html"):
+        assert "one machine only" in cli("leaderboard", "--format", form).out
+    old = found("concat", 0).record.provenance
+    change(found("concat", 0), provenance={k: v for k, v in old.items() if k != "measured"})
+    boards = json.loads(cli("leaderboard", "--json").out)["boards"]
+    assert set(boards[0]["caveats"]) == {"seconds", "memory"}
 
 
 # --- trust ---------------------------------------------------------------------------------------

@@ -16,9 +16,10 @@ import msgspec
 import pytest
 
 from mmbench import run as run_module
-from mmbench import store, sweep
+from mmbench import store
 from mmbench.cli import run_cli
 from mmbench.errors import MmbenchError, UsageError
+from mmbench.executors import work
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("--set", "width=16")
@@ -424,8 +425,8 @@ def test_a_full_disk_ends_the_sweep_and_leaves_earlier_records_as_they_were(
     import pyarrow.parquet as parquet
 
     begun: list[Any] = []
-    execute = sweep.execute
-    monkeypatch.setattr(sweep, "execute", lambda run, w: (begun.append(run), execute(run, w))[1])
+    execute = work.execute
+    monkeypatch.setattr(work, "execute", lambda run, w: (begun.append(run), execute(run, w))[1])
     if place == "begin":
         monkeypatch.setattr(tempfile, "TemporaryFile", full)
     if place == "weights":

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +15,9 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from filelock import FileLock
 
-from mmbench.data._cache import MANIFEST, Made, cached, source_digest
+from mmbench.data._cache import MANIFEST, Made, Parts, cached, source_digest, telling
 from mmbench.errors import DataError
 
 KEY = {"name": "thing", "version": 1}
@@ -52,6 +56,25 @@ def test_arrays_are_mapped_and_cannot_be_written(tmp_path: Path) -> None:
     assert isinstance(entry.arrays["x"], np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         entry.arrays["x"][0, 0] = 7
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((0, 3), np.uint8), np.arange(30.0).reshape(10, 3), np.array(["ab", "ü", "c"])],
+)
+def test_an_array_made_in_parts_is_the_same_to_the_byte(array: Any, tmp_path: Path) -> None:
+    parts = Parts(array.shape, array.dtype, lambda: (array[k : k + 4] for k in range(0, 12, 4)))
+    whole = cached(tmp_path / "whole", KEY, Maker(x=array))
+    made = cached(tmp_path / "parts", KEY, Maker(x=parts))
+    assert made.fingerprint == whole.fingerprint
+    np.testing.assert_array_equal(made.arrays["x"], array)
+
+
+def test_parts_that_are_too_few_leave_no_entry(tmp_path: Path) -> None:
+    parts = Parts((5, 2), np.uint8, lambda: [np.zeros((3, 2), np.uint8)])
+    with pytest.raises(ValueError, match="5 rows were promised and 3 made"):
+        cached(tmp_path, KEY, Maker(x=parts))
+    assert not folders(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -244,3 +267,25 @@ def test_the_source_digest_follows_every_file(tmp_path: Path) -> None:
     assert before == source_digest(one, two)
     two.write_text("b = 2\n")
     assert source_digest(one, two) != before
+
+
+def test_who_waits_for_an_entry_says_so(tmp_path: Path) -> None:
+    cached(tmp_path, KEY, Maker())
+    (folder,) = folders(tmp_path)
+    shutil.rmtree(folder)
+    said: list[str] = []
+    held = threading.Event()
+
+    def hold() -> None:
+        with FileLock(f"{folder}.lock"):
+            held.set()
+            time.sleep(0.3)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    held.wait()
+    with telling(said.append):
+        cached(tmp_path, KEY, Maker())
+        cached(tmp_path, KEY, Maker())
+    other.join()
+    assert said == [f"waiting for another process, which prepares {folder.name}"]

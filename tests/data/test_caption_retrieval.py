@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -304,31 +305,21 @@ def test_a_caption_of_ten_thousand_characters_is_named(folder: Folder) -> None:
 # --- many pixels ---------------------------------------------------------------------------------
 
 
-def test_many_pixels_are_put_into_a_file_that_nobody_sees(
-    folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    paths = [folder.path(k) for k in range(4)]
-    plain = _images.decode(paths, ["x"] * 4, 8)
-    monkeypatch.setattr(_images, "IN_MEMORY", 100)
-    large = _images.decode(paths, ["x"] * 4, 8, tmp_path / "scratch")
-    assert isinstance(large, np.memmap)
-    np.testing.assert_array_equal(plain, large)
-    assert not list((tmp_path / "scratch").iterdir())
+def test_pixels_are_cached_part_by_part(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = build(folder)
+    decode, most = _images.decode, []
 
+    def noted(paths: Any, labels: Any, size: int) -> Any:
+        most.append(len(paths))
+        return decode(paths, labels, size)
 
-def test_a_full_disk_is_one_line(
-    folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    import errno
-    import os
-
-    def full(*_: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "posix_fallocate", full)
-    monkeypatch.setattr(_images, "IN_MEMORY", 100)
-    with pytest.raises(DataError, match=r"has no room for 192 bytes of pixels: No space left"):
-        _images.decode([folder.path(0)], ["x"], 8, tmp_path)
+    monkeypatch.setattr(_images, "AT_A_TIME", 2)
+    monkeypatch.setattr(_images, "decode", noted)
+    shutil.rmtree(folder.cache)
+    again = build(folder)
+    assert max(most) == 2
+    for name, split in whole.splits.items():
+        np.testing.assert_array_equal(split.inputs["image"], again.splits[name].inputs["image"])
 
 
 # --- the tasks, and the real photographs ---------------------------------------------------------

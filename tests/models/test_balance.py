@@ -84,8 +84,8 @@ def test_gradients_are_multiplied_and_as_much_noise_is_added(monkeypatch: Any) -
     items = tiny.batch(tiny.ANSWERS.split(6, whole=True), model)
     Supervised().loss(model, items).backward()
     before = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
-    monkeypatch.setattr(torch, "randn_like", torch.zeros_like)
-    found = modulate(model, items, 0.5)
+    monkeypatch.setattr(torch, "randn", lambda shape, **_: torch.zeros(shape))
+    found = modulate(model, items, 0.5, 0, "test")
     assert min(found.values()) < 1.0
     for name, parameter in model.named_parameters():
         if parameter.grad is None:

@@ -30,11 +30,12 @@ from mmbench.models.combiners.precision import Precision
 from mmbench.models.contract import HeadOut, present_of, stack
 from mmbench.models.model import Model
 from mmbench.models.objectives.supervised import Supervised
+from mmbench.optimise import chosen as _chosen
 from mmbench.predict import predict
 from mmbench.references import TextReferences
 from mmbench.run import Run, Settings, make_model
 from mmbench.spec import BudgetSpec, ComponentSpec, DecodingSpec, ModelSpec
-from mmbench.train import _chosen, train
+from mmbench.train import train
 from mmbench.types import Batch, Branch, Dataset, Modality, Split
 
 ITEMS = 7  # 0, 5 and 6 have everything
@@ -873,8 +874,9 @@ def test_a_shipped_definition_names_what_exists_and_builds(path: Path, key: str)
 @pytest.mark.parametrize("key", list(tiny.WORLDS))
 def test_every_shipped_definition_is_tried(key: str) -> None:
     world = tiny.WORLDS[key]
-    expanded = {f"{name}_only" for name in world.signature.modalities}
-    names = {p.stem for p in TOMLS} - {"unimodal"} | expanded
+    modalities = world.signature.modalities
+    expanded = {f"{name}_{what}" for name in modalities for what in ("only", "logistic")}
+    names = {p.stem for p in TOMLS} - {"unimodal", "logistic_unimodal"} | expanded
     assert names == set(catalog.model_names(world.task))
     left_out = names - set(baselines(world))
     assert all(set(kinds(world)) & set(refused(world.spec(name))) for name in left_out)

@@ -19,7 +19,7 @@ from mmbench.errors import IncompatibleError, SpecError
 from mmbench.models.balance import drop_modalities
 from mmbench.models.build import build
 from mmbench.models.combiners.score_sum import ScoreSum
-from mmbench.models.heads.match import Match
+from mmbench.models.heads.match import Match, right_ones
 from mmbench.models.model import Model
 from mmbench.models.objectives.supervised import Supervised
 from mmbench.models.pairs import Pairs, feed_for
@@ -431,7 +431,7 @@ def test_a_batch_knows_which_entries_are_right_for_several() -> None:
     split.targets["match"][:, :] = -1
     split.targets["match"][:, 0] = [3, 3]
     batch = feed_for(split, CPU, list(TWO)).batch(np.arange(2))
-    assert batch.targets["match"].tolist() == [[True, True], [True, True]]
+    assert right_ones(batch.targets["match"]).tolist() == [[True, True], [True, True]]
 
 
 def test_a_limit_is_on_items_and_leaves_the_gallery_whole() -> None:
@@ -461,6 +461,14 @@ def head(**params: Any) -> Match:
     return Match(Output("match", 1), WIDTH, **params)
 
 
+def said_right(right: Tensor) -> Tensor:
+    """Return targets that say, of entries 0 to B - 1 beside B items, which are right [B, B]."""
+    numbers = torch.arange(len(right))
+    target = torch.cat([numbers[:, None], torch.where(right.bool(), numbers, -1)], dim=1)
+    assert torch.equal(right_ones(target), right.bool())
+    return target
+
+
 def drawn(*shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
@@ -468,7 +476,7 @@ def drawn(*shape: int) -> Tensor:
 def test_the_contrast_is_cross_entropy_in_both_directions() -> None:
     answer, own = 3 * drawn(7, 7), torch.arange(7)
     expected = 0.5 * (F.cross_entropy(answer, own) + F.cross_entropy(answer.T, own))
-    torch.testing.assert_close(head().nll(answer, torch.eye(7, dtype=torch.bool)), expected)
+    torch.testing.assert_close(head().nll(answer, said_right(torch.eye(7))), expected)
 
 
 def test_what_is_right_for_several_is_wrong_for_none() -> None:
@@ -481,8 +489,8 @@ def test_what_is_right_for_several_is_wrong_for_none() -> None:
         column = [answer[j, k] for j in range(5) if j == k or not right[j, k]]
         forth = forth + torch.stack(row).logsumexp(0) - answer[k, k]
         back = back + torch.stack(column).logsumexp(0) - answer[k, k]
-    torch.testing.assert_close(head().nll(answer, right), (forth + back) / 10)
-    hard = head(loss="hardest").nll(answer, right)
+    torch.testing.assert_close(head().nll(answer, said_right(right)), (forth + back) / 10)
+    hard = head(loss="hardest").nll(answer, said_right(right))
     expected = 0.0
     for k in range(5):
         row = max(answer[k, j] for j in range(5) if not right[k, j])
@@ -494,7 +502,7 @@ def test_what_is_right_for_several_is_wrong_for_none() -> None:
 def test_a_batch_of_equals_has_no_loss_and_no_wrong_gradient() -> None:
     for loss in ("contrast", "hardest"):
         answer = drawn(3, 3).requires_grad_()
-        value = head(loss=loss).nll(answer, torch.ones(3, 3, dtype=torch.bool))
+        value = head(loss=loss).nll(answer, said_right(torch.ones(3, 3)))
         value.backward()  # type: ignore[no-untyped-call]
         assert abs(float(value.detach())) < 1e-5
         assert answer.grad is not None

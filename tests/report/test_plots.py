@@ -388,6 +388,27 @@ def test_costs_that_are_not_told_are_named(many: list[Stored]) -> None:
         content_of("pareto", records, cost="parameter")
 
 
+def test_latency_energy_and_memory_are_costs_too(many: list[Stored]) -> None:
+    records = [s for s in of(many, "early", "late", "concat") if s.record.task == "unique"]
+    for k, stored in enumerate(records):
+        own = stored.record.cost | {"latency_p50_seconds": 0.002 * (k + 1), "energy_joules": 1e3}
+        parts = {"cost": own, "provenance": stored.record.provenance | {"device": f"GPU {k % 2}"}}
+        records[k] = Stored(stored.folder, msgspec.structs.replace(stored.record, **parts))
+    named = {"latency": "latency_p50_seconds", "energy": "energy_joules",
+             "memory": "peak_host_bytes", "train": "train_seconds"}  # fmt: skip
+    for short, key in named.items():
+        (trade,) = content_of("pareto", records, cost=short)
+        assert trade.cost == key
+        assert trade.points
+        apart = "compare on one machine only: GPU 0: " in pareto.alt([trade])
+        assert apart == (key != "peak_host_bytes")
+    (trade,) = content_of("pareto", records, cost="latency")
+    (axes,) = pareto.figure([trade]).axes
+    assert all(tick.get_text().endswith(" ms") for tick in axes.get_xticklabels())
+    with pytest.raises(NotComparableError, match="no record tells peak_device_bytes: try --cost"):
+        content_of("pareto", records, cost="device_memory")
+
+
 def test_two_definitions_under_one_name_keep_their_own_costs(many: list[Stored]) -> None:
     records = [s for s in of(many, "early", "late") if s.record.task == "unique"]
     for k, stored in enumerate(records):

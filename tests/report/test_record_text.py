@@ -131,22 +131,71 @@ def test_scores_come_in_the_tasks_order_and_test_first() -> None:
     assert list(got["test"]) == ["cider_d", "slot_f1", "another"]
 
 
-def test_the_cost_line_says_what_is_known() -> None:
-    cost = {
-        "parameters": 318389,
-        "steps": 1000,
-        "best_step": 900,
-        "stopped_early": True,
-        "train_seconds": 279.0,
-        "samples_per_second": 229.4,
-        "peak_host_bytes": 840_000_000,
-        "peak_device_bytes": 2_500_000_000,
-    }
-    assert about.cost_line(record(cost=cost)) == (
-        "318,389 parameters; trained 4 min 39 s, 1,000 steps, stopped early, best at 900; "
-        "229 samples/s; peak memory 0.84 GB; peak GPU memory 2.50 GB"
+COST = {
+    "parameters": 318389,
+    "parameters_in_all": 318389,
+    "flops_per_item": 31_000_000,
+    "steps": 1000,
+    "best_step": 900,
+    "stopped_early": True,
+    "train_seconds": 279.0,
+    "samples_per_second": 229.4,
+    "test_seconds": 12.3,
+    "items_per_second": 1852.2,
+    "latency_p50_seconds": 0.00354,
+    "latency_p95_seconds": 0.0119,
+    "latency_items": 100,
+    "peak_host_bytes": 840_000_000,
+    "peak_device_bytes": 2_500_000_000,
+    "energy_joules": 25_000.0,
+    "energy_gpu_joules": 25_000.0,
+    "energy_seconds": 250.0,
+    "load_average": 0.9,
+}
+MEASURED = {
+    "peak_host_bytes": "high-water mark of the process, set back when the run began",
+    "energy_joules": "GPU 0 (NVML's energy counter)",
+}
+
+
+def test_the_cost_says_what_is_known() -> None:
+    came = {"measured": MEASURED, "cores": 2}
+    assert about.cost_lines(record(cost=COST, provenance=came, scores={"test": {}})) == [
+        "318,389 parameters; 31 MFLOPs an item",
+        "trained 4 min 39 s, 1,000 steps, stopped early, best at 900; 229 samples/s",
+        "tested 12.3 s; 1,852 items/s predicted in batches",
+        "one item alone 3.54 ms (median), 11.9 ms (95th percentile); 100 timed",
+        "peak memory 0.84 GB; peak GPU memory 2.50 GB",
+        "energy 25 kJ, 100 W on average: GPU 0 (NVML's energy counter)",
+    ]
+    few = COST | {"latency_p95_seconds": None, "latency_items": 7, "parameters_in_all": 400_000}
+    lines = about.cost_lines(
+        record(cost=few | {"load_average": 6.31}, provenance=came, scores={"test": {}})
     )
-    assert about.cost_line(record()) == "not known: made elsewhere"
+    assert lines[0].startswith("318,389 parameters trained of 400,000; ")
+    assert lines[3] == "one item alone 3.54 ms (median); 7 timed, too few for the slowest 5 %"
+    assert lines[-1] == "seconds may be long: the machine was busy, load 6.3 on 2 cores"
+
+
+def test_what_a_record_of_an_earlier_version_does_not_tell_is_unknown() -> None:
+    old = {
+        "parameters": 318389,
+        "train_seconds": 279.0,
+        "test_seconds": 12.3,
+        "peak_host_bytes": 840_000_000,
+    }
+    assert about.cost_lines(record(cost=old, scores={"test": {}})) == [
+        "318,389 parameters",
+        "trained 4 min 39 s",
+        "tested 12.3 s",
+        "latency unknown",
+        "peak memory 0.84 GB (of the whole process, earlier runs included)",
+        "energy unknown",
+    ]
+    why = {"energy_joules": "unknown of the CPU: there is no /sys/class/powercap"}
+    lines = about.cost_lines(record(cost=old, provenance={"measured": why}))
+    assert lines[-1] == "energy unknown of the CPU: there is no /sys/class/powercap"
+    assert about.cost_lines(record()) == ["not known: made elsewhere"]
 
 
 def test_a_diverged_record_is_offered_half_its_learning_rate() -> None:

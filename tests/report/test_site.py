@@ -375,6 +375,35 @@ def test_costs_that_are_no_numbers_are_named(cli: Command, results: Path) -> Non
     check(Path("site"))
 
 
+def test_what_runs_cost_is_told_with_units_and_unknown_of_old_records(
+    cli: Command, results: Path
+) -> None:
+    for seed in (0, 1):
+        own = {"latency_p50_seconds": 0.00354, "items_per_second": 1852.2, "energy_joules": 25e3}
+        change(found("late", seed), cost=found("late", seed).record.cost | own)
+    record = found("image_only").record
+    old = {key: record.cost[key] for key in ("parameters", "train_seconds", "peak_host_bytes")}
+    came = {key: value for key, value in record.provenance.items() if key != "measured"}
+    change(found("image_only"), cost=old, provenance=came)
+    assert cli("report", "--out", "site", "--items", "0").code == 0
+    check(Path("site"))
+    (path,) = Path("site/runs").glob("mini-late-brief-s1-*.html")
+    for told in (
+        "latency of one item, median 3.54 ms",
+        "throughput in testing 1,852 items/s",
+        "energy 25 kJ",
+        "measured.peak_host_bytes",
+    ):
+        assert told in Page(path).text
+    (path,) = Path("site/runs").glob("mini-image_only-brief-s0-*.html")
+    for told in ("latency of one item, median unknown", "energy unknown", "peak memory 0."):
+        assert told in Page(path).text
+    board = Page(Path("site/index.html")).text
+    for told in ("latency p50", "3.54 ms", "throughput", "25 kJ", "unknown"):
+        assert told in board
+    assert "host memory is of different spans: of the run alone: " in board
+
+
 def test_what_diverged_is_listed_with_its_reason(cli: Command, results: Path) -> None:
     change(found("late", 1), status="diverged", reason="loss <nan> at step 3", scores={})
     assert cli("report", "--out", "site", "--items", "0").code == 0

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mmbench.models.contract import Fusion
 from mmbench.models.joint import Mix, of_vector, own_towers, summaries
+from mmbench.models.whole import gathered
 from mmbench.spec import Above0, Count, Decay, Weight
 from mmbench.types import Fused, Stream
 
@@ -89,6 +90,7 @@ def info_nce(one: Tensor, other: Tensor, scale: Tensor, both: Tensor) -> Tensor:
 
     Items for which `both` [B] is False are neither asked nor among the answers; 0 if none is left.
     """
+    one, other, both = gathered(one), gathered(other), gathered(both)
     with torch.autocast(one.device.type, enabled=False):  # a cosine times 100 needs its digits
         logits = scale * one @ other.T  # [B, B]
     # Where an item is left out, all answers are, and a row of nothing but -inf has no softmax.

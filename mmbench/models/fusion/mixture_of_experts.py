@@ -20,6 +20,7 @@ from mmbench.models.latents import (
     side_by_side,
 )
 from mmbench.models.reconstruction import Decoders
+from mmbench.models.whole import one_of
 from mmbench.spec import Count, Decay, Positive, Weight
 from mmbench.types import Fused, Modality, Stream
 
@@ -135,7 +136,7 @@ class MixtureOfExperts(Fusion):
         streams: Mapping[str, Stream],
     ) -> dict[str, Tensor]:
         """Return the terms of the negative ELBO, averaged over items."""
-        chosen = torch.multinomial(weights, 1)[:, 0]
+        chosen = one_of(weights)
         z = each[torch.arange(len(each), device=each.device), chosen]
         given = torch.zeros((), device=z.device)
         for at, name in enumerate(self.experts):

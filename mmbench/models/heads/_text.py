@@ -21,6 +21,7 @@ from mmbench.models.contract import (
 )
 from mmbench.models.decoding import beam_search
 from mmbench.models.layers import drop
+from mmbench.models.whole import as_whole
 from mmbench.spec import Decay
 from mmbench.text import BOS, EOS, PAD, UNK, Vocabulary
 from mmbench.types import Branch, Output
@@ -83,7 +84,8 @@ class TextHead(Head):
 
     def nll(self, answer: Tensor, target: Tensor) -> Tensor:
         """Return nats per word, padding left out."""
-        return F.nll_loss(answer.flatten(0, 1), target.flatten().long(), ignore_index=PAD)
+        mean = F.nll_loss(answer.flatten(0, 1), target.flatten().long(), ignore_index=PAD)
+        return as_whole(mean, (target != PAD).sum())
 
     def read_out(
         self,

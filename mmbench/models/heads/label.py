@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmbench.models.heads._pooled import PooledHead
+from mmbench.models.whole import as_whole
 from mmbench.types import Output
 
 #: The target of an item whose class is not known: no loss comes from it.
@@ -36,7 +37,8 @@ class Label(PooledHead):
     def nll(self, answer: Tensor, target: Tensor) -> Tensor:
         """Return nats per item whose class is known; target [B] int, -1 where it is not."""
         summed = F.nll_loss(answer, target.long(), ignore_index=UNKNOWN, reduction="sum")
-        return summed / (target != UNKNOWN).sum().clamp(min=1)
+        known = (target != UNKNOWN).sum()
+        return as_whole(summed / known.clamp(min=1), known)
 
     def decide(self, answer: Tensor) -> tuple[list[Any], dict[str, list[Any]]]:
         """Return the likeliest class of each item, and the column ``scores``: all probabilities."""

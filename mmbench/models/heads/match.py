@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from mmbench.models.contract import Additive, Combiner, Head, HeadOut
 from mmbench.models.layers import drop
+from mmbench.models.whole import gathered
 from mmbench.spec import Above0, Count, Decay
-from mmbench.types import GALLERY, Branch, Output
+from mmbench.types import GALLERY, QUERY, Branch, Output
 
 #: Similarities are at most this many times a cosine.
 LARGEST_SCALE = 100.0
@@ -84,15 +85,26 @@ class Match(Head):
         return torch.where(branch.present[:, None], points, torch.zeros_like(points))
 
     def forward(self, branch: Branch, target: Tensor) -> HeadOut:
-        """Compare B items with the B entries of their partners: answer [B, B]."""
+        """Compare B items with the B entries of their partners: answer [B, B].
+
+        Of a batch that several processes share, B are the items of all of them.
+        """
         del target
         assert branch.partner is not None
-        queries, entries = self.embed(branch, "query"), self.embed(branch.partner, GALLERY)
+        queries = gathered(self.embed(branch, QUERY))
+        entries = gathered(self.embed(branch.partner, GALLERY))
         with torch.autocast(queries.device.type, enabled=False):
             return HeadOut(branch.pooled, self.scale * queries @ entries.T)
 
     def nll(self, answer: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of similarities [B, B]; target [B, B] bool: which entries are right."""
+        """Return the loss of similarities [B, B], the same for all that share the batch.
+
+        Args:
+            answer: What `forward` said of them.
+            target: [B, 1 + R] numbers of entries: the one that stands beside an item, and all that
+                are right for it, -1 behind them.
+        """
+        target = right_ones(gathered(target))
         own = answer.diagonal()
         partner = torch.eye(len(own), dtype=torch.bool, device=answer.device)
         least = torch.finfo(answer.dtype).min
@@ -139,3 +151,13 @@ class Match(Head):
         if role != GALLERY:
             columns["gate"] = [shares.tolist()] * len(vectors)
         return [None] * len(vectors), columns
+
+
+def right_ones(target: Tensor) -> Tensor:
+    """Return [B, B] bool: whether the entry beside item j is right for item i.
+
+    >>> right_ones(torch.tensor([[4, 4, 7], [7, 7, -1]])).tolist()
+    [[True, True], [False, True]]
+    """
+    beside, right = target[:, 0], target[:, 1:]
+    return (right[:, :, None] == beside).any(dim=1)

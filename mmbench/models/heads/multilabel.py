@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmbench.models.contract import HeadOut
 from mmbench.models.heads._pooled import PooledHead
+from mmbench.models.whole import as_whole
 from mmbench.types import Branch, Output
 
 
@@ -43,7 +44,8 @@ class Multilabel(PooledHead):
         """Return nats per item and class; target [B, C] of 0 and 1."""
         absent, present = answer.unbind(dim=-1)
         there = target.to(answer.dtype)
-        return -(there * present + (1.0 - there) * absent).mean()
+        mean = -(there * present + (1.0 - there) * absent).mean()
+        return as_whole(mean, torch.tensor(target.numel(), device=target.device))
 
     def decide(self, answer: Tensor) -> tuple[list[Any], dict[str, list[Any]]]:
         """Return the classes said of each item, and the column ``scores``: their probabilities."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mmbench.models.heads._pooled import PooledHead
+from mmbench.models.whole import as_whole
 from mmbench.types import Output
 
 #: Logarithm of the smallest and the largest variance that a head may claim, in units of the
@@ -54,7 +55,8 @@ class Scalar(PooledHead):
         own = log_variance - 2.0 * math.log(self.output.scale)
         off = (torch.where(known, target, 0.0).to(answer.dtype) - mean) / self.output.scale
         each = 0.5 * (own + off.square() * (-own).exp() + math.log(2.0 * math.pi))
-        return torch.where(known, each, 0.0).sum() / known.sum().clamp(min=1)
+        count = known.sum()
+        return as_whole(torch.where(known, each, 0.0).sum() / count.clamp(min=1), count)
 
     def decide(self, answer: Tensor) -> tuple[list[Any], dict[str, list[Any]]]:
         """Return the means, and the column ``spread``: the standard deviation of each."""

@@ -8,6 +8,7 @@ from torch import Tensor
 from mmbench.errors import IncompatibleError
 from mmbench.models.contract import Adversarial, Objective
 from mmbench.models.model import Model
+from mmbench.models.whole import as_whole
 from mmbench.types import Batch
 
 
@@ -39,4 +40,4 @@ class Discriminator(Objective):
             here = streams[name].present
             total = total - torch.where(here, guess[:, at], 0.0).sum()
             count = count + here.sum()
-        return total / count.clamp(min=1)
+        return as_whole(total / count.clamp(min=1), count)

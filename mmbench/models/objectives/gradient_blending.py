@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -55,6 +57,18 @@ class GradientBlending(Objective):
         if self.before is not None:
             self.weights = self.blend(self.before, (now[0], now[1]))
         self.before = (now[0], now[1])
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the weights, and the losses at the validation before."""
+        found = {} if self.weights is None else {"weights": self.weights}
+        if self.before is not None:
+            found |= {"seen": self.before[0], "unseen": self.before[1]}
+        return found
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take up what `state` returned."""
+        self.weights = state.get("weights")
+        self.before = (state["seen"], state["unseen"]) if "seen" in state else None
 
     def blend(self, before: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor]) -> Tensor:
         """Return the weights [K] from losses [K] of (seen, unseen) items, then and now."""

@@ -12,14 +12,15 @@ from mmbench.errors import NotComparableError, UnknownNameError
 from mmbench.leaderboard import Row
 from mmbench.report import colours
 from mmbench.report.canvas import Page, Style, Word, lay, plain, shorten, width
+from mmbench.report.columns import brevity
 from mmbench.report.plots import _labels, _look
 from mmbench.report.plots._look import SMALL, TITLE
 from mmbench.report.plots._source import Panel, Source, panels
 from mmbench.report.plots.forest import title
 
 SUMMARY = (
-    "quality against --cost (parameters, train_seconds, flops_per_item, peak_host_bytes), with the "
-    "Pareto front"
+    "quality against --cost (parameters, flops, train, latency, energy, memory, device_memory), "
+    "with the Pareto front"
 )
 
 #: Key of a record's cost -> what the axis says.
@@ -28,6 +29,25 @@ COSTS = {
     "train_seconds": "seconds of training",
     "flops_per_item": "floating-point operations an item",
     "peak_host_bytes": "bytes of memory at the peak",
+    "peak_device_bytes": "bytes of device memory at the peak",
+    "latency_p50_seconds": "time for one item alone, median",
+    "energy_joules": "joules that a run took",
+}
+#: What a cost is called for short.
+SHORT = {
+    "train": "train_seconds",
+    "flops": "flops_per_item",
+    "memory": "peak_host_bytes",
+    "device_memory": "peak_device_bytes",
+    "latency": "latency_p50_seconds",
+    "energy": "energy_joules",
+}
+#: Which of a board's caveats are about a cost.
+_CAVEATS = {
+    "train_seconds": ("seconds",),
+    "latency_p50_seconds": ("seconds",),
+    "energy_joules": ("seconds", "energy"),
+    "peak_host_bytes": ("memory",),
 }
 
 #: Pixels: of the axes, of what is left of them, between panels.
@@ -76,21 +96,20 @@ def gather(source: Source) -> list[Trade]:
         UnknownNameError: No cost has that name.
         NotComparableError: There is no board, or no record tells that cost.
     """
-    if source.cost not in COSTS:
-        raise UnknownNameError("cost", source.cost, COSTS)
-    made = [_trade(panel, source.cost) for panel in panels(source, "pareto")]
+    cost = SHORT.get(source.cost, source.cost)
+    if cost not in COSTS:
+        raise UnknownNameError("cost", source.cost, [*COSTS, *SHORT])
+    made = [_trade(panel, cost) for panel in panels(source, "pareto")]
     for trade in made:
         if trade.without:
             names = ", ".join(plain(name, 60) for name in trade.without)
             board = trade.panel.board
             source.problems.append(
-                f"{board.task}: the records do not tell {source.cost} of: {names}: left out"
+                f"{board.task}: the records do not tell {cost} of: {names}: left out"
             )
     made = [trade for trade in made if trade.points]
     if not made:
-        raise NotComparableError(
-            f"pareto: no record tells {source.cost}: try --cost {_told_cost(source)}"
-        )
+        raise NotComparableError(f"pareto: no record tells {cost}: try --cost {_told_cost(source)}")
     return made
 
 
@@ -114,10 +133,11 @@ def figure(trades: Sequence[Trade]) -> Any:
 
 def alt(trades: Sequence[Trade]) -> str:
     """Say in words what is seen."""
-    return " ".join(
-        f"{title(trade.panel.board)} against {COSTS[trade.cost]}: {_note(trade)}"
-        for trade in trades
-    )
+    told = []
+    for trade in trades:
+        told += [f"{title(trade.panel.board)} against {COSTS[trade.cost]}:", _note(trade)]
+        told += _apart(trade)
+    return " ".join(told)
 
 
 def fronts(points: Sequence[Point], higher_is_better: bool) -> list[Point]:
@@ -164,7 +184,8 @@ def _told_cost(source: Source) -> str:
 def _note(trade: Trade) -> str:
     """Say which models are on the front."""
     on = [
-        f"{plain(p.row.model, 60)} ({p.value:.3f} at {_look.amount(p.cost)})" for p in trade.front
+        f"{plain(p.row.model, 60)} ({p.value:.3f} at {_amount(trade.cost, p.cost)})"
+        for p in trade.front
     ]
     off = len(trade.points) - len(on)
     rest = f" {off} others are beaten by one that costs no more." if off > 1 else ""
@@ -175,8 +196,19 @@ def _note(trade: Trade) -> str:
 def _notes(trade: Trade) -> list[Any]:
     board = trade.panel.board
     parts = [f"{board.scope}; cost: mean over seeds; the front goes by scores alone.",
-             _note(trade)]  # fmt: skip
+             _note(trade), *_apart(trade)]  # fmt: skip
     return lay([Word(w, SMALL) for w in " ".join(parts).split()], _LEFT + _WIDE, 8)
+
+
+def _amount(cost: str, value: float) -> str:
+    """Write a cost, short ones of time in milliseconds."""
+    return brevity(value) if cost == "latency_p50_seconds" else _look.amount(value)
+
+
+def _apart(trade: Trade) -> list[str]:
+    """Say why costs of some models are not to be held against those of others."""
+    told = trade.panel.board.caveats
+    return [f"{plain(told[key])}." for key in _CAVEATS.get(trade.cost, ()) if key in told]
 
 
 def _height(trade: Trade) -> float:
@@ -193,7 +225,7 @@ def _draw(page: Page, trade: Trade, x: float, y: float) -> None:
     axes.set_xscale("log")
     axes.set(xlim=(min(costs) / room, max(costs) * room), ylim=_limits(trade.points))
     places = _look.ticks(*axes.get_xlim())
-    _look.write_ticks(axes, places, [_look.amount(place) for place in places])
+    _look.write_ticks(axes, places, [_amount(trade.cost, place) for place in places])
     axes.locator_params(axis="y", nbins=6)
     _look.grid(axes, "both")
     _look.centred(page, left + _WIDE / 2, top + _HIGH + 28, f"{COSTS[trade.cost]} (log)", SMALL)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from mmbench import store
+from mmbench import caveats, store
 from mmbench.errors import counted
 from mmbench.report import columns
 from mmbench.report.columns import number
-from mmbench.report.record import duration
+from mmbench.report.record import duration, gigabytes, why_unknown
 from mmbench.report.site import figures, rows
 from mmbench.report.site.contents import Contents, Run, Table, model_page, task_page
 from mmbench.report.site.items import Gallery
@@ -194,7 +193,9 @@ def model(
         "summary": runs[-1].record.summary,
         "places": places,
         "model_facts": [
-            c for c in columns.FACTS if any(c in sheet.facts for sheet, _, _ in places)
+            c
+            for c in (*columns.FACTS, *columns.MEASURED)
+            if any(c in sheet.facts for sheet, _, _ in places)
         ],
         "definitions": [_definition(digest, run) for digest, run in kinds.items()],
         "runs": runs,
@@ -265,33 +266,40 @@ def run(found: Run, siblings: Sequence[Run], gallery: Gallery | None) -> dict[st
         "siblings": siblings,
         "splits": rows.scores(found),
         "curve": markup(figures.run_curve(found)),
-        "cost": _cost(record.cost),
+        "cost": _cost(record),
         "gallery": gallery,
         "provenance": _provenance(record),
     }
 
 
-def _cost(cost: Mapping[str, Any]) -> list[tuple[str, str]]:
-    def known(key: str) -> float | None:
-        value = cost.get(key)
-        return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
-
-    writers = (
-        ("parameters", "parameters", rows.count),
+def _cost(record: store.Record) -> list[tuple[str, str]]:
+    """Return what a run cost, part by part; nothing where it was made elsewhere."""
+    if not record.cost:
+        return []
+    writers: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+        ("parameters", "parameters that are trained", rows.count),
+        ("parameters_in_all", "parameters in all", rows.count),
+        ("flops_per_item", "operations of an item", lambda x: columns.amount(x, "FLOP")),
         ("steps", "steps", rows.count),
         ("best_step", "weights kept from step", rows.count),
         ("train_seconds", "training", duration),
+        ("samples_per_second", "items a second in training", rows.count),
         ("test_seconds", "testing", duration),
-        ("samples_per_second", "items a second", rows.count),
-        ("peak_host_bytes", "peak memory", _gigabytes),
-        ("peak_device_bytes", "peak device memory", _gigabytes),
+        ("items_per_second", "throughput in testing", columns.pace),
+        ("latency_p50_seconds", "latency of one item, median", columns.brevity),
+        ("latency_p95_seconds", "latency of one item, 95th percentile", columns.brevity),
+        ("latency_items", "items timed one by one", rows.count),
+        ("peak_host_bytes", "peak memory", gigabytes),
+        ("peak_device_bytes", "peak device memory", gigabytes),
+        ("energy_joules", "energy", lambda x: columns.amount(x, "J")),
     )
-    told = [(name, known(key), write) for key, name, write in writers]
-    return [(name, write(value)) for name, value, write in told if value is not None]
-
-
-def _gigabytes(value: float) -> str:
-    return f"{value / 1e9:.2f} GB"
+    known = {key: caveats.number(record.cost, key) for key, _, _ in writers}
+    wanted = ("latency_p50_seconds", "items_per_second", "energy_joules")
+    return [
+        (name, why_unknown(record, key) if value is None else write(value))
+        for key, name, write in writers
+        if (value := known[key]) is not None or key in wanted
+    ]
 
 
 def _provenance(record: store.Record) -> list[tuple[str, str]]:

@@ -61,7 +61,8 @@ class Sheet:
         facts: What is told of models beside their scores, as far as it is known of any.
         lines: Best first; of a long board only the first.
         more: How many rows are left out.
-        about: What the intervals are about, what models were tuned with, why there are none.
+        about: What the intervals are about, what models were tuned with, why there are none, and
+            which costs do not compare.
         published: Where published rows are from.
         apart: Runs that are not ranked.
         apart_more: How many of these are left out.
@@ -118,8 +119,8 @@ def sheet(table: Table, key: str, most: int | None = None, apart: int | None = N
         bars=any(line.bar for line in lines),
         facts=[
             column
-            for column in columns.FACTS
-            if any(column.name in line.facts and line.facts[column.name].told for line in lines)
+            for column in (*columns.FACTS, *columns.MEASURED)
+            if any(_told(line.facts.get(column.name)) for line in lines)
         ],
         lines=lines,
         more=len(board.rows) - len(lines),
@@ -127,6 +128,10 @@ def sheet(table: Table, key: str, most: int | None = None, apart: int | None = N
         apart=table.apart[:apart],
         apart_more=len(table.apart) - len(table.apart[:apart]),
     )
+
+
+def _told(fact: Fact | None) -> bool:
+    return fact is not None and fact.told not in ("", columns.UNKNOWN)
 
 
 def _levels(board: Board) -> bool:
@@ -153,8 +158,8 @@ def _line(board: Board, row: Row, runs: Sequence[Run], level: LevelSpec | None) 
 def _facts(row: Row) -> dict[str, Fact]:
     """Return what every format of boards tells of a model, by the column's name."""
     return {
-        column.name: Fact(column.cell(row), str(column.value(row)) if column.number else "")
-        for column in columns.FACTS
+        column.name: Fact(columns.known(column, row), str(column.value(row)) * column.number)
+        for column in (*columns.FACTS, *columns.MEASURED)
         if column.name != "headroom"  # a bar tells it
     }
 
@@ -208,7 +213,7 @@ def _about(board: Board) -> list[str]:
     told += [f"no interval: {reason}" for reason in sorted(why)]
     if any(row.main is not None and not row.main.reason for row in board.rows):
         told.append("ranks: all pairs tested, Holm-corrected at 5 %")
-    return told + ([board.tuning] if board.tuning else [])
+    return [*told, *filter(None, [board.tuning]), *board.caveats.values()]
 
 
 @dataclass(frozen=True)

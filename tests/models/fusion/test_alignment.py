@@ -20,8 +20,9 @@ from mmbench.models.fusion.contrastive import LARGEST_SCALE, info_nce
 from mmbench.models.objectives.alignment import Alignment
 from mmbench.models.objectives.discriminator import Discriminator
 from mmbench.models.objectives.supervised import Supervised
+from mmbench.optimise import chosen as _chosen
 from mmbench.spec import BudgetSpec
-from mmbench.train import _chosen, train
+from mmbench.train import train
 from mmbench.types import Stream
 
 WIDTH, ITEMS = 8, 6

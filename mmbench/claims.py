@@ -1,0 +1,85 @@
+"""Who makes a run: a lock beside its folder, so that no two processes make the same one.
+
+The lock is the operating system's and ends with the process that holds it, however that ends; what
+a killed one leaves is an empty hidden file that claims nothing, and goes with the next claim.
+"""
+
+from __future__ import annotations
+
+import errno
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from mmbench.errors import PlaceError
+from mmbench.store import explained
+
+#: What a file system says that knows no locks.
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
+
+
+def path_of(folder: Path) -> Path:
+    """Return the file whose lock is the claim on a run's folder."""
+    return folder.with_name(f".{folder.name}.claim")
+
+
+@contextmanager
+def claim(results: Path, folder: Path) -> Iterator[bool]:
+    """Claim a run for as long as the block lasts.
+
+    Args:
+        results: The results folder, for errors.
+        folder: That of the run, which need not be there.
+
+    Yields:
+        Whether the run is this process's; False where another one is making it just now.
+
+    Raises:
+        PlaceError: Nothing can be written there, or the file system knows no locks.
+    """
+    from filelock import FileLock, SoftFileLock, Timeout
+
+    path = path_of(folder)
+    lock = FileLock(path)
+    with explained(results):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about the lock that would outlive its process
+                lock.acquire(timeout=0)
+        except Timeout:
+            mine = False
+        except NotImplementedError:
+            raise _no_locks(results) from None
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                raise _no_locks(results) from None
+            raise
+        else:
+            mine = True
+    try:
+        if type(lock) is SoftFileLock:  # what filelock makes of its lock where there are none
+            raise _no_locks(results)
+        yield mine
+    finally:
+        if mine:
+            # While it is held: a process that opened the file before sees that it has no name any
+            # more, and looks anew.
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+            lock.release()
+
+
+def clear(results: Path, folder: Path) -> None:
+    """Take away what a process that was killed left of its claim."""
+    if path_of(folder).exists():
+        with claim(results, folder):
+            pass
+
+
+def _no_locks(results: Path) -> PlaceError:
+    return PlaceError(
+        f"{results}: its file system knows no locks, by which processes keep out of each other's "
+        f"way: --results or MMBENCH_RESULTS names a folder on another one"
+    )

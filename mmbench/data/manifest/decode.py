@@ -1,0 +1,270 @@
+"""One item's media to an array: ``decode(kind, content, wanted)``.
+
+Whatever differs from what is wanted is refused, unless the TOML allows the very change: nothing is
+resized, cut, resampled or made grey in silence.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmbench.data.manifest.params import Source
+from mmbench.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from mmbench.types import Array, Floats
+
+#: More pixels than these are no photograph but a trap.
+MOST_PIXELS = 100_000_000
+#: Decibels of a step of a spectrogram's byte, and those of the byte 0: -80 to 20 dB.
+STEP, LOWEST = 100.0 / 255.0, -80.0
+
+
+class BadItemError(Exception):
+    """Why an item cannot be read; whoever catches it knows which item."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What one item has to be.
+
+    Attributes:
+        shape: As the TOML's modality has it.
+        source: What may be done to it.
+    """
+
+    shape: tuple[int, ...]
+    source: Source
+
+
+def decode(kind: str, content: Path | bytes, wanted: Wanted) -> Array:
+    """Decode one item.
+
+    Args:
+        kind: ``image``, ``video``, ``spectrogram``, or ``sequence`` and ``vector`` (a .npy file).
+        content: A file, or its bytes.
+        wanted: Its shape, and what may be changed.
+
+    Returns:
+        Image [C, H, W] uint8; video [t, H, W] uint8, grey; spectrogram [C, t, F] uint8, decibels
+        from -80 to 20; sequence [t, d] and vector [d] float32; t at most what the shape says. A
+        .npy file may hold any of these as it is.
+
+    Raises:
+        BadItemError: It is missing, broken, or of another shape.
+    """
+    name = content.name if isinstance(content, Path) else ""
+    if name.endswith(".npy") or (not name and kind in ("sequence", "vector")):
+        return fitted(kind, _numpy(content), wanted)
+    if kind not in _DECODERS:
+        raise BadItemError(f"expected a .npy file of a {kind}")
+    return fitted(kind, _DECODERS[kind](content, wanted), wanted)
+
+
+def fitted(kind: str, array: Array, wanted: Wanted) -> Array:
+    """Hold an array against the shape that is wanted; cut it where that is allowed.
+
+    Raises:
+        BadItemError: It is of another shape or type, empty, or not finite.
+    """
+    whole = kind in ("image", "video", "spectrogram")
+    if array.dtype.kind not in ("u" if whole else "biuf"):
+        raise BadItemError(f"holds {array.dtype}, expected {'uint8' if whole else 'numbers'}")
+    if whole and array.dtype != np.uint8:
+        raise BadItemError(f"holds {array.dtype}, expected uint8")
+    axis = {"video": 0, "spectrogram": 1, "sequence": 0}.get(kind)
+    if array.ndim != len(wanted.shape):
+        raise BadItemError(f"has the shape {list(array.shape)}, expected {list(wanted.shape)}")
+    if axis is not None:
+        steps, most = array.shape[axis], wanted.shape[axis]
+        if steps == 0:
+            raise BadItemError("is empty: it has 0 steps")
+        if steps > most:
+            if not wanted.source.cut:
+                raise BadItemError(
+                    f"has {steps} steps, and the shape says {most} at most: cut = true cuts the "
+                    f"rest off"
+                )
+            array = np.asarray(array.take(range(most), axis=axis))
+        rest = [i for i in range(array.ndim) if i != axis]
+    else:
+        rest = list(range(array.ndim))
+    if any(array.shape[i] != wanted.shape[i] for i in rest):
+        raise BadItemError(f"has the shape {list(array.shape)}, expected {list(wanted.shape)}")
+    if whole:
+        return array
+    made = array.astype(np.float32)
+    if not np.isfinite(made).all():
+        raise BadItemError("holds a number that is not finite")
+    return made
+
+
+def _stream(content: Path | bytes) -> Any:
+    return io.BytesIO(content) if isinstance(content, bytes) else content
+
+
+def _why(error: Exception) -> str:
+    told = getattr(error, "strerror", None) or " ".join(str(error).split())
+    return str(told)[:200] or type(error).__name__
+
+
+def _numpy(content: Path | bytes) -> Array:
+    try:
+        inside = content if isinstance(content, bytes) else content.read_bytes()
+        array = np.load(io.BytesIO(inside), allow_pickle=False)
+    except (
+        Exception
+    ) as error:  # numpy raises ValueError, EOFError, OSError and what the header says
+        raise BadItemError(f"is not a whole .npy file: {_why(error)}") from None
+    if not isinstance(array, np.ndarray):
+        raise BadItemError("is an archive of arrays, expected one .npy array")
+    return array
+
+
+def _image(content: Path | bytes, wanted: Wanted) -> Array:
+    from PIL import Image, ImageOps
+
+    channels, height, width = wanted.shape
+    try:
+        with Image.open(_stream(content)) as opened:
+            if opened.width * opened.height > MOST_PIXELS:
+                raise BadItemError(f"has {opened.width} x {opened.height} pixels: too many")
+            opened.load()
+            image = ImageOps.exif_transpose(opened)
+            if image.mode.startswith(("I", "F")):
+                raise BadItemError(f"has the mode {image.mode}, expected 8 bits a pixel")
+            if channels == 1 and image.mode not in ("1", "L") and not wanted.source.grey:
+                raise BadItemError(
+                    f"is in colour ({image.mode}), and the shape has 1 channel: grey = true makes "
+                    f"it grey"
+                )
+            if channels not in (1, 3):
+                raise BadItemError(f"the shape has {channels} channels, expected 1 or 3")
+            image = image.convert("L" if channels == 1 else "RGB")
+            if image.size != (width, height):
+                if not wanted.source.resize:
+                    raise BadItemError(
+                        f"is {image.width} x {image.height} (width x height), expected {width} x "
+                        f"{height}: resize = true resizes it"
+                    )
+                image = image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
+            pixels = np.asarray(image, dtype=np.uint8)
+    except BadItemError:
+        raise
+    except Exception as error:  # Pillow's readers raise many kinds, SyntaxError among them
+        raise BadItemError(f"cannot be decoded as an image: {_why(error)}") from None
+    return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _spectrogram(content: Path | bytes, wanted: Wanted) -> Array:
+    wave = _wave(content, wanted)
+    bands = wanted.shape[2]
+    return np.stack([log_mel(channel, bands, wanted.source) for channel in wave.T])
+
+
+def _wave(content: Path | bytes, wanted: Wanted) -> Floats:
+    """Return a sound [S, C] float64, at the rate and of the channels that are wanted."""
+    try:
+        import soundfile
+    except ModuleNotFoundError:
+        raise MissingExtraError("soundfile, which decodes sound,", "data") from None
+    try:
+        with soundfile.SoundFile(_stream(content)) as file:
+            promised, rate = int(file.frames), int(file.samplerate)
+            shorter = "(should be" in file.extra_info
+            wave = file.read(dtype="float64", always_2d=True)
+    except (RuntimeError, OSError, TypeError, ValueError) as error:
+        raise BadItemError(f"cannot be decoded as sound: {_why(error)}") from None
+    if shorter or len(wave) < promised:
+        raise BadItemError(f"is cut off: it promises {promised} samples")
+    if not len(wave):
+        raise BadItemError("holds no sound: it is 0 samples long")
+    source, channels = wanted.source, wanted.shape[0]
+    if rate != source.rate:
+        if not source.resample:
+            raise BadItemError(
+                f"has {rate} samples a second, and the TOML says {source.rate}: resample = true "
+                f"resamples it"
+            )
+        from scipy.signal import resample_poly
+
+        shared = math.gcd(rate, source.rate)
+        wave = resample_poly(wave, source.rate // shared, rate // shared, axis=0)
+    if wave.shape[1] != channels and channels == 1 and source.mono:
+        wave = wave.mean(axis=1, keepdims=True)
+    if wave.shape[1] != channels:
+        mend = ": mono = true averages them" if channels == 1 else ""
+        raise BadItemError(f"has {wave.shape[1]} channels, and the shape says {channels}{mend}")
+    return np.asarray(wave)
+
+
+def log_mel(wave: Floats, bands: int, source: Source) -> Array:
+    """Return the power in mel bands over time, in decibels, as bytes: [S] -> [T, F] uint8.
+
+    Hann windows wholly inside of the sound, one at least; ``|FFT|^2 / sum(window)^2`` summed in
+    triangular bands of O'Shaughnessy's scale, 2595 log10(1 + f / 700), whose weights add up to one.
+    """
+    window = max(1, round(source.rate * source.window_ms / 1000))
+    hop = max(1, round(source.rate * source.hop_ms / 1000))
+    wave = np.pad(wave, (0, max(0, window - len(wave))))
+    frames = np.lib.stride_tricks.sliding_window_view(wave, window)[::hop]
+    shape = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
+    size = 1 << (window - 1).bit_length()
+    power = np.abs(np.fft.rfft(frames * shape, n=size)) ** 2 / shape.sum() ** 2
+    weights = _bands(bands, size, source.rate)
+    energy = np.stack([(power * row).sum(axis=1) for row in weights], axis=1)
+    decibels = 10.0 * np.log10(np.maximum(energy, 1e-10))
+    steps: Array = np.clip(np.rint((decibels - LOWEST) / STEP), 0, 255).astype(np.uint8)
+    return steps
+
+
+def _bands(bands: int, size: int, rate: int) -> Floats:
+    places = np.arange(size // 2 + 1) * rate / size
+    top = 2595.0 * np.log10(1.0 + rate / 2 / 700.0)
+    edges = 700.0 * (10.0 ** (np.linspace(0.0, top, bands + 2) / 2595.0) - 1.0)
+    rows = []
+    for low, middle, high in zip(edges, edges[1:], edges[2:], strict=False):
+        rise, fall = (places - low) / (middle - low), (high - places) / (high - middle)
+        row = np.maximum(0.0, np.minimum(rise, fall))
+        if not row.any():  # a band between two bins gets the nearest one
+            row[np.abs(places - middle).argmin()] = 1.0
+        rows.append(row / row.sum())
+    return np.stack(rows)
+
+
+def _video(content: Path | bytes, wanted: Wanted) -> Array:
+    try:
+        import av
+    except ModuleNotFoundError:
+        raise MissingExtraError("PyAV, which decodes video,", "data") from None
+    try:
+        stream = _stream(content)
+        with av.open(str(stream) if isinstance(stream, Path) else stream) as container:
+            if not container.streams.video:
+                raise BadItemError("holds no video")
+            promised = int(container.streams.video[0].frames)  # 0: the container does not say
+            frames = [
+                np.asarray(frame.to_ndarray(format="gray"))
+                for frame in container.decode(container.streams.video[0])
+            ]
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise BadItemError(f"cannot be decoded as video: {_why(error)}") from None
+    if len(frames) < promised:
+        raise BadItemError(f"is cut off: it promises {promised} frames and has {len(frames)}")
+    if not frames:
+        raise BadItemError("holds no frame")
+    return np.stack(frames[:: wanted.source.every])
+
+
+_DECODERS: dict[str, Callable[[Path | bytes, Wanted], Array]] = {
+    "image": _image,
+    "spectrogram": _spectrogram,
+    "video": _video,
+}

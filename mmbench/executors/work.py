@@ -1,0 +1,140 @@
+"""A job becomes outcomes: its runs are claimed, made and stored, or said to have failed."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from contextlib import ExitStack
+
+from mmbench import claims, failures, registry, store
+from mmbench.data import _cache
+from mmbench.errors import DeviceError, MmbenchError, PlaceError, RunError, StoreError
+from mmbench.executors.contract import Job, Outcome, Watch
+from mmbench.rescore import outdated, rescore
+from mmbench.run import Run, execute
+
+
+def carry_out(job: Job, watch: Watch) -> list[Outcome]:
+    """Do the runs of a job, but none that another process is making just now.
+
+    What a run raises is its outcome, and is told beside where its record would be.
+
+    Args:
+        job: The runs.
+        watch: Begins to watch a run that is made.
+
+    Raises:
+        PlaceError: Nothing can be written to the results folder.
+    """
+    found: list[Outcome | None] = []
+    with ExitStack() as held:
+        for run, before in zip(job.runs, job.before or (None,) * len(job.runs), strict=True):
+            written = stamp(run)
+            if not held.enter_context(claims.claim(run.settings.results, run.folder)):
+                known = written if before is None else before
+                found.append(Outcome(run, busy=True, before=known))
+                continue
+            # With --force a record counts that was made while this process waited for it.
+            repeat = run.settings.force and (before is None or stamp(run) == before)
+            found.append(None if repeat else _there(run, watch))
+        missing = [run for run, got in zip(job.runs, found, strict=True) if got is None]
+        made = iter(_make(missing, watch))
+        outcomes = [got or next(made) for got in found]
+        for outcome in outcomes:
+            if outcome.stored is not None:
+                failures.clear(outcome.run.folder)
+            elif outcome.error is not None:
+                note_failure(outcome.run, outcome.error)
+    return outcomes
+
+
+def _make(runs: list[Run], watch: Watch) -> list[Outcome]:
+    """Make runs that are not there. What trains several seeds together takes them all from here."""
+    return [_alone(run, watch) for run in runs]
+
+
+def _alone(run: Run, watch: Watch) -> Outcome:
+    watcher = watch(run)
+    try:
+        with _cache.telling(watcher.note):
+            return Outcome(run, execute(run, watcher))
+    except (PlaceError, DeviceError):
+        raise
+    except MmbenchError as error:
+        return Outcome(run, error=error)
+    except Exception as error:
+        return Outcome(run, error=unforeseen(error))
+
+
+def finished(run: Run) -> Outcome | None:
+    """Return what is there already; None where it is not, or lacks a score that is asked for.
+
+    A record that is damaged is the outcome, too: this record's trouble, not that of the others.
+    """
+    try:
+        there = run.finished()
+        if there is None or outdated(run, there):
+            return None
+    except StoreError as error:
+        return Outcome(run, error=_damaged(error))
+    return Outcome(run, there, fresh=False)
+
+
+def _there(run: Run, watch: Watch) -> Outcome | None:
+    """Return what is there meanwhile, scored with what is asked for now."""
+    try:
+        there = run.finished()
+        if there is None:
+            return None
+        if not outdated(run, there):
+            return Outcome(run, there, fresh=False, elsewhere=True)
+        watcher = watch(run)
+        with _cache.telling(watcher.note):
+            return Outcome(run, rescore(run, there, watcher), fresh=False, rescored=True)
+    except PlaceError:
+        raise
+    except StoreError as error:
+        return Outcome(run, error=_damaged(error))
+    except MmbenchError as error:
+        return Outcome(run, error=error)
+
+
+def _damaged(error: StoreError) -> StoreError:
+    return StoreError(f"{error}; --force repeats the run")
+
+
+def stamp(run: Run) -> int:
+    """Return when the run's record was written, in ns; 0 where there is none."""
+    try:
+        return os.stat(run.folder / store.RECORD).st_mtime_ns
+    except OSError:
+        return 0
+
+
+def note_failure(run: Run, error: MmbenchError) -> None:
+    """Tell beside where its record would be that a run failed."""
+    failures.write(
+        run.folder,
+        task=run.task.name,
+        model=run.model.name,
+        budget=run.budget,
+        seed=run.seed,
+        identity=run.identity,
+        error=error,
+    )
+
+
+def unforeseen(error: Exception) -> RunError:
+    """Say in one line what mmbench did not foresee; mostly an error in a file of the user's."""
+    told = [text.strip() for text in str(error).splitlines() if text.strip()]
+    what = f"{type(error).__name__}: {told[0]}" if told else type(error).__name__
+    trace = "".join(traceback.format_exception(error))
+    if isinstance(error, MemoryError):
+        return RunError("there is not enough memory for it: fewer --jobs leave more to each", trace)
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU that several may share
+        less = "fewer --jobs leave more of the GPU to each, a smaller batch needs less"
+        return RunError(f"the GPU's memory is full: {less}", trace)
+    own = registry.culprit(error)
+    if own:
+        return RunError(f"{own}: {what}; --debug shows the way there", trace)
+    return RunError(f"internal: {what}; --debug shows where, please report it", trace)

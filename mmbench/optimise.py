@@ -1,0 +1,158 @@
+"""Who takes a step: an objective with its parameters, its optimiser and its learning rate."""
+
+from __future__ import annotations
+
+import fnmatch
+import inspect
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mmbench.spec import ObjectiveSpec, OptimizerSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from mmbench.models.contract import Objective
+    from mmbench.models.model import Model
+
+
+def chosen(model: Model, spec: ObjectiveSpec) -> dict[str, nn.Parameter]:
+    """Return the parameters that an objective trains: matched, and by no ``!`` left out."""
+    without = [pattern[1:] for pattern in spec.parameters if pattern.startswith("!")]
+
+    def matches(name: str, patterns: Iterable[str]) -> bool:
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+    return {
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if matches(name, spec.parameters) and not matches(name, without)
+    }
+
+
+@dataclass
+class Player:
+    """An objective with its optimiser; what makes two of them alternate is period and offset.
+
+    `rate` is the learning rate at each of its turns, `turns` how many it has had.
+    """
+
+    objective: Objective
+    optimizer: torch.optim.Optimizer
+    rate: Callable[[int], float]
+    parameters: list[nn.Parameter]
+    clip: float
+    period: int
+    offset: int
+    turns: int = 0
+
+    def step(self) -> None:
+        """Clip the gradients and take a step at the learning rate of this turn."""
+        import torch
+
+        if self.clip:
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.clip, foreach=True)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate(self.turns)
+        self.optimizer.step()
+        self.turns += 1
+
+    def has_turn(self, at: int) -> bool:
+        """Whether it acts at step `at` of its stage."""
+        return at >= self.offset and (at - self.offset) % self.period == 0
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what its optimiser and its objective remember."""
+        # Not `optimizer.state_dict`, which loads torch's compiler to leave itself out of it.
+        found = {
+            f"optimizer.{place}.{name}": value
+            for place, parameter in enumerate(self.parameters)
+            for name, value in self.optimizer.state.get(parameter, {}).items()
+        }
+        own = self.objective.state()
+        return found | {f"objective.{name}": value for name, value in own.items()}
+
+    def restore(self, state: dict[str, Tensor], turns: int) -> None:
+        """Take up what `state` returned."""
+        self.turns = turns
+        own: dict[str, Tensor] = {}
+        for name, value in state.items():
+            kind, _, rest = name.partition(".")
+            if kind == "objective":
+                own[rest] = value.to(self.parameters[0].device)
+                continue
+            place, _, key = rest.partition(".")
+            parameter = self.parameters[int(place)]
+            self.optimizer.state[parameter][key] = value.to(parameter.device)
+        self.objective.restore(own)
+
+
+def player(model: Model, objective: Objective, spec: ObjectiveSpec, steps: int) -> Player:
+    """Make what trains a model by an objective.
+
+    Args:
+        model: On its device.
+        objective: The loss.
+        spec: Which parameters, when, and how.
+        steps: Of the stage.
+    """
+    trained = chosen(model, spec)
+    settings: OptimizerSpec = spec.optimizer
+    # Decay is for matrices; an embedding row that is seldom seen should not fade meanwhile.
+    matrices = [p for n, p in trained.items() if p.dim() > 1 and "embed" not in n]
+    others = [p for n, p in trained.items() if p.dim() <= 1 or "embed" in n]
+    optimizer = adamw(
+        [
+            {"params": matrices, "weight_decay": settings.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ],
+        settings,
+    )
+    turns = max(1, math.ceil((steps - spec.offset) / spec.period))
+    return Player(
+        objective,
+        optimizer,
+        lambda at: settings.lr * factor(at, turns, settings),
+        list(trained.values()),
+        settings.clip,
+        spec.period,
+        spec.offset,
+    )
+
+
+def adamw(groups: list[dict[str, Any]], settings: OptimizerSpec) -> torch.optim.AdamW:
+    """Make an optimiser without loading torch's compiler.
+
+    What torch wraps ``add_param_group`` and ``step`` in imports the compiler, which takes as long
+    to load as torch itself, to leave them out of what is compiled. Here nothing is.
+    """
+    import torch
+
+    class AdamW(torch.optim.AdamW):
+        def add_param_group(self, param_group: dict[str, Any]) -> None:
+            inspect.unwrap(torch.optim.Optimizer.add_param_group)(self, param_group)
+
+        @torch.no_grad()
+        def step(self) -> None:  # type: ignore[override]
+            inspect.unwrap(torch.optim.AdamW.step)(self)
+
+    return AdamW(groups, lr=settings.lr, betas=settings.betas, fused=True)
+
+
+def factor(at: int, turns: int, settings: OptimizerSpec) -> float:
+    """Return the share of the peak learning rate at step `at` of `turns`.
+
+    >>> one_cycle = OptimizerSpec(warmup=0.5)
+    >>> [round(factor(at, 4, one_cycle), 2) for at in range(5)]
+    [0.5, 1.0, 1.0, 0.5, 0.0]
+    """
+    if settings.schedule == "constant":
+        return 1.0
+    warm = max(1, round(turns * settings.warmup))
+    if at < warm:
+        return (at + 1) / warm
+    fall = warm + round(turns * settings.hold)
+    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, max(0, at - fall) / max(1, turns - fall))))
