@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 
 from mmbench import store
 from mmbench.items import predictions_of, predictions_table
-from mmbench.types import Predictions
+from mmbench.types import GALLERY, QUERY, Predictions
 
 PEOPLE = ("man", "woman", "boy", "girl", "child", "dog", "cat", "horse")
 VERBS = ("jumps", "runs", "sits", "sleeps", "swims", "waits")
@@ -117,6 +119,62 @@ def test_the_same_seed_gives_the_same_bits(cli: Any, data: Path) -> None:
     for column in ("match.embedding", "match.gallery"):
         np.testing.assert_array_equal(both[0][column], both[1][column])
     assert both[0]["match"] == both[1]["match"]
+
+
+HARD = """
+schema = 1
+extends = "matched"
+name = "hard"
+summary = "the hardest wrong entry"
+family = "own"
+fusion = { name = "late" }
+heads.match = { name = "match", params = { loss = "hardest" } }
+"""
+
+
+def test_two_processes_agree_with_one(data: Path) -> None:
+    Path("hard.toml").write_text(HARD)
+    for place, more in (("one", []), ("two", ["--devices", "2", "--device", "cpu"])):
+        command = [
+            *(sys.executable, "-m", "mmbench", "run", "-t", "./found.toml", "-q"),
+            *("-m", "late,./hard.toml", "--set", "width=16", "--set", "recipe.batch_size=9"),
+            *("--set", "recipe.modality_dropout=0.3", "--data", str(data), "--results", place),
+            *more,
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+    for name in ("late", "hard"):
+        one, two = (
+            store.read(next(Path(place, f"found/{name}").iterdir())) for place in ("one", "two")
+        )
+        assert two.record.definition["execution"] == "2 devices"
+        curves = [[point["loss"] for point in s.record.curve] for s in (one, two)]
+        assert np.allclose(curves[0], curves[1], atol=1e-4), name
+        told = [store.read_predictions(stored, "test") for stored in (one, two)]
+        assert told[0]["id"] == told[1]["id"]
+        for column in ("match.embedding", "match.gallery"):
+            np.testing.assert_allclose(told[0][column], told[1][column], atol=1e-4)
+
+
+def test_a_timed_query_looks_through_a_gallery_that_was_read_before(
+    cli: Any, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmbench.models.model import Model
+
+    read, sizes = Model.read_out, []
+
+    def noted(self: Model, batch: Any, options: Any, role: str = QUERY) -> Any:
+        sizes.append((role, batch.size))
+        return read(self, batch, options, role)
+
+    monkeypatch.setattr(Model, "read_out", noted)
+    assert ran(cli, data).code == 0
+    galleries = [size for role, size in sizes if role == GALLERY]
+    single = [role for role, size in sizes if size == 1]
+    assert set(single) == {QUERY}
+    assert len(single) >= 2 * 10, "each test item of both models is timed"
+    # Two validations, the test and what is timed, of either model.
+    assert len(galleries) == 2 * 4
 
 
 def test_fewer_test_items_look_through_the_whole_gallery(cli: Any, data: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,17 +16,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmbench import catalog, registry
+from mmbench import catalog, devices, registry
+from mmbench.checkpoint import Checkpoints
 from mmbench.errors import IncompatibleError, SpecError
+from mmbench.models import whole
 from mmbench.models.balance import drop_modalities
 from mmbench.models.build import build
 from mmbench.models.combiners.score_sum import ScoreSum
+from mmbench.models.feed import streaming
+from mmbench.models.feed.gather import Gather
 from mmbench.models.heads.match import Match, right_ones
 from mmbench.models.model import Model
 from mmbench.models.objectives.supervised import Supervised
 from mmbench.models.pairs import Pairs, feed_for
 from mmbench.predict import NAMED, flops_per_item, predict
 from mmbench.references import MatchReferences
+from mmbench.room import Allowance
 from mmbench.run import Run, check, promised
 from mmbench.scoring import score
 from mmbench.spec import (
@@ -36,7 +43,7 @@ from mmbench.spec import (
     essential,
     parse_task,
 )
-from mmbench.train import check_recipe, train
+from mmbench.train import Engine, check_recipe, train
 from mmbench.types import (
     GALLERY,
     QUERY,
@@ -454,6 +461,20 @@ def test_dropped_modalities_leave_each_side_one() -> None:
     assert not (dropped.present["picture"] & dropped.present["words"]).all()
 
 
+def test_parts_of_a_batch_drop_what_the_batch_drops() -> None:
+    modalities = {**ITEMS, "steps": THREE["steps"]}  # two of each side
+    feed = feed_for(draw_split(modalities, 9), CPU, list(modalities))
+    index = np.arange(9)
+    sides = [["user", "steps"], ["picture", "words"]]
+    expected = drop_modalities(feed.batch(index), 0.5, 0, "names", sides=sides)
+    assert not all(there.all() for there in expected.present.values())
+    for begin, end in ((0, 4), (4, 9)):
+        part = feed.batch(index[begin:end])
+        found = drop_modalities(part, 0.5, 0, "names", sides=sides, start=begin, whole=9)
+        for name, there in expected.present.items():
+            assert torch.equal(found.present[name], there[begin:end])
+
+
 # --- losses --------------------------------------------------------------------------------------
 
 
@@ -519,6 +540,167 @@ def test_a_similarity_is_a_cosine_times_a_scale_of_at_most_a_hundred() -> None:
 def test_an_unknown_loss_is_named() -> None:
     with pytest.raises(SpecError, match="expected one of contrast, hardest"):
         make(spec_of("late", TWO, heads={"match": ComponentSpec("match", {"loss": "x"})}), TWO)
+
+
+# --- batches in parts, and data beyond memory ----------------------------------------------------
+
+
+class Half(whole.Part):
+    """One of two processes' parts: first it notes what it would send, then it has the other's."""
+
+    def __init__(self, start: int, items: int, batch: int, sent: list[Tensor]) -> None:
+        self.start, self.items, self.batch = start, items, batch
+        self.sent = sent
+        self.other: list[Tensor] | None = None
+
+    def share(self, count: Tensor) -> Tensor:
+        raise AssertionError("a loss of retrieval is of the whole batch")
+
+    def together(self, x: Tensor) -> Tensor:
+        if self.other is None:
+            self.sent.append(x.detach())
+            return x
+        there = self.other.pop(0)
+        return torch.cat([x, there] if self.start == 0 else [there, x])
+
+    def generator(self) -> None:
+        return None
+
+
+@pytest.mark.parametrize("loss", ["contrast", "hardest"])
+@pytest.mark.parametrize("shape", ["three", "items"])
+def test_parts_of_a_batch_have_its_loss_and_gradients(loss: str, shape: str) -> None:
+    heads = {"match": ComponentSpec("match", {"loss": loss})}
+    spec = spec_of("hybrid", SHAPES[shape], heads=heads)
+    model = shuffle_weights(make(spec, SHAPES[shape]))
+    split = draw_split(SHAPES[shape], 7, lacking=True)
+    split.targets["match"][:2] = split.targets["match"].max()  # one entry, items of both parts
+    split.targets["match"][:2, 1:] = -1
+    index = np.array([0, 3, 5, 6, 1, 2, 4])
+    objective = Supervised(branch_weight=0.5)
+    with feed_for(split, CPU, list(model.encoders)) as feed:
+        batch = feed.batch(index, 1, 2)
+        parts = [feed.batch(part, 1, 2) for part in (index[:4], index[4:])]
+    expected = objective.loss(model, batch)
+    expected.backward()  # type: ignore[no-untyped-call]
+    gradients = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    halves = [Half(0, 4, 7, []), Half(4, 3, 7, [])]
+    for half, part in zip(halves, parts, strict=True):
+        with whole.part(half), torch.no_grad():
+            objective.loss(model, part)
+    sent = [list(half.sent) for half in halves]
+    for half, other, part in zip(halves, sent[::-1], parts, strict=True):
+        half.other = list(other)
+        with whole.part(half):
+            found = objective.loss(model, part)
+        torch.testing.assert_close(found, expected)
+        found.backward()  # type: ignore[no-untyped-call]
+    # What each part sent gets its gradient from its own process here, so the sum is the whole's;
+    # what stands behind the exchange, scales and weights, has it from both.
+    for name, parameter in model.named_parameters():
+        if name in gradients:
+            assert parameter.grad is not None
+            times = 2 if "log_scale" in name or "combiners" in name else 1
+            torch.testing.assert_close(
+                parameter.grad / times, gradients[name], atol=1e-5, rtol=1e-4
+            )
+
+
+def test_a_batch_of_pairs_cannot_be_cut_to_fit_the_memory() -> None:
+    model = make(spec_of("late", THREE), THREE)
+    batch = feed_for(draw_split(THREE, 6), CPU, list(model.encoders)).batch(np.arange(6))
+    with (
+        whole.part(whole.Piece(0, 3, 6, [], True)),
+        pytest.raises(IncompatibleError, match=r"set a smaller recipe.batch_size"),
+    ):
+        Supervised().loss(model, batch.cut(0, 3))
+
+
+def laid_in_files(split: Split, folder: Path) -> Split:
+    def lay(name: str, values: Any) -> Any:
+        if isinstance(values, Ragged):
+            return Ragged(lay(name, values.values), lay(f"{name}_lengths", values.lengths))
+        np.save(folder / f"{name}.npy", values)
+        return np.load(folder / f"{name}.npy", mmap_mode="r")
+
+    assert split.gallery is not None
+    sides = [
+        replace(side, inputs={name: lay(name, values) for name, values in side.inputs.items()})
+        for side in (split, split.gallery)
+    ]
+    return replace(sides[0], gallery=sides[1])
+
+
+def test_pairs_and_predictions_are_the_same_bits_where_both_sides_lie_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = draw_split(ITEMS, 40)
+    there, little = laid_in_files(split, tmp_path), Allowance(size=1)
+    draw = np.random.default_rng(1)
+    order = [(e, row) for e in range(3) for row in draw.permutation(40).reshape(5, 8)]
+    own: list[Any] = []
+    fresh = Gather.__call__
+
+    def noted(self: Gather, index: Any) -> Any:
+        own.append(threading.current_thread() is threading.main_thread())
+        return fresh(self, index)
+
+    monkeypatch.setattr(Gather, "__call__", noted)
+    names = list(ITEMS)
+    with feed_for(split, CPU, names) as plain, feed_for(there, CPU, names, None, little) as feed:
+        assert isinstance(feed, Pairs)
+        assert feed.items.places.disk
+        assert feed.entries.places.disk
+        feed.expect(iter(order), 5)
+        for epoch, index in order:
+            one, other = plain.batch(index, 5, epoch), feed.batch(index, 5, epoch)
+            for table in ("inputs", "lengths", "present", "targets"):
+                for name, x in getattr(one, table).items():
+                    assert torch.equal(x, getattr(other, table)[name]), (table, name)
+    assert own
+    assert not any(own), "batches of both sides were made ahead, those of later epochs too"
+    model = make(spec_of("late", ITEMS), ITEMS)
+    told = predict(model, split, DecodingSpec(beams=1))
+    streamed = predict(model, there, DecodingSpec(beams=1), memory=little)
+    for column in ("match.embedding", "match.gallery"):
+        np.testing.assert_array_equal(told.columns[column], streamed.columns[column])
+
+
+def test_what_streams_of_a_gallery_is_said(tmp_path: Path) -> None:
+    there = laid_in_files(draw_split(ITEMS, 9), tmp_path)
+    assert there.gallery is not None
+    splits = {"test": (there, 9, True), "the gallery of test": (there.gallery, 9, False)}
+    lines = streaming(splits, list(ITEMS), CPU, Allowance(size=1))
+    assert [line.partition(" is read")[0] for line in lines] == list(splits)
+
+
+def test_each_batch_of_the_gallery_is_read_by_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mmbench.predict.BATCH", 4)
+    split = draw_split(THREE, 11)
+    assert split.gallery is not None
+    model = make(spec_of("late", THREE), THREE)
+    expected = said(model, split)
+    sent: dict[int, list[Any]] = {0: [], 1: []}
+
+    class Halves(devices.Group):
+        count = 2
+
+        def __init__(self, rank: int) -> None:
+            self.rank = rank
+
+        def gathered(self, values: Sequence[Any]) -> list[Any]:
+            sent[self.rank].append(list(values))
+            return list(values)
+
+    for rank in (0, 1):
+        monkeypatch.setattr(devices, "_group", Halves(rank))
+        said(model, split)
+    for at, column in enumerate(("match.embedding", "match.gallery")):
+        one, other = sent[0][at], sent[1][at]
+        turns = [(one, other)[k % 2][k // 2] for k in range(len(one) + len(other))]
+        rows = [row for _, columns in turns for row in columns["match.embedding"]]
+        np.testing.assert_array_equal(np.stack(rows), expected.columns[column])
 
 
 # --- training ------------------------------------------------------------------------------------
@@ -587,6 +769,41 @@ def test_training_is_the_same_bits_with_the_same_seed() -> None:
 
     one, two = weights(), weights()
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize("name", ["hybrid", "late"])
+def test_what_was_interrupted_goes_on_to_the_same_bits(name: str, tmp_path: Path) -> None:
+    """With other entries beside each item in every epoch, and modalities that are dropped."""
+    spec = spec_of(name, THREE)
+    recipe = msgspec.structs.replace(spec.recipe, modality_dropout=0.3, batch_size=5)
+    splits = {"train": draw_split(THREE, 12), "val": draw_split(THREE, 6, seed=1)}
+
+    class Stop(Silent):
+        def __init__(self, at: int) -> None:
+            self.at = at
+
+        def step(self, done: int, *_: Any) -> None:
+            if done == self.at:
+                raise KeyboardInterrupt
+
+        def note(self, text: str) -> None: ...
+
+    def go(stop: int, folder: Path | None) -> tuple[dict[str, Tensor], Any]:
+        model = make(spec, THREE)
+        kept = Checkpoints(folder, "run", {}, 0.0, str) if folder else None
+        done = train(model, splits, recipe, BudgetSpec(12, 9, 3, 6), 3, lambda m: float(
+            sum(x.double().sum() for x in m.state_dict().values()).sin()), Stop(stop),
+            Engine(checkpoints=kept))  # fmt: skip
+        return model.state_dict(), done
+
+    expected, trained = go(0, None)
+    for stop in (2, 5, 8):
+        with pytest.raises(KeyboardInterrupt):
+            go(stop, tmp_path)
+    found, again = go(0, tmp_path)
+    assert again.resumed == [1, 4, 7]
+    assert again.curve == trained.curve
+    assert all(torch.equal(x, found[n]) for n, x in expected.items())
 
 
 def test_branches_have_losses_of_their_own_and_all_parameters_learn() -> None:
