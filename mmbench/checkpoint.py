@@ -13,7 +13,6 @@ anew, and says why.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import shutil
@@ -25,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
-from mmbench import provenance, sealed
-from mmbench.errors import NewerError, PlaceError, StoreError
+from mmbench import provenance, sealed, store
+from mmbench.errors import NewerError, StoreError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -132,7 +131,7 @@ class Checkpoints:
         """
         from safetensors.torch import save
 
-        try:
+        with store.explained(self.folder.parents[2]):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._clean()
             fresh = Path(tempfile.mkdtemp(prefix=".writing-", dir=self.folder))
@@ -152,15 +151,6 @@ class Checkpoints:
                 self._swap(fresh)
             finally:
                 shutil.rmtree(fresh, ignore_errors=True)
-        except OSError as error:
-            why = (
-                "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
-            )
-            raise PlaceError(
-                f"{self.folder}: the checkpoint cannot be written ({why}): make room and give the "
-                f"same command again: it goes on from the checkpoint before, finished records are "
-                f"intact"
-            ) from None
         self.last = time.monotonic()
 
     def load(self, device: Any = "cpu") -> tuple[Place, dict[str, Tensor]] | None:

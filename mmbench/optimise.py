@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import inspect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,10 +51,8 @@ class Player:
 
     def step(self) -> None:
         """Clip the gradients and take a step at the learning rate of this turn."""
-        import torch
-
         if self.clip:
-            torch.nn.utils.clip_grad_norm_(self.parameters, self.clip, foreach=True)
+            clip(self.parameters, self.clip)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(self.turns)
         self.optimizer.step()
@@ -124,10 +122,12 @@ def player(model: Model, objective: Objective, spec: ObjectiveSpec, steps: int) 
 
 
 def adamw(groups: list[dict[str, Any]], settings: OptimizerSpec) -> torch.optim.AdamW:
-    """Make an optimiser without loading torch's compiler.
+    """Make an optimiser without loading torch's compiler, and with little to do beside its work.
 
     What torch wraps ``add_param_group`` and ``step`` in imports the compiler, which takes as long
-    to load as torch itself, to leave them out of what is compiled. Here nothing is.
+    to load as torch itself, to leave them out of what is compiled. Here nothing is. And it sorts
+    parameters by device and type at every step, which here are all of one: for small models that
+    takes longer than the step.
     """
     import torch
 
@@ -137,9 +137,60 @@ def adamw(groups: list[dict[str, Any]], settings: OptimizerSpec) -> torch.optim.
 
         @torch.no_grad()
         def step(self) -> None:  # type: ignore[override]
-            inspect.unwrap(torch.optim.AdamW.step)(self)
+            for group in self.param_groups:
+                moving = [p for p in group["params"] if p.grad is not None]
+                if any("step" not in self.state[p] for p in moving) or not _alike(moving):
+                    # The first step, or what only torch itself can sort out.
+                    inspect.unwrap(torch.optim.AdamW.step)(self)
+                    return
+            for group in self.param_groups:
+                self._move(group)
+
+        def _move(self, group: dict[str, Any]) -> None:
+            """Do what ``torch.optim.adam._fused_adam`` does with tensors of one kind."""
+            moving = [p for p in group["params"] if p.grad is not None]
+            if not moving:
+                return
+            states = [self.state[p] for p in moving]
+            steps = [state["step"] for state in states]
+            torch._foreach_add_(steps, 1)
+            torch._fused_adamw_(
+                moving,
+                [p.grad for p in moving],
+                [state["exp_avg"] for state in states],
+                [state["exp_avg_sq"] for state in states],
+                [],
+                steps,
+                amsgrad=False,
+                lr=group["lr"],
+                beta1=group["betas"][0],
+                beta2=group["betas"][1],
+                weight_decay=group["weight_decay"],
+                eps=group["eps"],
+                maximize=False,
+            )
 
     return AdamW(groups, lr=settings.lr, betas=settings.betas, fused=True)
+
+
+def _alike(tensors: Sequence[Tensor]) -> bool:
+    """Whether tensors are of one type and on one device."""
+    return len({(x.dtype, x.device) for x in tensors}) <= 1
+
+
+def clip(parameters: Sequence[nn.Parameter], most: float) -> None:
+    """Scale gradients so that their norm, of all as one vector, is at most `most`.
+
+    The bits of ``torch.nn.utils.clip_grad_norm_``, which sorts gradients by device and type twice.
+    """
+    import torch
+
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if not _alike(gradients):
+        torch.nn.utils.clip_grad_norm_(parameters, most, foreach=True)
+    elif gradients:
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients, 2.0)), 2.0)
+        torch._foreach_mul_(gradients, torch.clamp(most / (norm + 1e-6), max=1.0))
 
 
 def factor(at: int, turns: int, settings: OptimizerSpec) -> float:

@@ -87,6 +87,7 @@ def reproduce(run: Run) -> str:
     if settings.devices > 1:
         parts += ["--devices", str(settings.devices)]
     parts += ["--compile"] if settings.compiled else []
+    parts += ["--batch-seeds"] if settings.batch_seeds else []
     parts += ["--deterministic"] if settings.deterministic and run.device == "cuda" else []
     if settings.data is not None and _load.source_digest(run.task, settings.data):
         parts += ["--data", "DIR"]

@@ -25,6 +25,7 @@ from mmbench.record_checks import NOTE, OK, Check
 from mmbench.run import Run, Settings, Watcher, execute, import_torch
 from mmbench.spec import ModelSpec, TaskSpec
 from mmbench.store import Items, Stored
+from mmbench.together import execute_together
 from mmbench.trust import FAILED, REPRODUCED
 from mmbench.verify import Verdict
 
@@ -95,6 +96,7 @@ def run_of(stored: Stored, data: Path | None = None) -> Run:
         metrics=tuple(metrics),
         compiled="compiled" in modes,
         deterministic="deterministic" in modes,
+        batch_seeds=record.definition.get("execution") == "batched seeds",
     )
     return Run(task, model, record.budget, record.seed, settings)
 
@@ -128,7 +130,7 @@ def rerun(verdict: Verdict, run: Run, watcher: Watcher, tolerance: float = TOLER
             raise StoreError("the record was trained on other data than there are now")
         with tempfile.TemporaryDirectory(prefix="mmbench-verify-") as folder:
             settings = replace(run.settings, results=Path(folder))
-            again = execute(replace(run, settings=settings), watcher)
+            again = _again(replace(run, settings=settings), watcher)
             check = compared(stored, again, tolerance)
             differs = environment(stored.record.provenance, again.record.provenance)
     except MmbenchError as error:
@@ -137,6 +139,13 @@ def rerun(verdict: Verdict, run: Run, watcher: Watcher, tolerance: float = TOLER
         told = ", ".join(differs) or "nothing that a record keeps"
         check = replace(check, said=f"{check.said}; what differs in the environment: {told}")
     return verdict.with_check(check, REPRODUCED, rerun=True, environment=tuple(differs))
+
+
+def _again(run: Run, watcher: Watcher) -> Stored:
+    """Train a run; a seed of a batch as a batch of one, which gives what a batch of many does."""
+    return (
+        execute_together([run], watcher)[0] if run.settings.batch_seeds else execute(run, watcher)
+    )
 
 
 _BITS = "the same bits"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -55,6 +56,7 @@ class Settings:
         checkpoint_every: Seconds between two checkpoints; 0: one after every step.
         memory: What data may take of the memory; results do not depend on it.
         skip_bad: Leave out items that cannot be read; part of the task's definition then.
+        batch_seeds: Whether the seeds of a model are trained as a batch (`mmbench.together`).
     """
 
     results: Path = Path("results")
@@ -70,6 +72,7 @@ class Settings:
     checkpoint_every: float = EVERY
     memory: Allowance = USUAL
     skip_bad: bool = False
+    batch_seeds: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ class Run:
             f"{settings.devices} devices": settings.devices > 1,
             "compiled": settings.compiled,
             "deterministic": settings.deterministic and self.device == "cuda",
+            "batched seeds": settings.batch_seeds,
         }
         return ", ".join(mode for mode, on in modes.items() if on) or "single"
 
@@ -152,16 +156,27 @@ class Run:
         """Where it is written down how far the run is, until its record is there."""
         return self.folder.with_name(f".{self.folder.name}.checkpoint")
 
+    @property
+    def alone(self) -> Run:
+        """This run without its seed being trained beside others."""
+        if not self.settings.batch_seeds:
+            return self
+        return replace(self, settings=replace(self.settings, batch_seeds=False))
+
     def finished(self) -> store.Stored | None:
         """Return the record of this very run, if it is there.
+
+        A seed that was trained alone need not be trained once more beside others.
 
         Raises:
             StoreError: It is damaged.
         """
-        if not (self.folder / store.RECORD).exists():
-            return None
-        found = store.read(self.folder)
-        return found if found.record.identity == self.identity else None
+        for folder in dict.fromkeys((self.folder, self.alone.folder)):
+            if (folder / store.RECORD).exists():
+                found = store.read(folder)
+                if found.record.identity in (self.identity, self.alone.identity):
+                    return found
+        return None
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -284,9 +299,22 @@ def execute(run: Run, watcher: Watcher) -> store.Stored:
     settings = run.settings
     store.check_writable(settings.results)
     devices.group().lead(run)
+    with enough_memory(run), devices.explained():
+        made = _make(run, watcher)
+    stored = keep(run, made)
+    shutil.rmtree(run.checkpoints, ignore_errors=True)
+    return stored
+
+
+@contextmanager
+def enough_memory(run: Run) -> Iterator[None]:
+    """Say in one line that a run does not fit the memory.
+
+    Raises:
+        OutOfMemoryError: That.
+    """
     try:
-        with devices.explained():
-            made = _make(run, watcher)
+        yield
     except (MemoryError, RuntimeError) as error:
         if not lacks_memory(error):
             raise
@@ -295,23 +323,6 @@ def execute(run: Run, watcher: Watcher) -> store.Stored:
             f"{run.model.name} on {run.task.name} does not fit the memory ({told}): set a smaller "
             f"recipe.batch_size or width, run fewer jobs at once, or use a device with more"
         ) from None
-    record = records.record(
-        run, made.dataset, made.model, made.trained, made.scored, made.came_from
-    )
-    record.cost["test_seconds"] = made.test_seconds
-    test = made.dataset.splits["test"]
-    with devices.alone():
-        record.cost.update(made.meter.cost(made.model, test, _decoding(run), settings.limit))
-    record.provenance["measured"] = made.meter.how
-    stored = store.write(
-        settings.results,
-        record,
-        _items(made.dataset, made.told, made.scored) if made.scored else None,
-        store.predictions_table(made.told) if made.told else None,
-        partial(_save_weights, made.model),
-    )
-    made.checkpoints.clear()
-    return stored
 
 
 def follow() -> None:
@@ -323,28 +334,32 @@ def follow() -> None:
 
 
 @dataclass
-class _Made:
-    """A trained and tested model."""
+class Made:
+    """A trained model, and what it said and scored."""
 
     dataset: Dataset
     model: Model
     trained: Trained
-    told: dict[str, Predictions]
-    scored: dict[str, Scored]
-    test_seconds: float
     came_from: dict[str, Any]
-    checkpoints: Checkpoints
     meter: Meter
+    told: dict[str, Predictions] = field(default_factory=dict)
+    scored: dict[str, Scored] = field(default_factory=dict)
+    test_seconds: float = 0.0
 
 
-def _make(run: Run, watcher: Watcher) -> _Made:
-    """Load, build, train and test; all processes that share a run do this."""
-    settings, group = run.settings, devices.group()
+def prepare(run: Run, watcher: Watcher) -> tuple[Dataset, dict[str, Any], Meter]:
+    """Load the data, say where the run comes from, and begin to measure what it costs."""
     watcher.phase("data")
-    dataset = _load.load(run.task, settings.data)
+    dataset = _load.load(run.task, run.settings.data)
     came_from = provenance.collect(device_name(run.device), run.threads, run.plugins)
     _try_metrics(run, dataset)
-    meter = Meter(run.device)
+    return dataset, came_from, Meter(run.device)
+
+
+def _make(run: Run, watcher: Watcher) -> Made:
+    """Load, build, train and test; all processes that share a run do this."""
+    settings, group = run.settings, devices.group()
+    dataset, came_from, meter = prepare(run, watcher)
     watcher.phase("build")
     with _deterministic(run):
         model = make_model(run, dataset)
@@ -358,16 +373,41 @@ def _make(run: Run, watcher: Watcher) -> _Made:
         watcher.phase("train")
         budget, recipe = run.task.budgets[run.budget], run.model.recipe
         trained = train(model, dataset.splits, recipe, budget, run.seed, validate, watcher, engine)
-        told: dict[str, Predictions] = {}
-        scored: dict[str, Scored] = {}
-        started = time.perf_counter()
-        if not trained.diverged:
-            watcher.phase("test")
-            told = _predict_tests(run, model, dataset, watcher)
-            meter.stop(sum(len(said.ids) for said in told.values()), time.perf_counter() - started)
-            scored = score_tests(run, dataset, told) if group.leads else {}
-        seconds = time.perf_counter() - started
-    return _Made(dataset, model, trained, told, scored, seconds, came_from, checkpoints, meter)
+        made = Made(dataset, model, trained, came_from, meter)
+        examine(run, made, watcher)
+    return made
+
+
+def examine(run: Run, made: Made, watcher: Watcher) -> None:
+    """Predict and score the test splits; a training that diverged has nothing to be tested."""
+    started = time.perf_counter()
+    if not made.trained.diverged:
+        watcher.phase("test")
+        made.told = _predict_tests(run, made.model, made.dataset, watcher)
+        items = sum(len(said.ids) for said in made.told.values())
+        made.meter.stop(items, time.perf_counter() - started)
+        if devices.group().leads:
+            made.scored = score_tests(run, made.dataset, made.told)
+    made.test_seconds = time.perf_counter() - started
+
+
+def keep(run: Run, made: Made) -> store.Stored:
+    """Measure what is still to be measured, and store the record."""
+    record = records.record(
+        run, made.dataset, made.model, made.trained, made.scored, made.came_from
+    )
+    record.cost["test_seconds"] = made.test_seconds
+    split = made.dataset.splits["test"]
+    with devices.alone():
+        record.cost.update(made.meter.cost(made.model, split, _decoding(run), run.settings.limit))
+    record.provenance["measured"] = made.meter.how
+    return store.write(
+        run.settings.results,
+        record,
+        _items(made.dataset, made.told, made.scored) if made.scored else None,
+        store.predictions_table(made.told) if made.told else None,
+        partial(_save_weights, made.model),
+    )
 
 
 class _Silent:

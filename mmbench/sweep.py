@@ -161,8 +161,12 @@ def sweep(
 
 
 def jobs(runs: Sequence[Run]) -> list[Job]:
-    """Return what is carried out in one piece each: every run for itself."""
-    return [Job((run,)) for run in runs]
+    """Return what is carried out in one piece each: a run, or the seeds that train as a batch."""
+    found: dict[tuple[str, str, int], list[Run]] = {}
+    for place, run in enumerate(runs):
+        alone = 0 if run.settings.batch_seeds else place
+        found.setdefault((run.task.name, run.model.name, alone), []).append(run)
+    return [Job(tuple(together)) for together in found.values()]
 
 
 def ordered(jobs: Sequence[Job], forecast: Forecast, slots: int) -> list[Job]:

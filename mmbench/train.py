@@ -412,6 +412,7 @@ class _Stage:
         losses = [self._loss(p.objective, whole.engine.compiled) for p in self.players]
         self.loss_of = self.group.shared(model, losses)
         self.average = Average(model, self.recipe.ema)
+        self.parameters = list(model.parameters())
         model.train()
 
     def _loss(self, objective: Objective, compiled: bool) -> Callable[[Batch], Tensor]:
@@ -473,7 +474,7 @@ class _Stage:
         import torch
 
         while True:
-            for parameter in self.model.parameters():
+            for parameter in self.parameters:
                 parameter.grad = None  # an objective must not act on what another one left
             try:
                 if self.trained.pieces == 1:

@@ -331,6 +331,7 @@ def test_what_cannot_be_written_is_one_line_and_leaves_the_one_before(
     assert found is not None
     assert found[0].done == 2
     assert not list(tmp_path.glob(".writing-*"))
+    assert "give the same command again" in str(told.value)
 
 
 # --- whole runs, killed -------------------------------------------------------------------------

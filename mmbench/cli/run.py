@@ -64,6 +64,7 @@ INTERRUPTED = 130
 )
 @option("--limit", type=click.IntRange(2), default=None, help="Test items at most; never ranked.")
 @option("--skip-bad", is_flag=True, help="Leave out items that cannot be read, and record which.")
+@option("--batch-seeds", is_flag=True, help="Train the seeds of a model as one batch.")
 @option("--force", is_flag=True, help="Repeat what is finished.")
 @option(
     "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at the same time."
@@ -98,6 +99,7 @@ def command(
     checkpoint_every: float,
     limit: int | None,
     skip_bad: bool,
+    batch_seeds: bool,
     force: bool,
     jobs: int,
     fail_fast: bool,
@@ -139,6 +141,7 @@ def command(
         threads=threads,
         limit=limit,
         force=force,
+        batch_seeds=batch_seeds,
         metrics=tuple(_options.metric_name(name) for name in _options.split_names(metrics)),
         devices=shared.launched() if shared.launched() > 1 else devices,
         compiled=compiled,
@@ -148,10 +151,12 @@ def command(
         skip_bad=skip_bad,
     )
     if chosen.devices > 1:
-        if jobs > 1:
-            raise UsageError(
-                f"--jobs {jobs}: not with --devices {chosen.devices}, which share one run: give one"
-            )
+        for other, asked in ((f"--jobs {jobs}", jobs > 1), ("--batch-seeds", batch_seeds)):
+            if asked:
+                raise UsageError(
+                    f"{other}: not with --devices {chosen.devices}, which share one run: give one "
+                    f"of both"
+                )
         shared.check(chosen.devices, resolve_device(device), device)
     if jobs > 1 and not dry_run:
         from mmbench.executors import pool

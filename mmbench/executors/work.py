@@ -12,6 +12,7 @@ from mmbench.errors import DeviceError, MmbenchError, PlaceError, RunError, Stor
 from mmbench.executors.contract import Job, Outcome, Watch
 from mmbench.rescore import outdated, rescore
 from mmbench.run import Run, execute
+from mmbench.together import execute_together
 
 
 def carry_out(job: Job, watch: Watch) -> list[Outcome]:
@@ -49,8 +50,31 @@ def carry_out(job: Job, watch: Watch) -> list[Outcome]:
 
 
 def _make(runs: list[Run], watch: Watch) -> list[Outcome]:
-    """Make runs that are not there. What trains several seeds together takes them all from here."""
+    """Make runs that are not there."""
+    if runs and runs[0].settings.batch_seeds:
+        return _together(runs, watch)
     return [_alone(run, watch) for run in runs]
+
+
+def _together(runs: list[Run], watch: Watch) -> list[Outcome]:
+    """Make runs whose seeds are trained as a batch; what was stored before an error counts."""
+    watcher = watch(runs[0])
+    error: MmbenchError
+    try:
+        with _cache.telling(watcher.note):
+            made = execute_together(runs, watcher)
+        return [Outcome(run, stored) for run, stored in zip(runs, made, strict=True)]
+    except (PlaceError, DeviceError):
+        raise
+    except MmbenchError as known:
+        error = known
+    except Exception as unknown:
+        error = unforeseen(unknown)
+    found = []
+    for run in runs:
+        there = None if run.settings.force else run.finished()
+        found.append(Outcome(run, error=error) if there is None else Outcome(run, there))
+    return found
 
 
 def _alone(run: Run, watch: Watch) -> Outcome:
@@ -73,7 +97,7 @@ def finished(run: Run) -> Outcome | None:
     """
     try:
         there = run.finished()
-        if there is None or outdated(run, there):
+        if there is None or outdated(_as_made(run, there), there):
             return None
     except StoreError as error:
         return Outcome(run, error=_damaged(error))
@@ -86,17 +110,23 @@ def _there(run: Run, watch: Watch) -> Outcome | None:
         there = run.finished()
         if there is None:
             return None
-        if not outdated(run, there):
+        of = _as_made(run, there)
+        if not outdated(of, there):
             return Outcome(run, there, fresh=False, elsewhere=True)
         watcher = watch(run)
         with _cache.telling(watcher.note):
-            return Outcome(run, rescore(run, there, watcher), fresh=False, rescored=True)
+            return Outcome(run, rescore(of, there, watcher), fresh=False, rescored=True)
     except PlaceError:
         raise
     except StoreError as error:
         return Outcome(run, error=_damaged(error))
     except MmbenchError as error:
         return Outcome(run, error=error)
+
+
+def _as_made(run: Run, there: store.Stored) -> Run:
+    """Return the run that a record is of: its seed may have been trained alone."""
+    return run if there.record.identity == run.identity else run.alone
 
 
 def _damaged(error: StoreError) -> StoreError:

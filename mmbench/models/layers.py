@@ -5,6 +5,18 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import handle_torch_function, has_torch_function
+
+
+def real_places(real: Tensor) -> Tensor:
+    """Return the places [P] of what is True in `real` [N].
+
+    How many there are depends on what is in it, so that this is the one step that cannot be taken
+    for several models at once as it stands; `mmbench.models.stacked` has its own way to take it.
+    """
+    if has_torch_function((real,)):
+        return handle_torch_function(real_places, (real,), real)
+    return real.nonzero().flatten()
 
 
 class Places:
@@ -16,7 +28,7 @@ class Places:
 
     def __init__(self, real: Tensor) -> None:
         self.shape = tuple(real.shape)
-        self.index = real.flatten().nonzero().flatten()
+        self.index = real_places(real.flatten())
 
     def gather(self, x: Tensor) -> Tensor:
         """Return the real tokens [P, D] of x [B, L, D]."""

@@ -38,6 +38,28 @@ class Verdict:
     combined: Combined
 
 
+class _Encoded(Stream):
+    """A stream whose clock is made when somebody asks for it: few fusions do."""
+
+    @classmethod
+    def of(
+        cls, x: Tensor, mask: Tensor, present: Tensor, raw: Tensor, lengths: Tensor | None
+    ) -> _Encoded:
+        """Make one without a clock."""
+        made = cls(x, mask, mask, present, raw, lengths)
+        del made.time
+        return made
+
+    def __getattr__(self, name: str) -> Tensor:
+        """Make the clock: 0 at the first token, 1 at the last real one."""
+        if name != "time":
+            raise AttributeError(name)
+        order = torch.arange(self.mask.shape[1], device=self.mask.device)
+        last = (self.mask.sum(dim=1, keepdim=True) - 1).clamp(min=1)
+        self.time = (order / last).clamp(max=1.0)
+        return self.time
+
+
 def _place(fusion: Fusion) -> str:
     """Name a fusion in an error: by its file, if it is the user's."""
     own = type(fusion)
@@ -127,15 +149,13 @@ class Model(nn.Module):
             present = present & (lengths > 0)
             lengths = torch.where(present, lengths, 0)
         # Zeroed before the encoder: NaN in an absent input must not survive as 0 x NaN.
-        x = torch.where(present.view(-1, *[1] * (x.dim() - 1)), x, torch.zeros_like(x))
+        x = torch.where(present.view(-1, *[1] * (x.dim() - 1)), x, 0)
         tokens, mask = self.encoders[name](x, lengths)
         first = torch.arange(tokens.shape[1], device=tokens.device) == 0
         here = present[:, None]
         tokens = torch.where(here[..., None], tokens, self.null[name].to(tokens.dtype))
         mask = torch.where(here, mask, first)
-        order = torch.arange(tokens.shape[1], device=tokens.device)
-        last = (mask.sum(dim=1, keepdim=True) - 1).clamp(min=1)
-        return Stream(tokens, mask, (order / last).clamp(max=1.0), present, x, lengths)
+        return _Encoded.of(tokens, mask, present, x, lengths)
 
     def fuse(self, batch: Batch) -> Fused:
         """Encode and fuse.

@@ -30,13 +30,14 @@ class Tokens(nn.Module):
         """Return [B, T, D] and mask [B, T]; what lies beyond `lengths` [B] is not looked at."""
         if self.kind == "vector":
             x = x[:, None]
-        steps = torch.arange(x.shape[1], device=x.device)
-        if lengths is None:
-            lengths = torch.full((x.shape[0],), x.shape[1], device=x.device)
-        mask = steps < lengths[:, None]
+        if lengths is None:  # all of it is real
+            mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+        else:
+            mask = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
+            x = torch.where(mask if self.kind == "text" else mask[..., None], x, 0)
         if self.kind == "text":
-            return self.embed(torch.where(mask, x, 0).long()), mask
-        return self.project(torch.where(mask[..., None], x, 0.0).float()), mask
+            return self.embed(x.long()), mask
+        return self.project(x.float()), mask
 
 
 def with_a_key(mask: Tensor) -> Tensor:
