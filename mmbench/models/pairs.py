@@ -15,6 +15,9 @@ from mmbench.models.feed import Feed
 from mmbench.room import USUAL, Allowance
 from mmbench.types import Batch, Split
 
+#: Draws that are kept: of several seeds that train together, and of the epoch that comes next.
+KEPT = 16
+
 
 class Pairs:
     """What `Feed` is for items alone; the others' entries are what an item is told apart from.
@@ -52,7 +55,7 @@ class Pairs:
         #: [N, R] the entries that are right for an item, -1 where there are fewer.
         self.right: NDArray[np.int64] = np.array(right[: self.size], dtype=np.int64)
         self.counts = (self.right >= 0).sum(axis=1)
-        self._drawn: tuple[tuple[int, int], NDArray[np.int64]] | None = None
+        self._drawn: dict[tuple[int, int], NDArray[np.int64]] = {}
 
     def __len__(self) -> int:
         return self.size
@@ -81,12 +84,13 @@ class Pairs:
 
     def drawn(self, index: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
         """Return the entries [B] that stand beside the items `index` [B] in an epoch."""
-        if self._drawn is None or self._drawn[0] != (seed, epoch):
+        if (seed, epoch) not in self._drawn:
+            if len(self._drawn) == KEPT:
+                del self._drawn[next(iter(self._drawn))]  # the oldest
             draw = rng.uniform(seed, "gallery entry", self.output, epoch, count=self.size)
             chosen = (draw * self.counts).astype(np.int64)
-            every = self.right[np.arange(self.size), chosen]
-            self._drawn = (seed, epoch), every
-        return self._drawn[1][index]
+            self._drawn[seed, epoch] = self.right[np.arange(self.size), chosen]
+        return self._drawn[seed, epoch][index]
 
     def batch(self, index: NDArray[np.int64], seed: int = 0, epoch: int = 0) -> Batch:
         """Return the items `index`, each beside the entry that `seed` draws for it in an epoch.

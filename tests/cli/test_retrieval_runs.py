@@ -156,6 +156,28 @@ def test_two_processes_agree_with_one(data: Path) -> None:
             np.testing.assert_allclose(told[0][column], told[1][column], atol=1e-4)
 
 
+def test_seeds_that_train_as_a_batch_learn_what_each_learns_alone(cli: Any, data: Path) -> None:
+    options = (
+        "--seeds",
+        2,
+        "--set",
+        "recipe.batch_size=16",
+        "--set",
+        "recipe.modality_dropout=0.3",
+    )
+    assert ran(cli, data, *options, "--results", "alone").code == 0
+    assert ran(cli, data, *options, "--results", "together", "--batch-seeds").code == 0
+    alone, together = (
+        {(s.record.model, s.record.seed): s for s in store.scan(Path(place))[0]}
+        for place in ("alone", "together")
+    )
+    for run in (("late", 0), ("late", 1)):
+        assert together[run].record.definition["execution"] == "batched seeds"
+        told = [store.read_predictions(stored[run], "test") for stored in (alone, together)]
+        for column in ("match.embedding", "match.gallery"):
+            np.testing.assert_allclose(told[0][column], told[1][column], atol=1e-4)
+
+
 def test_a_timed_query_looks_through_a_gallery_that_was_read_before(
     cli: Any, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
