@@ -67,16 +67,16 @@ def latency(
     times: list[float] = []
     began = time.perf_counter()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        entries = None if split.gallery is None else read_gallery(model, split)
+        read = {} if split.gallery is None else {"entries": read_gallery(model, split)}
         for _ in range(WARM):
-            predict(model, split.take(chosen[:1]), decoding, entries=entries)
+            predict(model, split.take(chosen[:1]), decoding, **read)
             if time.perf_counter() - began > seconds / 4:
                 break
         for at in chosen:
             item = split.take(np.array([at]))
             _wait(device)
             start = time.perf_counter()
-            predict(model, item, decoding, entries=entries)
+            predict(model, item, decoding, **read)
             _wait(device)
             times.append(time.perf_counter() - start)
             if time.perf_counter() - began > seconds:
