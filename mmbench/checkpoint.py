@@ -68,7 +68,8 @@ class Place(Struct, kw_only=True):
     stopped_early: bool = False
     diverged: str = ""
     pieces: int = 1
-    curve: list[tuple[int, float, float | None]] = field(default_factory=list)
+    #: Step, loss, validation, and whether there was none: null is a number that is not finite.
+    curve: list[tuple[int, float | None, float | None, bool]] = field(default_factory=list)
     resumed: list[int] = field(default_factory=list)
 
 
@@ -85,7 +86,7 @@ class State(Struct, frozen=True, kw_only=True):
 
 def maker(device: str, threads: int) -> dict[str, str]:
     """Return all beside the run itself that its bits depend on."""
-    code = {"mmbench": provenance.version_and_commit(), "platform": provenance.platform_name()}
+    code = {"mmbench": provenance.code_digest(), "platform": provenance.platform_name()}
     machine = {"cpu": provenance.cpu(), "device": device, "threads": str(threads)}
     packages = provenance.packages()
     return (

@@ -17,12 +17,14 @@ import math
 import os
 import socket
 import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mmbench.errors import DeviceError, UsageError
+from mmbench.errors import DeviceError, MmbenchError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -58,6 +60,9 @@ class Group:
     def follow(self) -> Any:
         """Return the run that the leading process makes next; None when it is done."""
         return None
+
+    def failed(self, why: str) -> None:
+        """Tell the leading process why this one ends."""
 
     def check_batch(self, size: int) -> None:
         """Refuse a batch that has fewer items than there are processes."""
@@ -122,6 +127,8 @@ class Several(Group):
 
         self.rank, self.count = dist.get_rank(), dist.get_world_size()
         self._stream: torch.Generator | None = None
+        # What is told is no work of a GPU; and one may have to wait long for the next run.
+        self._talk = dist.new_group(backend="gloo", timeout=timedelta(days=7))
 
     def lead(self, run: Any) -> None:
         """See `Group.lead`."""
@@ -130,6 +137,10 @@ class Several(Group):
     def follow(self) -> Any:
         """See `Group.follow`."""
         return self.told(None)
+
+    def failed(self, why: str) -> None:
+        """See `Group.failed`."""
+        _store().set(FAILED, f"device {self.rank}: {why}")
 
     def check_batch(self, size: int) -> None:
         """See `Group.check_batch`.
@@ -177,7 +188,7 @@ class Several(Group):
         import torch.distributed as dist
 
         held = [value]
-        dist.broadcast_object_list(held, src=0)
+        dist.broadcast_object_list(held, src=0, group=self._talk)
         return held[0]
 
     def gathered(self, values: Sequence[T]) -> list[T]:
@@ -216,7 +227,7 @@ class Several(Group):
         import torch.distributed as dist
 
         found: list[Any] = [None] * self.count
-        dist.all_gather_object(found, value)
+        dist.all_gather_object(found, value, group=self._talk)
         return found
 
 
@@ -313,6 +324,9 @@ def together(count: int, device: str, command: Sequence[str]) -> Iterator[Group]
     import torch.distributed as dist
 
     others = [] if launched() > 1 else _start(count, command)
+    over = threading.Event()
+    looks = threading.Thread(target=_look_after, args=(count, others, over), daemon=True)
+    looks.start()
     try:
         if device == "cuda":
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
@@ -325,19 +339,56 @@ def together(count: int, device: str, command: Sequence[str]) -> Iterator[Group]
                 yield _group
                 if _group.leads:
                     _group.lead(None)
+                    over.set()
                     for one in others:
                         one.wait(timeout=60)
         finally:
             _group = ALONE
+            over.set()
             with contextlib.suppress(RuntimeError):
                 dist.destroy_process_group()
     finally:
+        over.set()
         for one in others:
             one.kill()
             one.wait()
         if others:
             for name in PLACES:
                 os.environ.pop(name, None)
+
+
+#: Seconds in which a process that lost another one may say so itself.
+GRACE = 10.0
+#: Under which name a process tells why it ends.
+FAILED = "mmbench failed"
+
+
+def _store() -> Any:
+    """Return what the processes of the group found each other by."""
+    import torch.distributed as dist
+
+    return dist.distributed_c10d._get_default_store()
+
+
+def _look_after(
+    count: int, others: Sequence[subprocess.Popen[bytes]], over: threading.Event
+) -> None:
+    """End this process if one that it cannot do without has ended: what waits waits for ever."""
+    parent = os.getppid()
+
+    def gone() -> bool:
+        if any(one.poll() is not None for one in others):
+            return True
+        # Started by `_start`, and nobody's child any more.
+        return not others and "MMBENCH_FOLLOWS" in os.environ and os.getppid() != parent
+
+    while not over.wait(0.5):
+        if gone():
+            if not over.wait(GRACE):
+                sys.stderr.write(f"error: {_gone(count, '')}\n")
+                sys.stderr.flush()
+                os._exit(DeviceError.exit_code)
+            return
 
 
 #: How processes of `torch.distributed` find each other.
@@ -360,7 +411,9 @@ def _start(count: int, command: Sequence[str]) -> list[subprocess.Popen[bytes]]:
     others = [
         subprocess.Popen(
             command,
-            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            env=os.environ
+            | shared
+            | {"RANK": str(rank), "LOCAL_RANK": str(rank), "MMBENCH_FOLLOWS": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
@@ -380,8 +433,18 @@ def explained() -> Iterator[None]:
     if _group.count == 1:
         yield
         return
-    with _explained(_group.count):
-        yield
+    try:
+        with _explained(_group.count):
+            yield
+    except DeviceError:
+        raise
+    except Exception as error:
+        # The others do not know of it, and whatever came next would wait for them.
+        line = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+        kind = "" if isinstance(error, MmbenchError) else f"{type(error).__name__}: "
+        lost = DeviceError(f"--devices {_group.count}: {kind}{line}")
+        lost.exit_code = getattr(error, "exit_code", DeviceError.exit_code)
+        raise lost from error
 
 
 @contextmanager
@@ -391,20 +454,26 @@ def _explained(count: int) -> Iterator[None]:
     try:
         yield
     except (dist.DistError, subprocess.TimeoutExpired) as error:
-        raise _gone(count, error) from None
+        raise _gone(count, str(error)) from None
     except RuntimeError as error:
         if not any(word in str(error) for word in GONE):
             raise
-        raise _gone(count, error) from None
+        raise _gone(count, str(error)) from None
 
 
 #: What torch says where a process is gone.
 GONE = ("Connection closed by peer", "Connection reset", "Broken pipe", "timed out", "Timed out")
 
 
-def _gone(count: int, error: Exception) -> DeviceError:
-    told = str(error).strip().splitlines()
+def _gone(count: int, said: str) -> DeviceError:
+    """Say what is known of why a process is gone: what it told itself, else what torch says."""
+    told = ""
+    with contextlib.suppress(Exception):  # the store may be gone, too
+        store = _store()
+        if store.check([FAILED]):
+            told = store.get(FAILED).decode()
+    told = told or next(iter(said.strip().splitlines()), "")[:200] or "nothing more is known"
     return DeviceError(
-        f"--devices {count}: a process ended or is not heard of ({told[0][:200] if told else ''}): "
-        f"finished records are intact; the same command goes on"
+        f"--devices {count}: a process ended or is not heard of ({told}): finished records are "
+        f"intact; the same command goes on"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -42,9 +43,15 @@ def collect(device: str, threads: int, plugins: dict[str, str]) -> dict[str, Any
     }
 
 
-def version_and_commit() -> str:
-    """Return which code this is: ``0.1.0 1a2b3c...``, and the commit where it is a checkout."""
-    return f"{mmbench.__version__} {commit()}".strip()
+@cache
+def code_digest() -> str:
+    """Return the first 16 hex digits of the SHA-256 over mmbench's own Python files."""
+    root = Path(mmbench.__file__).parent
+    total = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        total.update(f"{path.relative_to(root).as_posix()}\0".encode())
+        total.update(path.read_bytes())
+    return total.hexdigest()[:16]
 
 
 def platform_name() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import time
@@ -327,10 +326,17 @@ def enough_memory(run: Run) -> Iterator[None]:
 
 def follow() -> None:
     """Do this process's part of every run that the leading one makes, until it says goodbye."""
-    while (run := devices.group().follow()) is not None:
-        # What fails here fails there, too, and is told there.
-        with contextlib.suppress(MmbenchError):
+    group = devices.group()
+    while (run := group.follow()) is not None:
+        try:
             _make(run, _Silent())
+        except Exception as error:
+            # Nobody could go on without this process: it says why, and ends.
+            line = next(iter(str(error).strip().splitlines()), "")
+            group.failed(
+                line if isinstance(error, MmbenchError) else f"{type(error).__name__}: {line}"
+            )
+            raise
 
 
 @dataclass
@@ -401,6 +407,11 @@ def keep(run: Run, made: Made) -> store.Stored:
     with devices.alone():
         record.cost.update(made.meter.cost(made.model, split, _decoding(run), run.settings.limit))
     record.provenance["measured"] = made.meter.how
+    partly = ["since it was gone on with"] if made.trained.resumed else []
+    partly += ["of the first of its devices"] if run.settings.devices > 1 else []
+    for name in ("energy_joules", "peak_host_bytes", "peak_device_bytes"):
+        if partly and name in made.meter.how:
+            record.provenance["measured"][name] += f"; only {' and '.join(partly)}"
     return store.write(
         run.settings.results,
         record,

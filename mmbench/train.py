@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,7 +28,7 @@ from numpy.typing import NDArray
 from mmbench import rng
 from mmbench.checkpoint import Checkpoints, Place
 from mmbench.devices import ALONE, Group
-from mmbench.errors import DataError, OutOfMemoryError, SpecError
+from mmbench.errors import DataError, OutOfMemoryError, SpecError, UsageError
 from mmbench.keeper import Average, Keeper
 from mmbench.optimise import chosen, player
 from mmbench.room import USUAL, Allowance
@@ -35,6 +36,7 @@ from mmbench.spec import BudgetSpec, RecipeSpec, StageSpec
 from mmbench.types import Batch, Split
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from mmbench.models.contract import Objective
@@ -212,8 +214,9 @@ class _Training:
     def run(self, validate: Validate, progress: Progress) -> Trained:
         """Go through the stages that are still to be done."""
         device = next(self.model.parameters()).device
+        self.since = time.perf_counter()
         kept = self.engine.checkpoints
-        found = kept.load(device) if kept is not None else None
+        found = self._found(device)
         first = 0
         if found is not None:
             first = found[0].stage
@@ -236,7 +239,9 @@ class _Training:
             keeper.restore()
             if self.trained.diverged:
                 break
-        if kept is not None and self.engine.group.agreed(bool(self.trained.resumed) or kept.due()):
+        done = first == len(self.recipe.stages)  # and written down already
+        wanted = kept is not None and not done and (bool(self.trained.resumed) or kept.due())
+        if self.engine.group.agreed(wanted):
             # What is left, testing and scoring, then need not wait for training again.
             self._save(Place(stage=len(self.recipe.stages)), {})
         return self.trained
@@ -270,6 +275,15 @@ class _Training:
         trained.seconds += time.perf_counter() - self.since
         self.since = time.perf_counter()
 
+    def _found(self, device: torch.device) -> tuple[Place, dict[str, Tensor]] | None:
+        """Return the checkpoint to go on from: the leading process's, wherever the others run."""
+        kept, group = self.engine.checkpoints, self.engine.group
+        found = kept.load() if kept is not None and group.leads else None
+        found = group.told(found)
+        if found is None:
+            return None
+        return found[0], {name: x.to(device) for name, x in found[1].items()}
+
     def _due(self) -> bool:
         kept, group = self.engine.checkpoints, self.engine.group
         if kept is None or (group.count > 1 and self.done % READ_EVERY):
@@ -288,7 +302,15 @@ class _Training:
         place.best_score = None if trained.best_score == -math.inf else trained.best_score
         place.stopped_early, place.diverged = trained.stopped_early, trained.diverged
         place.pieces, place.resumed = trained.pieces, trained.resumed
-        place.curve = [(p.step, p.loss, p.score) for p in trained.curve]
+        place.curve = [
+            (
+                p.step,
+                _finite(p.loss),
+                None if p.score is None else _finite(p.score),
+                p.score is None,
+            )
+            for p in trained.curve
+        ]
         kept = self.engine.checkpoints
         if kept is not None and self.engine.group.leads:
             kept.save(place, tensors)
@@ -299,7 +321,10 @@ class _Training:
         self.done = place.done
         best = -math.inf if place.best_score is None else place.best_score
         self.trained = Trained(
-            curve=[Point(*point) for point in place.curve],
+            curve=[
+                Point(step, _number(loss), None if not_validated else _number(score))
+                for step, loss, score, not_validated in place.curve
+            ],
             steps=place.done,
             best_step=place.best_step,
             best_score=best,
@@ -315,6 +340,15 @@ class _Training:
         whole = place.stage == len(self.recipe.stages)
         where = "after training" if whole else f"at step {place.done} of {self.budget.steps}"
         progress.note(f"goes on {where}, where it was interrupted")
+
+
+def _finite(x: float) -> float | None:
+    """Return a number as JSON has it: what is none is null."""
+    return x if math.isfinite(x) else None
+
+
+def _number(x: float | None) -> float:
+    return math.nan if x is None else x
 
 
 def lacks_memory(error: BaseException) -> bool:
@@ -422,7 +456,12 @@ class _Stage:
         def loss(batch: Batch) -> Tensor:
             return objective.loss(self.model, batch)
 
-        return torch.compile(loss) if compiled else loss
+        if not compiled:
+            return loss
+        # What the compiler remarks is for its programmers; what it cannot do is said by `_explain`.
+        for name in ("torch._dynamo", "torch._inductor"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        return torch.compile(loss)
 
     def share(self, index: NDArray[np.int64]) -> tuple[Part | None, NDArray[np.int64]]:
         """Return this process's part of a batch (None: all of it) and the items in it."""
@@ -480,12 +519,14 @@ class _Stage:
                 if self.trained.pieces == 1:
                     return self._whole(number, batch)
                 return self._in_pieces(number, batch, self.trained.pieces)
-            except (MemoryError, RuntimeError) as error:
+            except Exception as error:
                 if not lacks_memory(error):
+                    self._explain(error)
                     raise
                 most = min(MOST_PIECES, batch.size)
                 if self.trained.pieces * 2 > most or self.group.count > 1:
                     parts = f" in {self.trained.pieces} parts" if self.trained.pieces > 1 else ""
+                    parts = " of one of the devices" if self.group.count > 1 else parts
                     raise OutOfMemoryError(
                         f"a batch of {batch.size} items does not fit the memory{parts}: set a "
                         f"smaller recipe.batch_size or width, or use a device with more"
@@ -498,6 +539,25 @@ class _Stage:
                 f"a batch of {batch.size} items does not fit the memory: it is computed in "
                 f"{self.trained.pieces} parts, which makes the same steps"
             )
+
+    def _explain(self, error: Exception) -> None:
+        """Say which option asked for what torch cannot do here.
+
+        Raises:
+            UsageError: One did.
+        """
+        told = next((line.strip() for line in str(error).splitlines() if line.strip()), "")[:200]
+        where = type(error).__module__
+        if self.whole.engine.compiled and where.startswith(("torch._dynamo", "torch._inductor")):
+            raise UsageError(
+                f"--compile: torch.compile fails on this model here ({type(error).__name__}: "
+                f"{told}): leave --compile out, or install the compiler that it asks for"
+            ) from None
+        if "does not have a deterministic implementation" in str(error):
+            raise UsageError(
+                f"--deterministic: this model needs what torch has no deterministic kernel for "
+                f"({told}): leave --deterministic out"
+            ) from None
 
     def _whole(self, number: int, batch: Batch) -> Tensor:
         import torch

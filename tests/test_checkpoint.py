@@ -240,18 +240,21 @@ def kept(folder: Path, **changes: Any) -> tuple[Checkpoints, list[str]]:
     return Checkpoints(folder, every=0.0, note=notes.append, **settings), notes
 
 
+CURVE = [(1, 0.1, None, True), (2, None, None, False)]
+
+
 def two(folder: Path) -> None:
     """Write two checkpoints, of step 1 and step 2."""
     store, _ = kept(folder)
     for step in (1, 2):
-        store.save(Place(stage=0, done=step, curve=[(1, 0.1, None)]), {"x": torch.arange(step)})
+        store.save(Place(stage=0, done=step, curve=CURVE), {"x": torch.arange(step)})
 
 
 def test_the_newest_is_taken_and_says_all_again(tmp_path: Path) -> None:
     two(tmp_path)
     found = kept(tmp_path)[0].load()
     assert found is not None
-    assert found[0] == Place(stage=0, done=2, curve=[(1, 0.1, None)])
+    assert found[0] == Place(stage=0, done=2, curve=CURVE)
     assert found[1]["x"].tolist() == [0, 1]
 
 
@@ -349,7 +352,8 @@ def left(results: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
     record = json.loads(path.read_text())
     for name in ("checksum", "cost"):
         del record[name]
-    del record["provenance"]["started"]
+    for name in ("started", "measured"):
+        del record["provenance"][name]
     assert not list(results.rglob(".*")), "nothing is left behind"
     return files, record
 
@@ -377,6 +381,7 @@ def kill_often(task: str, model: str, folder: Path, runs: int, *more: str) -> No
     lasts = time.monotonic() - begun
     whole = left(folder / "whole")
     draw = random.Random(0)
+    resumed = 0
     for number in range(runs):
         results = folder / str(number)
         while not killed_and_done(command(task, model, results, *more), draw, lasts):
@@ -384,6 +389,9 @@ def kill_often(task: str, model: str, folder: Path, runs: int, *more: str) -> No
             shutil.rmtree(results)
             lasts *= 0.7  # the machine is faster than it was
         assert left(results) == whole
+        (record,) = results.glob("*/*/*/record.json")
+        resumed += json.loads(record.read_text())["cost"].get("resumed", 0)
+    assert resumed, "every run began anew"
 
 
 def test_killed_runs_end_with_the_same_bytes(task: Callable[..., str], workplace: Path) -> None:
@@ -425,4 +433,5 @@ def test_a_run_that_goes_on_says_so_and_the_record_counts_it(
     assert "early seed 0: goes on after training, where it was interrupted" in done.err
     (found,) = store.scan(workplace / "results")[0]
     assert found.record.cost["resumed"] == 1
+    assert 0 < found.record.cost["train_seconds"] < 60, "of this run's steps alone"
     assert "resumed" not in json.dumps(found.record.definition)

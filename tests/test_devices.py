@@ -147,6 +147,46 @@ def test_a_process_that_is_killed_ends_the_command_in_one_line(workplace: Path) 
     assert told[0].endswith("the same command goes on")
 
 
+BROKEN = '''
+"""Breaks in one of several processes, in the third step."""
+
+import os
+
+from mmbench.models.fusion.concat import Concat
+
+
+class Broken(Concat):
+    """As concat, until it is not."""
+
+    calls = 0
+
+    def forward(self, streams, clock="pool"):
+        """Fuse."""
+        Broken.calls += 1
+        if Broken.calls == 3 and os.environ["RANK"] == os.environ["BROKEN_RANK"]:
+            raise {error}
+        return super().forward(streams, clock)
+'''
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("error", ["MemoryError('no room')", "ValueError('odd')"])
+def test_a_process_that_fails_ends_the_command_and_says_why(
+    rank: int, error: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither side waits for the other, and no further run is begun with half of the processes."""
+    (workplace / "broken.py").write_text(BROKEN.replace("{error}", error))
+    monkeypatch.setenv("BROKEN_RANK", str(rank))
+    done = mmbench(
+        *("run", "-t", "synergy", "-m", "./broken.py,early", "--budget", "smoke", "-q"),
+        *("--devices", 2, "--device", "cpu"),
+    )
+    assert done.returncode != 0
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("error: --devices 2: ")
+    assert ("does not fit the memory" if "Memory" in error else "odd") in line
+
+
 # --- what is refused ----------------------------------------------------------------------------
 
 
@@ -347,3 +387,16 @@ def test_deterministic_kernels_are_asked_for_and_let_go(monkeypatch: pytest.Monk
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert not torch.are_deterministic_algorithms_enabled()
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+
+
+def test_what_a_compiler_cannot_do_is_told_by_the_option(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "/nonexistent")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(workplace / "compiled"))
+    options = ("run", "-t", "synergy", "-m", "early", "--budget", "smoke", "-q", "--compile")
+    done = mmbench(*options)
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert "--compile: torch.compile fails on this model here" in line
+    assert "leave --compile out" in line

@@ -187,7 +187,10 @@ def command(
     command_line = [sys.executable, "-m", "mmbench", *given]
     with shared.together(chosen.devices, runs[0].device, command_line) as group:
         if not group.leads:
-            follow()
+            try:
+                follow()
+            except Exception:  # the process that leads was told, and says it
+                return 1
             return 0
         return _carry_out(runs, jobs, fail_fast, seconds, quiet, verbose, as_json)
 
