@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -67,7 +67,9 @@ def latency(
     times: list[float] = []
     began = time.perf_counter()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        read = {} if split.gallery is None else {"entries": read_gallery(model, split)}
+        read: dict[str, Any] = {}
+        if split.gallery is not None:
+            read["entries"] = read_gallery(model, split)
         for _ in range(WARM):
             predict(model, split.take(chosen[:1]), decoding, **read)
             if time.perf_counter() - began > seconds / 4:
