@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
 from mmbench import catalog, registry
@@ -15,7 +16,8 @@ from mmbench.executors.work import finished
 from mmbench.forecast import Forecast
 from mmbench.references import ANSWERED_BY
 from mmbench.run import Run, Settings, check, sized
-from mmbench.spec import TaskSpec
+from mmbench.spec import TaskSpec, heard_of
+from mmbench.types import GALLERY, QUERY
 
 #: Seconds between two looks at whether another process is done with a run.
 PAUSE = 0.5
@@ -262,16 +264,25 @@ def _models(name: str, task: TaskSpec) -> list[str]:
         first = {catalog.model(n, (), task).digest(): n for n in reversed(fitting)}
         return [n for n in fitting if n in first.values()]
     if name == "unimodal":
-        return [f"{modality}_only" for modality in task.modalities]
+        return [f"{n}_only" for n, modality in task.modalities.items() if modality.role == QUERY]
     return [name]
 
 
 def _fits(name: str, task: TaskSpec) -> bool:
     """Whether a shipped model makes sense on the task; what does not is not part of ``all``."""
     model = catalog.model(name, (), task)
-    heard = task.modalities if model.modalities is None else model.modalities
+    heard = heard_of(task.modalities, model.modalities)
     fusion = registry.load("fusion", model.fusion.name)
     kinds = {output.kind for output in task.outputs.values()}
+    roles = Counter(task.modalities[name].role for name in heard)
+    if GALLERY in roles:
+        from mmbench.models.sides import fewest
+
+        # Of a model for one modality, if it is the only one, nothing is left out.
+        whole = model.modalities is not None and set(heard) == set(task.modalities)
+        deaf = bool(model.modalities) and not roles[QUERY]
+        if whole or deaf or max(roles.values()) < fewest(fusion):
+            return False
     enough = max(1, len(heard)) >= fusion.at_least
     # On a single modality every multimodal fusion is that modality's own model.
     redundant = model.modalities is None and len(task.modalities) < 2

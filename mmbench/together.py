@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from mmbench.models.contract import Objective
     from mmbench.models.feed import Feed
     from mmbench.models.model import Model
+    from mmbench.models.pairs import Pairs
     from mmbench.models.stacked import Stack, Stream
 
 #: Share of the largest gradient by which those of all seeds at once may differ from each one's own:
@@ -335,18 +336,20 @@ class _Data:
         budget: BudgetSpec,
         seeds: Sequence[int],
     ) -> None:
-        from mmbench.models.feed import Feed
+        from mmbench.models.pairs import feed_for
 
         device = next(model.parameters()).device
-        names = list(model.encoders)
         split = splits[stage.split]
-        self.feed: Feed = Feed(split, device, names, budget.items, targets=True)
+        self.feed: Feed | Pairs = feed_for(split, device, list(model.encoders), budget.items)
         if len(self.feed) == 0:
             raise DataError(f"the split {stage.split!r} is empty: nothing to train on")
-        #: Which of several texts an item is trained on is each seed's own draw.
-        self.chooses = any(np.ndim(array) == 3 for array in split.targets.values())
+        #: Which of several texts, or entries of a gallery, an item is trained on is each seed's own
+        #: draw.
+        several = any(np.ndim(array) == 3 for array in split.targets.values())
+        self.chooses = several or split.gallery is not None
         self.size = min(recipe.batch_size, len(self.feed))
         self.dropout = recipe.modality_dropout
+        self.sides = model.sides
         self.name = stage.name
         self.seeds = list(seeds)
         self.at = 0
@@ -381,7 +384,10 @@ class _Data:
 
         names = ("modality dropout", self.name, self.at)
         pairs = zip(parts(batch), self.seeds, strict=True)
-        left = [drop_modalities(one, self.dropout, seed, *names).present for one, seed in pairs]
+        left = [
+            drop_modalities(one, self.dropout, seed, *names, sides=self.sides).present
+            for one, seed in pairs
+        ]
         return replace(batch, present={n: torch.stack([p[n] for p in left]) for n in left[0]})
 
     def keep(self, rows: Sequence[int]) -> None:
@@ -651,11 +657,11 @@ class _Stage:
         return score
 
     def _review(self, model: Model, objectives: Sequence[Objective]) -> None:
-        from mmbench.models.feed import Feed
+        from mmbench.models.pairs import feed_for
 
         feed, other = self.data.feed, self.splits["val"]
         count = min(self.budget.validation_items, len(other), len(feed))
-        unseen = Feed(other, self.device, list(model.encoders), count, targets=True)
+        unseen = feed_for(other, self.device, list(model.encoders), count)
         index = np.arange(count, dtype=np.int64)
         model.eval()
         for objective in objectives:

@@ -178,8 +178,10 @@ def test_all_is_every_shipped_model_for_the_tasks_modalities(
     done = cli("run", "-t", path, "-m", "all", "--include", "own", *SMALL, "-q")
     assert done.code == 0
     shipped = {path.stem for path in (ROOT / "baselines").glob("[!_]*.toml")}
+    shipped -= {"unimodal", "logistic_unimodal"}
+    shipped = {name for name in shipped if "text" in catalog.model(name).heads}
     expanded = {f"{m}_{what}" for m in ("image", "audio") for what in ("only", "logistic")}
-    names = sorted(shipped - {"unimodal", "logistic_unimodal"} | expanded)
+    names = sorted(shipped | expanded)
     # Of models that differ only on other kinds of output the first by name is run.
     mini = catalog.task(str(path))
     first = {catalog.model(name, (), mini).digest(): name for name in reversed(names)}

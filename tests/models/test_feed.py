@@ -198,9 +198,11 @@ def test_an_order_tells_what_comes_without_going_on() -> None:
     ahead = order.ahead()
     coming = [next(ahead) for _ in range(6)]  # over the end of epochs
     assert (order.epoch, order.start) == (other.epoch, other.start) == (1, 4)
-    for index in coming:
-        assert np.array_equal(index, order.next()[1])
-        assert np.array_equal(index, other.next()[1])
+    for epoch, index in coming:
+        for one in (order, other):
+            number, items = one.next()
+            assert number == epoch
+            assert np.array_equal(index, items)
 
 
 def test_training_that_starts_again_in_the_middle_of_an_epoch_sees_what_was_to_come(

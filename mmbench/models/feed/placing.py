@@ -107,13 +107,14 @@ def streaming(
 
     Args:
         splits: Name -> split, items of it that are used, whether their targets are.
-        modalities: Those that the model looks at.
+        modalities: Those that the model looks at; for retrieval, either side has some of them.
         device: Where the model is.
         allowed: What data may take.
     """
     lines = []
     for name, (split, size, targets) in splits.items():
-        arrays = columns(split, modalities, size, targets)
+        own = [modality for modality in modalities if modality in split.inputs]
+        arrays = columns(split, own, size, targets)
         places = place(arrays, device, allowed)
         if places.disk:
             what = ", ".join(key[1] for key in places.disk)
