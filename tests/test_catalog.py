@@ -11,7 +11,7 @@ import pytest
 
 from mmbench import catalog, registry
 from mmbench.data import _load
-from mmbench.errors import SpecError, UnknownNameError, UsageError
+from mmbench.errors import IncompatibleError, SpecError, UnknownNameError, UsageError
 from mmbench.references import ANSWERED_BY
 from mmbench.run import Run, Settings, check
 from mmbench.spec import ModelSpec
