@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -384,6 +385,55 @@ def test_a_run_that_another_process_makes_is_left_for_the_end_and_taken_over_if_
         ("early", False, True),
         ("late", False, True),
     ]
+    assert leftovers() == []
+
+
+def batched(run: Run) -> Run:
+    return replace(run, settings=replace(run.settings, batch_seeds=True))
+
+
+def test_a_seed_of_a_batch_is_not_made_while_another_process_trains_it_alone(
+    runs: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = batched(runs[0])
+    assert run.folder != run.alone.folder
+    begun = []
+    monkeypatch.setattr(work, "execute_together", lambda several, watcher: begun.append(several))
+    with another(run.alone):
+        (outcome,) = work.carry_out(Job((run,)), lambda run: Silent())
+        assert outcome.busy
+        assert not begun
+        with claims.claim(run.settings.results, run.folder) as mine:
+            assert mine, "what cannot be claimed whole is not claimed in part"
+
+
+def test_a_seed_that_a_batch_trains_alone_after_all_is_nobody_elses_meanwhile(
+    runs: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = batched(runs[0])
+    together = work.execute_together
+    seen = []
+
+    def look(several: Any, watcher: Any) -> Any:
+        seen.extend(work.carry_out(Job((run.alone,)), lambda run: Silent()))
+        return together(several, watcher)
+
+    monkeypatch.setattr(work, "execute_together", look)
+    monkeypatch.setattr("mmbench.together.batchable", lambda run: "they do not go together")
+    (outcome,) = work.carry_out(Job((run,)), lambda run: Silent())
+    assert [one.busy for one in seen] == [True]
+    assert outcome.stored is not None
+    assert outcome.stored.folder == run.alone.folder
+    assert leftovers() == []
+
+
+def test_a_record_leaves_no_checkpoint_however_its_seed_was_trained(runs: list[Run]) -> None:
+    run = batched(runs[0])
+    for folder in (run.checkpoints, run.alone.checkpoints):
+        (folder / "current").mkdir(parents=True)
+    (outcome,) = work.carry_out(Job((run,)), lambda run: Silent())
+    assert outcome.stored is not None
+    assert outcome.stored.folder == run.folder
     assert leftovers() == []
 
 
