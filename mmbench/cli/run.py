@@ -69,7 +69,7 @@ INTERRUPTED = 130
 @option(
     "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at the same time."
 )
-@option("--fail-fast", is_flag=True, help="Stop at the first run that fails.")
+@option("--fail-fast", is_flag=True, help="Stop at the first run that fails; not at an old record.")
 @option(
     "--max-hours",
     type=click.FloatRange(0.0, min_open=True),

@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from types import SimpleNamespace
+from typing import Any, TypeAlias, cast
 
 import filelock
 import msgspec
@@ -130,12 +131,32 @@ def test_fail_fast_stops_at_the_first_that_fails(cli: Cli, task: Write, broken: 
     assert [run["status"] for run in told] == ["finished", "failed", "left", "left"]
 
 
-def test_fail_fast_stops_at_a_run_that_diverges_too(cli: Cli, task: Write) -> None:
+def test_fail_fast_stops_at_a_run_that_diverges_and_goes_on_the_next_time(
+    cli: Cli, task: Write
+) -> None:
     rate = "recipe.stages.0.objectives.0.optimizer.lr=1e30"
-    arguments = ("run", "-t", task(), "-m", "late", "--seeds", "2", *SMALL, "--set", rate)
-    for _ in range(2):  # the second time it is there already
-        assert cli(*arguments, "--fail-fast").code == 1
-        assert seeds() == [0]
+    arguments = ("run", "-t", task(), "-m", "late", "--seeds", "3", *SMALL, "--set", rate)
+    for made in ([0], [0, 1], [0, 1, 2]):  # what is there already stops nothing
+        done = cli(*arguments, "--fail-fast")
+        assert done.code == 1
+        assert ("the same command goes on with them" in done.err) == (len(made) < 3)
+        assert seeds() == made
+    again = cli(*arguments, "--fail-fast")
+    assert again.code == 1, "it is told all the same"
+    assert again.out.startswith("plan: 0 of 3 runs to do")
+
+
+def test_fail_fast_is_not_stopped_by_a_record_that_was_damaged_before(
+    cli: Cli, task: Write
+) -> None:
+    arguments = ("run", "-t", task(), "-m", "late", *SMALL)
+    cli(*arguments, "--seeds", "1")
+    (stored,) = store.scan(Path("results"))[0]
+    (stored.folder / "record.json").write_text("{")
+    done = cli(*arguments, "--seeds", "2", "--fail-fast")
+    assert done.code != 0
+    assert "--force repeats the run" in done.error
+    assert len(list(Path("results").glob("*/*/*-s1-*/record.json"))) == 1
 
 
 def test_fail_fast_with_several_jobs_stops_those_that_run(cli: Cli, task: Write) -> None:
@@ -245,6 +266,54 @@ def test_the_time_left_counts_what_runs_and_what_waits(runs: list[Run]) -> None:
     assert left.seconds({0}, {1: (120.0, 15.0)}) == 35.0  # 15, then 20: longer than expected
     assert left.seconds({0, 1, 2, 3}, {}) == 0.0
     assert Remaining(dict(enumerate(runs)), Known({}), 2).seconds(set(), {}) is None
+
+
+def of_a_large_sweep(runs: list[Run], count: int) -> tuple[list[Run], Forecast]:
+    """Return so many runs, and a forecast that has learned from as many."""
+    many = [replace(runs[n % len(runs)], seed=n) for n in range(count)]
+    known = Forecast(many[:1])
+    record = SimpleNamespace(
+        task="mini", budget="brief", model="late", provenance={"device": "cpu"}, cost=COST
+    )
+    for run in many:
+        known.learn(run, cast("store.Record", record))
+    return many, known
+
+
+COST = {"parameters": 1000.0, "train_seconds": 3.0, "test_seconds": 1.0}
+
+
+def test_the_time_left_of_a_large_sweep_takes_none(runs: list[Run]) -> None:
+    many, known = of_a_large_sweep(runs, 2000)
+    assert known.seconds(many[0]) == pytest.approx(4.0)
+    left = Remaining(dict(enumerate(many)), known, 2)
+    assert left.seconds({0}, {1: (1.0, None)}) == pytest.approx(4.0 * 1999 / 2, abs=4.0)
+    asked = []
+    seconds = known.seconds
+    known.seconds = lambda run: (asked.append(run), seconds(run))[1]  # type: ignore[method-assign]
+    for elapsed in (2.0, 3.0):  # nothing has ended since: each drawing knows what it has to know
+        assert left.seconds({0}, {1: (elapsed, None)}) is not None
+    assert not asked
+    begun = time.process_time()
+    for ended in range(1, 21):
+        left.seconds(set(range(ended)), {ended: (1.0, None)})
+    assert asked
+    assert time.process_time() - begun < 2.0, "looking at every record for every run took a minute"
+
+
+def test_what_was_learned_meanwhile_changes_the_time_left(runs: list[Run]) -> None:
+    _, known = of_a_large_sweep(runs, 1)
+    left = Remaining(dict(enumerate(runs[:2])), known, 1)
+    assert left.seconds(set(), {}) == pytest.approx(8.0)
+    record = SimpleNamespace(
+        task="mini",
+        budget="brief",
+        model="concat",
+        provenance={"device": "cpu"},
+        cost={**COST, "train_seconds": 9.0},
+    )
+    known.learn(runs[1], cast("store.Record", record))
+    assert left.seconds(set(), {}) == pytest.approx(4.0 + 10.0)
 
 
 def test_max_hours_says_what_is_left_and_the_same_command_goes_on(cli: Cli, task: Write) -> None:
