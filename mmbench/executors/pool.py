@@ -98,6 +98,7 @@ class Pool:
             [str(path) for path in registry.included_files()],
             [str(path) for path in catalog.included()],
             sorted(registry.permitted()),
+            jobs,
         )
 
     @property

@@ -104,6 +104,17 @@ def test_lines_tell_of_all_runs_and_what_is_finished_is_not_done_again(
     assert "another process" not in again.err
 
 
+def test_two_jobs_have_half_of_the_memory_each(cli: Cli, task: Write) -> None:
+    arguments = ("run", "-t", task(), "-m", "late", "--seeds", "2", *SMALL, "--memory", "20KB")
+    one = cli(*arguments, "--results", "one")
+    two = cli(*arguments, "--results", "two", "--jobs", "2")
+    assert (one.code, two.code) == (0, 0)
+    assert "data may take 19.5 KiB of memory" in one.err
+    assert "data may take 9.8 KiB of memory" in two.err
+    assert "19.5" not in two.err
+    assert bits("one") == bits("two")
+
+
 def test_what_a_component_prints_is_a_line_and_not_part_of_the_json(cli: Cli, task: Write) -> None:
     cli("new", "fusion", "gates")
     file, first = Path("gates.py"), "        heard = [\n"
