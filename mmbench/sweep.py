@@ -113,7 +113,8 @@ def sweep(
         forecast: What is known of how long runs last; learns from those that end.
         fail_fast: Stop at the first run that fails or diverges now; a record that is there already
             stops nothing, so that the next sweep goes on where this one stopped.
-        seconds: Begin no run that is not expected to end within so many; it has no outcome.
+        seconds: Begin no run that is not expected to end within so many, by earlier ones or else by
+            a guess (`Forecast.guess`); it has no outcome.
         clock: Counts seconds.
 
     Raises:
@@ -123,8 +124,9 @@ def sweep(
     until = math.inf if seconds is None else clock() + seconds
 
     def fits(job: Job) -> bool:
-        lasts = sum(forecast.seconds(run) or 0.0 for run in job.runs)
-        return clock() + lasts < until
+        if until == math.inf:
+            return True
+        return clock() + sum(forecast.guess(run) for run in job.runs) < until
 
     told: set[int] = set()
     whole = False

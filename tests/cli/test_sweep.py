@@ -208,6 +208,7 @@ class Known(Forecast):
     """Knows how long models take by their names."""
 
     def __init__(self, seconds: dict[str, float]) -> None:
+        super().__init__([])
         self.lasts = seconds
 
     def seconds(self, run: Run) -> float | None:
@@ -234,10 +235,41 @@ def test_no_run_begins_that_is_not_expected_to_end_in_time(runs: list[Run]) -> N
     assert clock.ended == "closed"
 
 
-def test_what_nobody_knows_begins_as_long_as_there_is_time(runs: list[Run]) -> None:
+def test_what_nobody_knows_begins_if_a_guess_says_that_it_ends_in_time(
+    runs: list[Run], task: Write
+) -> None:
     clock = Clock(SECONDS)
-    list(sweep.sweep(runs, clock, Known({}), seconds=105.0, clock=lambda: clock.now))
+    known = Forecast([])
+    assert 0.06 <= known.guess(runs[0]) < 1.0, "6 steps of a small model"
+    list(sweep.sweep(runs, clock, known, seconds=105.0, clock=lambda: clock.now))
     assert clock.begun == ["late", "concat"]
+    endless = sweep.plan(
+        [task("endless", ("steps = 6", "steps = 1000000"))], ["sum"], [0], None, Settings()
+    )
+    assert known.guess(endless[0]) > 9999
+    clock = Clock(SECONDS)
+    list(sweep.sweep([*endless, *runs], clock, known, seconds=105.0, clock=lambda: clock.now))
+    assert clock.begun == ["late", "concat"]
+
+
+def test_a_guess_is_told_as_one(cli: Cli, task: Write) -> None:
+    arguments = ("run", "-t", task(), "-m", "late", *SMALL)
+    plan = cli(*arguments, "--seeds", "2", "--dry-run").out.splitlines()
+    assert plan[0] == "plan: 2 of 2 runs to do, about 0 s at a guess, cpu"
+    assert [line for line in plan if line.endswith("seed 0: to do, about 0 s at a guess")]
+    (first, _) = json.loads(cli(*arguments, "--seeds", "2", "--dry-run", "--json").out)
+    assert first["seconds"] is None
+    assert 0.06 <= first["guess"] < 1.0
+    long = ("run", "-t", task("long", ("steps = 6", "steps = 100000")), "-m", "late", *SMALL)
+    left = cli(*long, "--max-hours", "0.01")
+    assert left.code == 130
+    assert "of which the shortest takes about " in left.err
+    assert " min at a guess; the same command goes on with them" in left.err
+    cli(*arguments, "-q")
+    plan = cli(*arguments, "--seeds", "2", "--dry-run").out.splitlines()
+    assert plan[0].startswith("plan: 1 of 2 runs to do, about ")
+    assert "guess" not in "".join(plan)
+    assert json.loads(cli(*arguments, "--dry-run", "--json").out)[0]["guess"] is None
 
 
 def test_the_longest_begins_first_where_several_run_at_a_time(runs: list[Run]) -> None:
@@ -323,7 +355,8 @@ def test_max_hours_says_what_is_left_and_the_same_command_goes_on(cli: Cli, task
     assert done.code == 130
     assert done.err.splitlines()[-1] == (
         "interrupted: the time of --max-hours is up: 3 runs are left (mini/late seed 0, mini/late "
-        "seed 1, mini/late seed 2); the same command goes on with them"
+        "seed 1, mini/late seed 2), of which the shortest takes about 0 s at a guess; the same "
+        "command goes on with them"
     )
     told = cli(*arguments, "--max-hours", "1e-10", "--json")
     assert [run["status"] for run in json.loads(told.out)] == ["left"] * 3
