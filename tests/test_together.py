@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -730,4 +733,30 @@ def test_a_batch_that_is_given_up_leaves_no_checkpoint(
         done = cli("run", *options, "--batch-seeds", "--checkpoint-every", "0")
     assert done.code == 0, done.err
     assert "one after the other" in done.err
+    assert not of_batches("results")
+
+
+def test_a_batch_that_is_killed_ends_with_the_bytes_of_one_that_was_not(
+    cli: Cli, task: Callable[..., str]
+) -> None:
+    """Killed as soon as there is a checkpoint, and again as soon as there is a record."""
+    options = ["run", "-t", task("mini", ("steps = 6", "steps = 30")), "-m", "hybrid"]
+    options += ["--seeds", "3", "--set", "width=16", "--batch-seeds", "-q"]
+    assert cli(*options, "--results", "whole").code == 0
+    command = [sys.executable, "-m", "mmbench", *options, "--checkpoint-every", "0"]
+    for found in (".*.checkpoint/current", "[!.]*/record.json"):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not list(Path("results").glob(f"*/*/{found}")):
+            time.sleep(0.005)
+        process.kill()
+        process.wait()
+    done = cli(*options)
+    assert done.code == 0, done.err
+    whole, again = everything("whole"), everything()
+    assert len(again) == 3
+    for key, one in whole.items():
+        other = again[key].record
+        assert one.record.files == other.files
+        assert (one.record.curve, one.record.scores) == (other.curve, other.scores)
+        assert other.cost["resumed"] >= 1
     assert not of_batches("results")
