@@ -585,7 +585,8 @@ class _Data:
 
         if not isinstance(self.feed, Feed):
             return  # pairs of several seeds are drawn one seed at a time
-        coming = zip(*(order.ahead() for order in self.orders), strict=True)
+        each = ((index for _, index in order.ahead()) for order in self.orders)
+        coming = zip(*each, strict=True)
         if self.chooses:
             self.feed.plan(chain.from_iterable(coming))
         else:

@@ -94,7 +94,7 @@ def test_every_shipped_model_fits_every_shipped_task_or_says_what_would(task: st
         fusion = registry.load("fusion", run.model.fusion.name)
         served = fusion.refuses.keys() & kinds
         if not kinds <= set(run.model.heads):
-            refused = "has no head for"
+            refused = "has no (head|encoder) for"
         elif kinds == {"match"}:  # here a side has one modality
             alone = name in ("caption_only", "caption_logistic")
             refused = "looks at nothing of a query" if alone else "run late"
