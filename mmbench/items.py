@@ -63,17 +63,79 @@ def items_table(
     return pa.table(arrays)
 
 
+#: Ends the name of a column of vectors, and of the one that the gallery has beside it.
+_EMBEDDING, _GALLERY = ".embedding", ".gallery"
+
+
 def predictions_table(predictions: Mapping[str, Predictions]) -> pa.Table:
-    """Lay out predictions: a row per split and item, a column per output and further column."""
+    """Lay out predictions: a row per split and item, a column per output and further column.
+
+    What is said of a gallery's entries stands in rows of their own: their split is called
+    ``SPLIT.gallery``, their id is their number, and their vectors are in the items' column.
+    """
     import pyarrow as pa
 
-    columns: dict[str, list[Any]] = {"split": [], "id": []}
+    tables = []
     for split, said in predictions.items():
-        columns["split"] += [split] * len(said.ids)
-        columns["id"] += list(said.ids)
-        for name, values in {**said.outputs, **said.columns}.items():
-            columns.setdefault(name, []).extend(values)
-    return pa.table({name: _column(values) for name, values in columns.items()})
+        own = {n: v for n, v in said.columns.items() if not n.endswith(_GALLERY)}
+        content = {**said.outputs, **own}
+        tables.append((split, list(said.ids), content))
+        for name, values in said.columns.items():
+            if name.endswith(_GALLERY):
+                column = name.removesuffix(_GALLERY) + _EMBEDDING
+                ids = [str(number) for number in range(len(values))]
+                tables.append((split + _GALLERY, ids, {column: values}))
+    if not any(_is_vectors(v) for *_, content in tables for v in content.values()):
+        columns: dict[str, list[Any]] = {"split": [], "id": []}
+        for split, ids, content in tables:
+            columns["split"] += [split] * len(ids)
+            columns["id"] += ids
+            for name, values in content.items():
+                columns.setdefault(name, []).extend(values)
+        return pa.table({name: _column(values) for name, values in columns.items()})
+    return pa.concat_tables(
+        [
+            pa.table(
+                {"split": _text_column([split] * len(ids)), "id": _text_column(ids)}
+                | {name: _column(values) for name, values in content.items()}
+            )
+            for split, ids, content in tables
+        ],
+        promote_options="default",
+    )
+
+
+def _is_vectors(values: Any) -> bool:
+    return getattr(values, "ndim", 0) == 2
+
+
+def predictions_of(table: pa.Table, split: str) -> dict[str, Any]:
+    """Return the columns of one split; the inverse of `predictions_table`."""
+    found = _of_split(table, split)
+    gallery = _of_split(table, split + _GALLERY)
+    if gallery["id"]:
+        found = {n: v for n, v in found.items() if not n.endswith(_GALLERY)}
+        for name, values in gallery.items():
+            if name.endswith(_EMBEDDING) and name in found:
+                found[name.removesuffix(_EMBEDDING) + _GALLERY] = values
+    return found
+
+
+def _of_split(table: pa.Table, split: str) -> dict[str, Any]:
+    import numpy as np
+    import pyarrow.types as types
+
+    own = [i for i, name in enumerate(table.column("split").to_pylist()) if name == split]
+    rows = _number_column(np.asarray(own, dtype=np.int64))
+    found: dict[str, Any] = {}
+    for name in table.column_names:
+        column = table.column(name).take(rows).combine_chunks()
+        if types.is_fixed_size_list(column.type) and len(column) and not column.null_count:
+            width = column.type.list_size
+            found[name] = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+        else:
+            found[name] = column.to_pylist()
+    return found
 
 
 # What follows is what `pyarrow.array` makes of the same values. That one imports pandas to see
@@ -81,11 +143,17 @@ def predictions_table(predictions: Mapping[str, Predictions]) -> pa.Table:
 # record.
 
 
-def _column(values: Sequence[Any]) -> pa.Array:
-    """Return values as a column, texts, numbers and lists of them without a detour."""
+def _column(values: Any) -> pa.Array:
+    """Return values as a column, texts, numbers and lists of them without a detour.
+
+    Vectors [N, E] become lists of one length, which take just their bytes.
+    """
     import numpy as np
     import pyarrow as pa
 
+    if _is_vectors(values):
+        flat = _number_column(values.reshape(-1))
+        return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
     kinds = {type(value) for value in values}
     if kinds == {str}:
         return _text_column(values)
@@ -100,7 +168,7 @@ def _column(values: Sequence[Any]) -> pa.Array:
             if ends[-1] < 2**31:
                 offsets = _number_column(ends.astype(np.int32))
                 return pa.ListArray.from_arrays(offsets, _column(flat))
-    return pa.array(values)
+    return pa.array(list(values))
 
 
 def _text_column(values: Sequence[str]) -> pa.Array:

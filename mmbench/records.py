@@ -15,7 +15,7 @@ from mmbench.data import _load
 from mmbench.scoring import Score, Scored
 from mmbench.spec import LevelSpec
 from mmbench.train import Trained
-from mmbench.types import Dataset
+from mmbench.types import QUERY, Dataset
 
 if TYPE_CHECKING:
     from mmbench.models.model import Model
@@ -57,7 +57,7 @@ def record(
             "task": msgspec.to_builtins(run.task),
             "model": msgspec.to_builtins(run.model),
             "signature": _signature(dataset),
-            "branches": list(model.fusion.branches),
+            "branches": model.branches,
             "late": late,
             "limit": settings.limit,
             **({"execution": run.execution} if run.execution != "single" else {}),
@@ -121,6 +121,7 @@ def _signature(dataset: Dataset) -> dict[str, Any]:
     return {
         "modalities": {
             name: {"kind": m.kind, "shape": list(m.shape), "vocabulary": list(m.vocabulary)}
+            | ({"role": m.role} if m.role != QUERY else {})
             for name, m in signature.modalities.items()
         },
         "outputs": {

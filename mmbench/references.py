@@ -149,10 +149,12 @@ class MatchReferences:
     Attributes:
         relevant: For each query, the numbers of the gallery entries that are right; at least one.
         gallery: M.
+        names: What the M entries are called, or say, where people can read it; may be empty.
     """
 
     relevant: Sequence[tuple[int, ...]]
     gallery: int
+    names: Sequence[str] = ()
     kind: ClassVar[str] = "match"
 
     def __len__(self) -> int:
@@ -244,4 +246,6 @@ def readable(references: References) -> list[list[str]] | None:
         ]
     if isinstance(references, ScalarReferences):
         return [[f"{value:g}"] for value in references.values]
+    if isinstance(references, MatchReferences) and references.names:
+        return [[references.names[entry] for entry in own] for own in references.relevant]
     return None

@@ -265,8 +265,12 @@ def _same_predictions(stored: Stored, again: Stored) -> bool | None:
     return both[0] == both[1]
 
 
-def _predicted(stored: Stored) -> dict[str, dict[str, list[Any]]]:
-    return {split: store.read_predictions(stored, split) for split in stored.record.scores}
+def _predicted(stored: Stored) -> dict[str, dict[str, Any]]:
+    told = {split: store.read_predictions(stored, split) for split in stored.record.scores}
+    return {
+        split: {n: v.tobytes() if hasattr(v, "tobytes") else v for n, v in columns.items()}
+        for split, columns in told.items()
+    }
 
 
 def seconds(verdicts: Iterable[Verdict]) -> float:

@@ -262,7 +262,7 @@ def promised(task: TaskSpec) -> Signature:
     words = (*SPECIALS, "word")
     return Signature(
         modalities={
-            name: Modality(m.kind, tuple(m.shape), words if m.kind == "text" else ())
+            name: Modality(m.kind, tuple(m.shape), words if m.kind == "text" else (), m.role)
             for name, m in task.modalities.items()
         },
         outputs={
@@ -574,6 +574,10 @@ def streamed(run: Run, model: Model, dataset: Dataset) -> list[str]:
         for name, split in dataset.splits.items()
         if name in sizes or name in test_splits(run.task)
     }
+    for name in list(splits):
+        gallery = splits[name][0].gallery
+        if gallery is not None:
+            splits[f"the gallery of {name}"] = gallery, len(gallery), False
     device = next(model.parameters()).device
     return streaming(splits, list(model.encoders), device, run.settings.memory)
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, TypeVar, Union
+from typing import Annotated, Any, Literal, Protocol, TypeVar, Union
 
 import msgspec
 from msgspec import Meta, Struct, field
 
 from mmbench.errors import SpecError, nearest
+from mmbench.types import GALLERY, QUERY
 
 #: The schema of task and model files that this version reads and writes.
 SCHEMA = 1
@@ -50,17 +51,24 @@ class DatasetSpec(_Strict, frozen=True):
 
 
 class ModalitySpec(_Strict, frozen=True):
-    """One input; `shape` is that of ONE item."""
+    """One input.
+
+    Attributes:
+        kind: What it is.
+        shape: That of ONE item.
+        role: For retrieval, whose it is: of the ``query``, or of the ``gallery``'s entries.
+    """
 
     kind: Name
     shape: tuple[Positive, ...]
+    role: Literal["query", "gallery"] = QUERY
 
 
 class OutputSpec(_Strict, frozen=True):
     """One thing to predict. A task with one output needs no ``main``.
 
     Attributes:
-        kind: ``text``, ``transcript``, ``label``, ``multilabel`` or ``scalar``.
+        kind: ``text``, ``transcript``, ``label``, ``multilabel``, ``scalar`` or ``match``.
         main: Whether the task's metrics, in ``[metrics]``, are of this output.
         classes: For ``label`` and ``multilabel``, the names of the classes, in the data's order.
         clock: For ``transcript``, the time axis that it is read from: ``native:NAME``, the steps of
@@ -444,7 +452,7 @@ class ModelSpec(_Strict, frozen=True, kw_only=True):
         A part for another kind of modality or output may come or change, and no record of this
         task is orphaned.
         """
-        heard = task.modalities if self.modalities is None else self.modalities
+        heard = heard_of(task.modalities, self.modalities)
         ins = {task.modalities[name].kind for name in heard if name in task.modalities}
         outs = {output.kind for output in task.outputs.values()}
         return msgspec.structs.replace(
@@ -475,6 +483,27 @@ class ModelSpec(_Strict, frozen=True, kw_only=True):
 _UNSCORED = (
     "name", "summary", "family", "paper", "matched", "departs", "on", "search", "tuning",
 )  # fmt: skip
+
+
+class _HasRole(Protocol):
+    @property
+    def role(self) -> str: ...
+
+
+def heard_of(modalities: Mapping[str, _HasRole], named: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the modalities that a model hears, in the order in which it or the task names them.
+
+    Where it names none of the gallery's it hears the whole gallery: ``image_only`` looks for texts
+    by their image alone, and what it finds has to be read.
+
+    Args:
+        modalities: What the task has; each has a role.
+        named: What the model names; None: all.
+    """
+    if named is None:
+        return tuple(modalities)
+    gallery = [name for name, modality in modalities.items() if modality.role == GALLERY]
+    return (*named, *(() if set(gallery) & set(named) else gallery))
 
 
 def _only(table: dict[str, ComponentSpec], kinds: set[str]) -> dict[str, ComponentSpec]:
@@ -599,6 +628,7 @@ def parse_task(content: Mapping[str, Any], where: str) -> TaskSpec:
         _check_clock(name, output, task, where)
     if not task.outputs or not task.modalities:
         raise SpecError(f"{where}: a task needs at least one modality and one output")
+    _check_roles(task, where)
     if task.default_budget not in task.budgets:
         raise SpecError(
             f"{where}: default_budget = {task.default_budget!r} is not in budgets "
@@ -619,6 +649,34 @@ def _check_clock(name: str, output: OutputSpec, task: TaskSpec, where: str) -> N
             f"{where}: outputs.{name}.clock = {output.clock!r}: the task has no modality "
             f"{modality!r}: it has {', '.join(task.modalities)}"
         )
+
+
+def _check_roles(task: TaskSpec, where: str) -> None:
+    """Refuse a gallery that nothing looks through, and a search without one."""
+    matches = [name for name, output in task.outputs.items() if output.kind == "match"]
+    roles = {role: [n for n, m in task.modalities.items() if m.role == role] for role in _ROLES}
+    if not matches and roles[GALLERY]:
+        raise SpecError(
+            f"{where}: modalities.{roles[GALLERY][0]}.role = {GALLERY!r}: no output is of the kind "
+            f"'match', and nothing else looks through a gallery: leave the role out"
+        )
+    if not matches:
+        return
+    for role, names in roles.items():
+        if not names:
+            raise SpecError(
+                f"{where}: outputs.{matches[0]} is of the kind 'match', and no modality has the "
+                f"role {role!r}: such a task needs one of the queries and one of the gallery, "
+                f'which says role = "gallery"'
+            )
+    if len(task.outputs) > 1:
+        raise SpecError(
+            f"{where}: outputs.{matches[0]} is of the kind 'match', which stands alone: its items "
+            f"are pairs, and other outputs have none: make a task of their own of the others"
+        )
+
+
+_ROLES = (QUERY, GALLERY)
 
 
 def parse_model(content: Mapping[str, Any], where: str) -> ModelSpec:

@@ -31,7 +31,15 @@ from mmbench import sealed
 from mmbench.admission import Admission, line
 from mmbench.errors import NotComparableError, PlaceError, StoreError, nearest
 from mmbench.folders import RECORD, record_folders, results_around
-from mmbench.items import NAMES, Items, Reader, items_table, predictions_table, read_text_table
+from mmbench.items import (
+    NAMES,
+    Items,
+    Reader,
+    items_table,
+    predictions_of,
+    predictions_table,
+    read_text_table,
+)
 from mmbench.record import SCHEMA, Record, StoredScore
 
 if TYPE_CHECKING:
@@ -383,16 +391,15 @@ def read_items(stored: Stored, reader: Reader | None = None) -> dict[str, Items]
     return found
 
 
-def read_predictions(stored: Stored, split: str) -> dict[str, list[Any]]:
-    """Return the columns of one split's predictions, ``id`` among them.
+def read_predictions(stored: Stored, split: str) -> dict[str, Any]:
+    """Return the columns of one split's predictions, ``id`` among them; those of vectors as arrays.
 
     Raises:
         StoreError: The record was stored without predictions, or they are damaged.
     """
     path = checked(stored, PREDICTIONS)
     table = _explained_table(path, lambda: read_text_table(path, ("split", "id")))
-    rows = [i for i, name in enumerate(table.column("split").to_pylist()) if name == split]
-    return {name: table.column(name).take(rows).to_pylist() for name in table.column_names}
+    return predictions_of(table, split)
 
 
 def checked(stored: Stored, name: str) -> Path:

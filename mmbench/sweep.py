@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
 from mmbench import catalog, registry
@@ -15,7 +16,8 @@ from mmbench.executors.work import finished
 from mmbench.forecast import Forecast
 from mmbench.references import ANSWERED_BY
 from mmbench.run import Run, Settings, check, sized
-from mmbench.spec import TaskSpec
+from mmbench.spec import TaskSpec, heard_of
+from mmbench.types import GALLERY, QUERY
 
 #: Seconds between two looks at whether another process is done with a run.
 PAUSE = 0.5
@@ -112,8 +114,10 @@ def sweep(
         runs: With several slots the ones that are expected to last longest begin first.
         executor: Carries them out; closed at the end, cancelled if the end comes early.
         forecast: What is known of how long runs last; learns from those that end.
-        fail_fast: Stop at the first run that fails, diverges or leaks.
-        seconds: Begin no run that is not expected to end within so many; it has no outcome.
+        fail_fast: Stop at the first run that fails or diverges now; a record that is there already
+            stops nothing, so that the next sweep goes on where this one stopped.
+        seconds: Begin no run that is not expected to end within so many, by earlier ones or else by
+            a guess (`Forecast.guess`); it has no outcome.
         clock: Counts seconds.
 
     Raises:
@@ -123,8 +127,9 @@ def sweep(
     until = math.inf if seconds is None else clock() + seconds
 
     def fits(job: Job) -> bool:
-        lasts = sum(forecast.seconds(run) or 0.0 for run in job.runs)
-        return clock() + lasts < until
+        if until == math.inf:
+            return True
+        return clock() + sum(forecast.guess(run) for run in job.runs) < until
 
     told: set[int] = set()
     whole = False
@@ -137,9 +142,7 @@ def sweep(
                 if there is None:
                     missing.append(run)
                     continue
-                yield there
-                if fail_fast and failing(there):
-                    return
+                yield there  # a failure that is recorded already stops nobody twice
             pending += [Job(tuple(missing))] if missing else []
         for outcome in _made(ordered(pending, forecast, executor.slots), executor, fits):
             if outcome.busy:  # it is asked for again and again; said once
@@ -149,7 +152,7 @@ def sweep(
             elif outcome.fresh and outcome.stored is not None:
                 forecast.learn(outcome.run, outcome.stored.record)
             yield outcome
-            if fail_fast and failing(outcome):
+            if fail_fast and failing(outcome) and not outcome.rescored:
                 return
         whole = True
     finally:
@@ -262,16 +265,25 @@ def _models(name: str, task: TaskSpec) -> list[str]:
         first = {catalog.model(n, (), task).digest(): n for n in reversed(fitting)}
         return [n for n in fitting if n in first.values()]
     if name == "unimodal":
-        return [f"{modality}_only" for modality in task.modalities]
+        return [f"{n}_only" for n, modality in task.modalities.items() if modality.role == QUERY]
     return [name]
 
 
 def _fits(name: str, task: TaskSpec) -> bool:
     """Whether a shipped model makes sense on the task; what does not is not part of ``all``."""
     model = catalog.model(name, (), task)
-    heard = task.modalities if model.modalities is None else model.modalities
+    heard = heard_of(task.modalities, model.modalities)
     fusion = registry.load("fusion", model.fusion.name)
     kinds = {output.kind for output in task.outputs.values()}
+    roles = Counter(task.modalities[name].role for name in heard)
+    if GALLERY in roles:
+        from mmbench.models.sides import fewest
+
+        # Of a model for one modality, if it is the only one, nothing is left out.
+        whole = model.modalities is not None and set(heard) == set(task.modalities)
+        deaf = bool(model.modalities) and not roles[QUERY]
+        if whole or deaf or max(roles.values()) < fewest(fusion):
+            return False
     enough = max(1, len(heard)) >= fusion.at_least
     # On a single modality every multimodal fusion is that modality's own model.
     redundant = model.modalities is None and len(task.modalities) < 2

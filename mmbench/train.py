@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from mmbench.models.contract import Objective
     from mmbench.models.feed import Feed
     from mmbench.models.model import Model
+    from mmbench.models.pairs import Pairs
     from mmbench.models.whole import Part
 
 #: Returns what is to be maximised.
@@ -167,6 +168,11 @@ def check_recipe(recipe: RecipeSpec, model: Model, splits: Iterable[str]) -> Non
     """
     from mmbench.models.build import objective
 
+    if recipe.ogm_ge and model.gallery is not None:
+        raise SpecError(
+            "recipe.ogm_ge: slows the modality that leads when each answers alone, and none finds "
+            "anything without the other side: leave it out for retrieval"
+        )
     known = [name for name in splits if name in TRAINING_SPLITS]
     for stage in recipe.stages:
         if stage.split not in known:
@@ -228,7 +234,7 @@ class _Training:
             with loop.feed:
                 if resumed is not None:
                     loop.take_up(*resumed)
-                loop.feed.plan(loop.share(index)[1] for index in loop.order.ahead())
+                loop.feed.expect(loop.ahead(), self.seed)
                 self._stage(loop, validate, progress)
             keeper.restore()
             if self.trained.diverged:
@@ -389,11 +395,11 @@ class Order:
         self.start += self.batch_size
         return self.epoch, index
 
-    def ahead(self) -> Iterator[NDArray[np.int64]]:
-        """Yield the indices of the batches to come, without going on to them."""
+    def ahead(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """Yield epochs and indices of the batches to come, without going on to them."""
         other = copy.copy(self)
         while True:
-            yield other.next()[1]
+            yield other.next()
 
 
 class _Stage:
@@ -411,7 +417,7 @@ class _Stage:
         import torch
 
         from mmbench.models.build import objective
-        from mmbench.models.feed import Feed
+        from mmbench.models.pairs import feed_for
 
         self.model = model = whole.model
         self.trained = whole.trained
@@ -423,12 +429,11 @@ class _Stage:
         self.at = 0
         self.whole = whole
         self.device = next(model.parameters()).device
-        self.feed: Feed = Feed(
+        self.feed: Feed | Pairs = feed_for(
             self.splits[stage.split],
             self.device,
             list(model.encoders),
             self.budget.items,
-            True,
             whole.engine.memory,
         )
         if len(self.feed) == 0:
@@ -468,6 +473,11 @@ class _Stage:
         part = self.group.part(len(index))
         return part, index if part is None else index[part.start : part.start + part.items]
 
+    def ahead(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """Yield the epoch and this process's items of each batch to come."""
+        for epoch, index in self.order.ahead():
+            yield epoch, self.share(index)[1]
+
     def step(self, progress: Progress) -> None:
         """Take one step of every objective whose turn it is, and add up their losses."""
         from mmbench.models import whole
@@ -478,13 +488,13 @@ class _Stage:
         batch = self.feed.batch(mine, self.seed, epoch)
         if self.recipe.modality_dropout:
             names = ("modality dropout", self.name, self.at)
-            start = 0 if part is None else part.start
             batch = drop_modalities(
                 batch,
                 self.recipe.modality_dropout,
                 self.seed,
                 *names,
-                start=start,
+                sides=self.model.sides,
+                start=0 if part is None else part.start,
                 whole=len(index),
             )
         for number, one in enumerate(self.players):
@@ -602,7 +612,7 @@ class _Stage:
     def review(self) -> None:
         """Let objectives look at items that are trained on and at validation items."""
         from mmbench.models.contract import Objective
-        from mmbench.models.feed import Feed
+        from mmbench.models.pairs import feed_for
 
         asking = [
             p.objective for p in self.players if type(p.objective).review is not Objective.review
@@ -612,7 +622,7 @@ class _Stage:
         count = min(self.budget.validation_items, len(self.splits["val"]), len(self.feed))
         index, names = np.arange(count, dtype=np.int64), list(self.model.encoders)
         memory = self.whole.engine.memory
-        with Feed(self.splits["val"], self.device, names, count, True, memory) as feed:
+        with feed_for(self.splits["val"], self.device, names, count, memory) as feed:
             seen, unseen = self.feed.batch(index), feed.batch(index)
         self.model.eval()
         for objective in asking:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 Array: TypeAlias = "NDArray[Any]"
 Floats: TypeAlias = "NDArray[np.float64]"
+
+#: The roles of a modality.
+QUERY: Final = "query"
+GALLERY: Final = "gallery"
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,14 @@ class Modality:
             unit variance.
         shape: Shape of ONE item.
         vocabulary: For text, the word of each token id; empty otherwise.
+        role: For retrieval, whose it is: an item's, which is the ``query``, or ``gallery``, of the
+            entries that are looked through.
     """
 
     kind: str
     shape: tuple[int, ...]
     vocabulary: tuple[str, ...] = ()
+    role: str = QUERY
 
 
 @dataclass(frozen=True)
@@ -45,10 +52,11 @@ class Output:
 
     Attributes:
         kind: ``text`` (a caption), ``transcript`` (what was said, in the order in which it was),
-            ``label`` (one class), ``multilabel`` (any number of classes), ``scalar`` (a number).
+            ``label`` (one class), ``multilabel`` (any number of classes), ``scalar`` (a number),
+            ``match`` (entries of a gallery).
         size: For text, the most tokens a target has, the end mark included; for a transcript, the
             most steps of a clock that a target takes, its symbols and a blank between equal ones;
-            for classes, how many there are; 1 for a number.
+            for classes, how many there are; 1 for a number and for a match.
         vocabulary: For text, the word of each token id; for a transcript, the blank of CTC, then
             its symbols: characters where one of them is a blank space, else words; for classes,
             their names.
@@ -73,6 +81,10 @@ class Signature:
 
     modalities: Mapping[str, Modality]
     outputs: Mapping[str, Output]
+
+    def of_role(self, role: str) -> list[str]:
+        """Return the modalities of a role, in the task's order."""
+        return [name for name, modality in self.modalities.items() if modality.role == role]
 
     @property
     def main(self) -> str:
@@ -101,11 +113,15 @@ class Split:
         targets: Output -> what a model is trained on. Text: token ids [N, R, L] int, R texts an
             item, 0 where there is none (token 0 is padding); an item has at least one. Transcript:
             symbols [N, L] int, then zeros. Label: [N] int, -1 where it is not known. Multilabel:
-            [N, C] of 0 and 1. Scalar: [N] float, NaN where it is not known.
+            [N, C] of 0 and 1. Scalar: [N] float, NaN where it is not known. Match: [N, R] int, the
+            entries of the gallery that are right for an item, -1 behind them where there are fewer;
+            an item has at least one.
         references: Output -> what a metric compares with.
         present: Modality -> [N] bool, False where an item lacks it; absent key: always there.
         groups: Column -> [N] values to report subgroups by.
         clusters: [N] the unit that items share (speaker, video); None: each item is its own.
+        gallery: For retrieval, the M entries that the items are to find, as a split without targets
+            and references: its inputs are the modalities whose role is ``gallery``.
     """
 
     ids: Sequence[str]
@@ -115,12 +131,16 @@ class Split:
     present: Mapping[str, Array] = field(default_factory=dict)
     groups: Mapping[str, Array] = field(default_factory=dict)
     clusters: Array | None = None
+    gallery: Split | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def take(self, index: Array) -> Split:
-        """Return the items `index` [n] int, in that order; copies what it takes."""
+        """Return the items `index` [n] int, in that order; copies what it takes.
+
+        The gallery stays whole.
+        """
 
         def pick(values: Array | Ragged) -> Array | Ragged:
             if isinstance(values, Ragged):
@@ -136,6 +156,7 @@ class Split:
             present={name: values[index] for name, values in self.present.items()},
             groups={name: values[index] for name, values in self.groups.items()},
             clusters=None if self.clusters is None else self.clusters[index],
+            gallery=self.gallery,
         )
 
 
@@ -169,7 +190,8 @@ class Predictions:
     Attributes:
         ids: The N ids, in the order of the split.
         outputs: Output -> N predictions (texts as str).
-        columns: Further columns to keep, name -> N values (which modality spoke each word, ...).
+        columns: Further columns to keep, name -> N values (which modality spoke each word, ...);
+            one called ``OUTPUT.gallery`` has M, one for each entry of the gallery.
     """
 
     ids: Sequence[str]
@@ -189,8 +211,9 @@ class Batch:
         inputs: Modality -> [B, ...].
         lengths: Modality -> [B] valid lengths of ragged inputs.
         present: Modality -> [B] bool.
-        targets: Output -> training targets (text: token ids [B, L]; else as in `Split`); empty
-            when predicting.
+        targets: Output -> training targets (text: token ids [B, L]; match: [B, 1 + R] int,
+            the entry that stands beside an item, then all that are right for it; else as in
+            `Split`); empty when predicting.
     """
 
     size: int
@@ -241,6 +264,7 @@ class Branch:
         time: [B, T] float in [0, 1], when each token is; None where tokens have no time.
         parts: How many of the T tokens come from each modality, one after the other; empty: all
             are of one line of time.
+        partner: For retrieval, the branch of the gallery's side that it is compared with.
     """
 
     name: str
@@ -250,6 +274,7 @@ class Branch:
     present: Tensor
     time: Tensor | None = None
     parts: Sequence[int] = ()
+    partner: Branch | None = None
 
 
 @dataclass

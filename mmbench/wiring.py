@@ -144,24 +144,32 @@ def _run(model: Model, batch: Batch) -> tuple[list[_Node], list[tuple[str, list[
 
     for name, encoder in model.encoders.items():
         watch(name, encoder, True)
-    for name, module in model.fusion.named_modules():
-        if name and id(module) not in seen:
-            watch(name, module, False)
+    for before, fusion in _fusions(model):
+        for name, module in fusion.named_modules():
+            if name and id(module) not in seen:
+                watch(before + name, module, False)
     try:
         branches = model.fuse(batch).branches
     finally:
         for handle in handles:
             handle.remove()
     chosen = {id(node.module) for node in _parts(model, seen)}
-    given = [(branch.name, [branch.seq, branch.pooled]) for branch in branches]
+    sides = [(b, *([b.partner] if b.partner is not None else [])) for b in branches]
+    given = [(own[0].name, [t for b in own for t in (b.seq, b.pooled)]) for own in sides]
     return [node for node in order if id(node.module) in chosen and node.outputs], given
+
+
+def _fusions(model: Model) -> list[tuple[str, nn.Module]]:
+    """Return the fusion, for retrieval that of each side, with what stands before its parts."""
+    gallery = [] if model.gallery is None else [("gallery.", model.gallery)]
+    return [("", model.fusion), *gallery]
 
 
 def _parts(model: Model, seen: Mapping[int, _Node]) -> Iterator[_Node]:
     """Yield encoders and the outermost called parts of the fusion."""
     for encoder in model.encoders.values():
         yield seen[id(encoder)]
-    pending = list(model.fusion.children())
+    pending = [part for _, fusion in _fusions(model) for part in fusion.children()]
     while pending:
         module = pending.pop(0)
         node = seen.get(id(module))

@@ -13,8 +13,9 @@ from mmbench import catalog, registry
 from mmbench.data import _load
 from mmbench.errors import IncompatibleError, SpecError, UnknownNameError, UsageError
 from mmbench.references import ANSWERED_BY
-from mmbench.run import Run, check
+from mmbench.run import Run, Settings, check
 from mmbench.spec import ModelSpec
+from mmbench.sweep import plan
 
 ROOT = Path(__file__).resolve().parents[1]
 TASKS = sorted((ROOT / "tasks").glob("[!_]*.toml"), key=str)
@@ -87,17 +88,36 @@ def test_a_shipped_model_names_what_there_is(path: Path) -> None:
 @pytest.mark.parametrize("task", [path.stem for path in TASKS])
 def test_every_shipped_model_fits_every_shipped_task_or_says_what_would(task: str) -> None:
     found = catalog.task(task)
+    kinds = {output.kind for output in found.outputs.values()}
     for name in catalog.model_names(found):
         run = Run(found, catalog.model(name), found.default_budget, 0)
         fusion = registry.load("fusion", run.model.fusion.name)
-        refused = {output.kind for output in found.outputs.values()} & set(fusion.refuses)
-        few = fusion.at_least > max(1, len(run.heard))
-        if not few and not refused:
+        served = fusion.refuses.keys() & kinds
+        if not kinds <= set(run.model.heads):
+            refused = "has no (head|encoder) for"
+        elif kinds == {"match"}:  # here a side has one modality
+            alone = name in ("caption_only", "caption_logistic")
+            refused = "looks at nothing of a query" if alone else "run late"
+            if fusion.decision_level and not alone:
+                refused = ""
+        elif fusion.at_least > max(1, len(run.heard)):
+            refused = rf"models for one are called {next(iter(run.heard), 'text')}_only"
+        else:
+            refused = "does not serve outputs" if served else ""
+        if not refused:
             check(run)
             continue
-        one = rf"models for one are called {next(iter(run.heard), 'text')}_only"
-        with pytest.raises(IncompatibleError, match=one if few else "does not serve outputs"):
+        with pytest.raises(IncompatibleError, match=refused):
             check(run)
+
+
+def test_all_models_of_retrieval_are_those_that_fit_and_differ() -> None:
+    runs = plan(["flickr8k_retrieval"], ["all"], [0], None, Settings())
+    names = [run.model.name for run in runs]
+    assert {"late", "dual_encoder", "constant"} <= set(names)
+    assert not {"early", "hybrid", "image_only", "caption_only"} & set(names)
+    runs = plan(["flickr8k_retrieval"], ["unimodal"], [0], None, Settings())
+    assert [run.model.name for run in runs] == ["image_only"]
 
 
 def test_matched_baselines_differ_in_their_fusion_alone() -> None:

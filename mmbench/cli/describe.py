@@ -169,7 +169,8 @@ def _task(task: TaskSpec, named: str) -> None:
     for name, value in task.dataset.params.items():
         click.echo(f"            {name} = {value}")
     for name, modality in task.modalities.items():
-        click.echo(f"modality    {name}: {modality.kind} {list(modality.shape)}")
+        of = ", of the gallery" if modality.role == "gallery" else ""
+        click.echo(f"modality    {name}: {modality.kind} {list(modality.shape)}{of}")
     for name, output in task.outputs.items():
         classes = f" ({', '.join(output.classes)})" if output.classes else ""
         also = f", scored with {', '.join(output.metrics)}" if output.metrics else ""

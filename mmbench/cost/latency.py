@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -42,6 +42,7 @@ def latency(
     """Predict single items as `mmbench.predict` does, decoding included, each timed once.
 
     The items lie evenly over the split, since those beside one another may be alike in length.
+    For retrieval, the gallery was read before: what is timed is a query that looks through it.
     Nothing is drawn: torch's random state is as it was, and so are the weights.
 
     Args:
@@ -56,7 +57,7 @@ def latency(
     """
     import torch
 
-    from mmbench.predict import predict
+    from mmbench.predict import predict, read_gallery
 
     device = next(model.parameters()).device
     count = len(split) if limit is None else min(limit, len(split))
@@ -66,15 +67,18 @@ def latency(
     times: list[float] = []
     began = time.perf_counter()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        read: dict[str, Any] = {}
+        if split.gallery is not None:
+            read["entries"] = read_gallery(model, split)
         for _ in range(WARM):
-            predict(model, split.take(chosen[:1]), decoding)
+            predict(model, split.take(chosen[:1]), decoding, **read)
             if time.perf_counter() - began > seconds / 4:
                 break
         for at in chosen:
             item = split.take(np.array([at]))
             _wait(device)
             start = time.perf_counter()
-            predict(model, item, decoding)
+            predict(model, item, decoding, **read)
             _wait(device)
             times.append(time.perf_counter() - start)
             if time.perf_counter() - began > seconds:

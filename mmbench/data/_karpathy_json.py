@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,8 @@ import msgspec
 
 from mmbench.errors import DataError
 
+#: Characters of a caption at most: whatever has more is no caption.
+LONGEST = 5_000
 #: The splits that a file of this layout knows.
 SPLITS = ("train", "val", "test", "restval")
 
@@ -23,12 +25,19 @@ class Photo:
         filename: Its name in the folder of images; unique.
         split: One of `SPLITS`.
         captions: At least one, as people wrote them.
+        folder: The folder that it lies in, inside of that of all images; empty: in that one.
     """
 
     index: int
     filename: str
     split: str
     captions: tuple[str, ...]
+    folder: str = ""
+
+    @property
+    def path(self) -> Path:
+        """Where it lies, from the folder of images."""
+        return Path(self.folder, self.filename)
 
 
 class _Sentence(msgspec.Struct):
@@ -39,6 +48,7 @@ class _Image(msgspec.Struct):
     filename: str
     split: str
     sentences: list[_Sentence]
+    filepath: str = ""
 
 
 class _File(msgspec.Struct):
@@ -71,19 +81,37 @@ def read(file: Path) -> list[Photo]:
         _check(image, where, seen)
         seen[image.filename] = index
         captions = tuple(sentence.raw for sentence in image.sentences)
-        found.append(Photo(index, image.filename, image.split, captions))
+        found.append(Photo(index, image.filename, image.split, captions, image.filepath))
     return found
+
+
+def check_lengths(where: str, name: str, captions: Sequence[str]) -> None:
+    """Refuse what is too long to be a caption."""
+    for k, caption in enumerate(captions):
+        if len(caption) > LONGEST:
+            raise DataError(
+                f"{where}: {name}: its caption {k + 1} has {len(caption):,} characters, more than "
+                f"any caption ({LONGEST:,})"
+            )
+
+
+def is_bare(name: str) -> bool:
+    """Whether a name leads into no other folder."""
+    return name not in ("", ".", "..") and "/" not in name and "\\" not in name
 
 
 def _check(image: _Image, where: str, seen: Mapping[str, int]) -> None:
     name = image.filename
-    if not name or Path(name).name != name or "\\" in name:
+    if not is_bare(name):
         raise DataError(f"{where}: filename {name!r} is not the bare name of a file")
+    if image.filepath and not is_bare(image.filepath):
+        raise DataError(f"{where}: {name}: filepath {image.filepath!r} is not a folder's bare name")
     if image.split not in SPLITS:
         raise DataError(
             f"{where}: {name}: unknown split {image.split!r}, expected one of {', '.join(SPLITS)}"
         )
     if not image.sentences:
         raise DataError(f"{where}: {name} has no captions: an image needs at least one")
+    check_lengths(where, name, [sentence.raw for sentence in image.sentences])
     if name in seen:
         raise DataError(f"{where}: {name} stands at images[{seen[name]}] already: remove one")

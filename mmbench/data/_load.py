@@ -174,6 +174,11 @@ def _check(task: TaskSpec, dataset: Dataset) -> None:
         told = task.modalities.get(name)
         if told is None:
             raise SpecError(f"{where}: modalities.{name} is missing: the data have it")
+        if told.role != modality.role:
+            raise SpecError(
+                f"{where}: modalities.{name}.role = {told.role!r}, but the data have it as "
+                f"{modality.role!r}"
+            )
         if (told.kind, tuple(told.shape)) != (modality.kind, tuple(modality.shape)):
             raise SpecError(
                 f"{where}: modalities.{name}: {told.kind} {list(told.shape)}, but one item of the "

@@ -24,23 +24,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
 
 from mmbench import catalog, rng, text
-from mmbench.data import _images, _karpathy_json
+from mmbench.data import _coco_json, _images, _karpathy_json
 from mmbench.data._cache import Entry, Made, cached
 from mmbench.data._cache import source_digest as digest_of
 from mmbench.data._contract import Request
 from mmbench.data._karpathy_json import Photo, read
 from mmbench.errors import DataError, SpecError
 from mmbench.references import TextReferences
-from mmbench.spec import Fraction, Positive, check_params
+from mmbench.spec import Count, Fraction, Positive, check_params
 from mmbench.text import Vocabulary
 from mmbench.types import Dataset, Modality, Output, Ragged, Signature, Split
 
@@ -58,8 +58,14 @@ class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     Attributes:
         folder: Name of the dataset's folder, where ``--data`` names the one above it.
-        annotations: The JSON file in that folder.
-        images: The folder of images beside it; where it is absent, `FOLDERS` are tried.
+        annotations: The JSON file in that folder; in COCO's own layout that of training images.
+        layout: ``karpathy``, or ``coco``: a captions file as COCO passes them on for the training
+            images and one for the test images; validation images are held out of the first.
+        test: In COCO's own layout, the file of the test images.
+        held_out: In COCO's own layout, how many images are for validation: those whose names have
+            the lowest SHA-256, whatever their order in the file.
+        images: The folder of images in that folder; where it is absent, `FOLDERS` are tried. Images
+            that are told to lie in a folder of their own (``val2014``) lie in it, inside this one.
         size: Pixels of a side; images become squares, their proportions not kept.
         min_count: How often a word stands in the training captions to enter the vocabulary.
         max_length: Tokens of a training target at most, the end mark included.
@@ -71,6 +77,9 @@ class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     folder: str = "flickr8k"
     annotations: str = "dataset_flickr8k.json"
+    layout: Literal["karpathy", "coco"] = "karpathy"
+    test: str = ""
+    held_out: Count = 0
     images: str = "Images"
     size: Positive = 64
     min_count: Positive = 5
@@ -92,11 +101,7 @@ def build(request: Request) -> Dataset:
         SpecError: Another version is asked for, or a parameter is wrong.
         DataError: Files are missing, broken, or not what the task expects.
     """
-    params = _params(request)
-    file = _find(request, params)
-    splits = _splits(file, request, params)
-    images = _pixels(file.parent, splits, request, params)
-    captions = _captions(file, splits, request, params)
+    splits, images, captions = prepared(request, params := _params(request))
     words = tuple(captions.values["vocabulary"])
     modalities = {"image": Modality("image", (3, params.size, params.size))}
     if params.tags:
@@ -109,13 +114,34 @@ def build(request: Request) -> Dataset:
     )
 
 
+def prepared(request: Request, params: Params) -> tuple[list[str], Entry, Entry]:
+    """Return the names of the splits, the cached images and the cached captions.
+
+    Raises:
+        DataError: Files are missing, broken, or not what the task expects.
+    """
+    folder, files = _find(request, params)
+    splits = _splits(files, request, params)
+    images = _pixels(folder, splits, request, params)
+    return list(splits), images, _captions(files, splits, request, params)
+
+
 def source_digest(request: Request) -> str:
     """Return the SHA-256 of the annotations file: which captions, on which images, in which split.
 
     Raises:
         DataError: It is missing.
     """
-    return digest_of(_find(request, _params(request)))
+    return digest_of_annotations(request, _params(request))
+
+
+def digest_of_annotations(request: Request, params: Params) -> str:
+    """Return the SHA-256 of the annotations that are found.
+
+    Raises:
+        DataError: They are missing.
+    """
+    return digest_of(*_find(request, params)[1])
 
 
 def _params(request: Request) -> Params:
@@ -128,8 +154,8 @@ def _params(request: Request) -> Params:
     return check_params(request.params, Params, f"{where}.params")  # type: ignore[no-any-return]
 
 
-def _find(request: Request, params: Params) -> Path:
-    """Return the annotations file: in the folder named, or in its subfolder `params.folder`."""
+def _find(request: Request, params: Params) -> tuple[Path, list[Path]]:
+    """Return the dataset's folder, the one named or in it `params.folder`, and its annotations."""
     wanted = f"a folder that holds {params.annotations} and {params.images}/"
     if request.root is None:
         raise DataError(
@@ -138,26 +164,38 @@ def _find(request: Request, params: Params) -> Path:
         )
     for folder in (request.root, request.root / params.folder):
         if (folder / params.annotations).is_file():
-            return folder / params.annotations
+            others = [folder / params.test] if params.layout == "coco" else []
+            return folder, [folder / params.annotations, *others]
     raise DataError(
         f"{request.root}: neither {params.annotations} nor {params.folder}/{params.annotations} "
         f"is there: task {request.task!r} expects --data (or MMBENCH_DATA) to name {wanted}"
     )
 
 
-def _splits(file: Path, request: Request, params: Params) -> dict[str, list[Photo]]:
+def _read(files: Sequence[Path], params: Params) -> list[Photo]:
+    if params.layout == "karpathy":
+        return read(files[0])
+    training = _coco_json.read(files[0], "train")
+    order = sorted(training, key=lambda p: hashlib.sha256(p.filename.encode()).digest())
+    held = {photo.index for photo in order[: params.held_out]}
+    training = [replace(p, split="val") if p.index in held else p for p in training]
+    return [*training, *_coco_json.read(files[1], "test")]
+
+
+def _splits(files: Sequence[Path], request: Request, params: Params) -> dict[str, list[Photo]]:
     """Read the annotations and sort the images into splits of just the sizes the task names."""
     # In one order: a record tells the splits in another than the TOML, and means the same data.
     splits: dict[str, list[Photo]] = {name: [] for name in sorted(request.splits)}
-    for photo in read(file):
+    for photo in _read(files, params):
         name = "train" if photo.split == "restval" and params.restval else photo.split
         if name in splits:
             splits[name].append(photo)
     for name, expected in request.splits.items():
         if len(splits[name]) != expected:
             raise DataError(
-                f"{file}: the split {name!r} has {len(splits[name])} images, task {request.task!r} "
-                f"expects {expected}: use the published file, or a task whose splits.{name} says so"
+                f"{files[0]}: the split {name!r} has {len(splits[name])} images, task "
+                f"{request.task!r} expects {expected}: use the published file, or a task whose "
+                f"splits.{name} says so"
             )
     return splits
 
@@ -167,7 +205,7 @@ def _pixels(
 ) -> Entry:
     """Decode the images; the entry serves every task and seed that shows them at this size."""
     where = _images.find_folder(folder, tuple(dict.fromkeys((params.images, *FOLDERS))))
-    paths = {name: [where / p.filename for p in photos] for name, photos in splits.items()}
+    paths = {name: [where / p.path for p in photos] for name, photos in splits.items()}
     labels = {name: [f"images[{p.index}]" for p in photos] for name, photos in splits.items()}
     listed = hashlib.sha256()
     for name in splits:
@@ -191,7 +229,7 @@ def _pixels(
 
 
 def _captions(
-    file: Path, splits: Mapping[str, Sequence[Photo]], request: Request, params: Params
+    files: Sequence[Path], splits: Mapping[str, Sequence[Photo]], request: Request, params: Params
 ) -> Entry:
     """Tokenise, count, draw the tags: everything that is made of words."""
     key = {
@@ -200,12 +238,17 @@ def _captions(
         "params": params,
         "seed": request.seed,
         "splits": list(splits),
-        "annotations": digest_of(file),
-        "source": digest_of(__file__, _karpathy_json.__file__, text.__file__, rng.__file__),
+        "annotations": digest_of(*files),
+        "source": digest_of(
+            __file__, _karpathy_json.__file__, _coco_json.__file__, text.__file__, rng.__file__
+        ),
     }
 
     def make() -> Made:
-        spoken = {name: _spoken(file, photos, params) for name, photos in splits.items()}
+        spoken = {
+            name: _spoken(files[-1] if name == "test" else files[0], photos, params)
+            for name, photos in splits.items()
+        }
         training = [tokens for item in spoken["train"] for _, tokens in item.captions]
         vocabulary = Vocabulary.build(training, params.min_count)
         arrays: dict[str, Array] = {}
@@ -291,12 +334,16 @@ def _padded(rows: Sequence[Sequence[int]], length: int, vocabulary: Vocabulary) 
     return padded
 
 
+def by_length(words: Array) -> Array:
+    """Return to which group each item belongs by the mean words of its captions, [N]."""
+    labels = np.array(["under 10 words", "10 to under 12 words", "12 words and more"])
+    return np.asarray(labels[np.digitize(words, [10.0, 12.0])])
+
+
 def _split(name: str, images: Entry, captions: Entry, params: Params) -> Split:
     """Put a split together from the two entries; nothing is copied."""
     inputs: dict[str, Array | Ragged] = {"image": images.arrays[name]}
-    words = captions.arrays[f"{name}_words"]
-    labels = np.array(["under 10 words", "10 to under 12 words", "12 words and more"])
-    groups = {"length": labels[np.digitize(words, [10.0, 12.0])]}
+    groups = {"length": by_length(captions.arrays[f"{name}_words"])}
     present = {}
     if params.tags:
         counts = captions.arrays[f"{name}_tag_lengths"]

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
 
 def drop_modalities(
-    batch: Batch, chance: float, seed: int, *names: object, start: int = 0, whole: int | None = None
+    batch: Batch,
+    chance: float,
+    seed: int,
+    *names: object,
+    sides: Sequence[Sequence[str]] | None = None,
+    start: int = 0,
+    whole: int | None = None,
 ) -> Batch:
     """Take each modality away from each item with a probability, but never its last one.
 
@@ -34,12 +40,30 @@ def drop_modalities(
         chance: The probability.
         seed: The run's seed.
         *names: The random stream.
+        sides: The modalities that belong to one item, by item, where a batch is of pairs: each of
+            the two keeps one at least.
         start: Where these items begin in a batch that is worked on in parts.
         whole: How many items that batch has; None: these are all.
     """
-    if len(batch.present) < 2:
+    for side in sides if sides is not None else [list(batch.present)]:
+        batch = _drop(batch, side, chance, seed, *names, start=start, whole=whole)
+        names = (*names, "gallery")
+    return batch
+
+
+def _drop(
+    batch: Batch,
+    side: Sequence[str],
+    chance: float,
+    seed: int,
+    *names: object,
+    start: int,
+    whole: int | None,
+) -> Batch:
+    own = {name: batch.present[name] for name in side}
+    if len(own) < 2:
         return batch
-    present = torch.stack(list(batch.present.values()), dim=1)  # [B, M]
+    present = torch.stack(list(own.values()), dim=1)  # [B, M]
     count, modalities = present.shape
     drawn = rng.uniform(seed, *names, count=(whole or count) * modalities)
     drawn = drawn[start * modalities : (start + count) * modalities]
@@ -47,7 +71,8 @@ def drop_modalities(
     draws = torch.where(present, draws, -1.0)
     last = draws == draws.amax(dim=1, keepdim=True)
     left = present & ((draws >= chance) | last)
-    return replace(batch, present=dict(zip(batch.present, left.unbind(dim=1), strict=True)))
+    kept = dict(zip(own, left.unbind(dim=1), strict=True))
+    return replace(batch, present={**batch.present, **kept})
 
 
 @torch.no_grad()

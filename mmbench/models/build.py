@@ -12,10 +12,11 @@ from torch import nn
 from mmbench import registry
 from mmbench.errors import IncompatibleError, SpecError, nearest
 from mmbench.models.clock import check_clock
-from mmbench.models.contract import Combiner, Encoder, Fusion, Head, Objective
+from mmbench.models.contract import Additive, Combiner, Encoder, Fusion, Head, Objective
 from mmbench.models.model import PRIOR, Model
-from mmbench.spec import ComponentSpec, ModelSpec, ObjectiveSpec, explain
-from mmbench.types import Signature
+from mmbench.models.sides import fewest, pair_names
+from mmbench.spec import ComponentSpec, ModelSpec, ObjectiveSpec, explain, heard_of
+from mmbench.types import GALLERY, QUERY, Signature
 
 
 def build(spec: ModelSpec, signature: Signature) -> Model:
@@ -29,10 +30,12 @@ def build(spec: ModelSpec, signature: Signature) -> Model:
     _check_names(signature)
     modalities = used_modalities(spec, signature)
     encoders = {name: _encoder(name, spec, signature) for name in modalities}
-    fusion = _fusion(spec, signature, modalities)
+    fusion, gallery = _fusions(spec, signature, modalities)
     heads: dict[str, list[Head]] = {}
     combiners: dict[str, Combiner] = {}
     branches = list(fusion.branches)
+    if gallery is not None:
+        branches = pair_names(branches, gallery.branches)
     for name, output in signature.outputs.items():
         what = _for_kind(spec.heads, "head", output.kind, spec.name)
         head = registry.load("head", what.name)
@@ -54,7 +57,7 @@ def build(spec: ModelSpec, signature: Signature) -> Model:
             f"model {spec.name!r}: its heads need different time axes "
             f"({', '.join(sorted(clocks))}), and a fusion gives one: use heads of one axis"
         )
-    return Model(signature, encoders, fusion, heads, combiners, spec.width)
+    return Model(signature, encoders, fusion, heads, combiners, spec.width, gallery)
 
 
 def _check_names(signature: Signature) -> None:
@@ -74,15 +77,20 @@ def used_modalities(spec: ModelSpec, signature: Signature) -> list[str]:
     Raises:
         IncompatibleError: It names one that the task lacks.
     """
-    if spec.modalities is None:
-        return list(signature.modalities)
-    for name in spec.modalities:
+    for name in spec.modalities or ():
         if name not in signature.modalities:
             raise IncompatibleError(
                 f"model {spec.name!r} looks at the modality {name!r}, which this task lacks: "
                 f"it has {', '.join(signature.modalities)}"
             )
-    return [name for name in signature.modalities if name in spec.modalities]
+    queries = signature.of_role(QUERY)
+    if spec.modalities and not set(queries) & set(spec.modalities):
+        raise IncompatibleError(
+            f"model {spec.name!r} looks at nothing of a query, only at the gallery: what it finds "
+            f"would not depend on what is looked for: run {queries[0]}_only, or constant as a floor"
+        )
+    heard = heard_of(signature.modalities, spec.modalities)
+    return [name for name in signature.modalities if name in heard]
 
 
 def objective(spec: ObjectiveSpec, where: str) -> Objective:
@@ -165,6 +173,37 @@ def _encoder(name: str, spec: ModelSpec, signature: Signature) -> Encoder:
     return construct("encoder", what, where, modality=modality, width=spec.width)  # type: ignore[no-any-return]
 
 
+def _fusions(
+    spec: ModelSpec, signature: Signature, modalities: list[str]
+) -> tuple[Fusion, Fusion | None]:
+    """Build the fusion; for retrieval one of the query's side and one of the gallery's.
+
+    A side that has too few modalities for the fusion, and nothing to fuse, has a tower of its own.
+    """
+    if not signature.of_role(GALLERY):
+        return _fusion(spec, signature, modalities), None
+    needed = fewest(registry.load("fusion", spec.fusion.name))
+    sides = [[n for n in modalities if n in signature.of_role(r)] for r in (QUERY, GALLERY)]
+    if not any(len(side or [PRIOR]) >= needed for side in sides):
+        told = [" and ".join(side) or "nothing" for side in sides]
+        raise IncompatibleError(
+            f"model {spec.name!r}: the fusion {spec.fusion.name!r} merges modalities of one side, "
+            f"at least {needed}, and here a query has {told[0]} and an entry of the gallery "
+            f"{told[1]}: the two meet in the score only, which is late fusion: run late"
+        )
+    taken = inspect.signature(registry.load("fusion", _ALONE)).parameters
+    params = {name: value for name, value in spec.fusion.params.items() if name in taken}
+    alone = msgspec.structs.replace(spec, fusion=ComponentSpec(_ALONE, params))
+    query, gallery = (
+        _fusion(spec if len(side) >= needed else alone, signature, side) for side in sides
+    )
+    return query, gallery
+
+
+#: With one modality, this fusion is that modality's branch and nothing else.
+_ALONE = "late"
+
+
 def _fusion(spec: ModelSpec, signature: Signature, modalities: list[str]) -> Fusion:
     fusion = registry.load("fusion", spec.fusion.name)
     # A model that looks at nothing has one stream all the same: its learned token.
@@ -198,7 +237,14 @@ def _combiner(spec: ModelSpec, name: str, kind: str, branches: list[str]) -> Com
             f"output {name!r} is of the kind {kind!r}: name another in [combiners.{kind}]"
         )
     where = f"{spec.name}: combiner"
-    return construct("combiner", what, where, branches=branches, width=spec.width)  # type: ignore[no-any-return]
+    made = construct("combiner", what, where, branches=branches, width=spec.width)
+    if kind == "match" and not isinstance(made, Additive):
+        raise IncompatibleError(
+            f"model {spec.name!r}: the combiner {what.name!r} does not add scores up with weights "
+            f"of its own (mmbench.models.contract.Additive), which retrieval needs: name "
+            f"score_sum in [combiners.match]"
+        )
+    return made  # type: ignore[no-any-return]
 
 
 def _for_kind(

@@ -142,7 +142,8 @@ class HeadOut:
     Attributes:
         states: [B, ..., D] the head's last hidden state, for gates.
         answer: [B, ..., C] normalised log-probabilities of C symbols or classes; for a number,
-            [B, 2] its mean and the logarithm of its variance.
+            [B, 2] its mean and the logarithm of its variance; for a match, [B, B] how alike each
+            item is to the entry that stands beside each.
     """
 
     states: Tensor
@@ -219,6 +220,14 @@ class Head(nn.Module, ABC):
 
         `heads` holds the head of each branch; `options` is the recipe's decoding.
         """
+
+
+class Additive(ABC):
+    """What a combiner offers that adds answers up, with weights that see no item."""
+
+    @abstractmethod
+    def weights(self) -> Tensor:
+        """Return the weights of the branches, [K], none negative."""
 
 
 class Adversarial(ABC):

@@ -24,7 +24,8 @@ from mmbench.models.contract import (
     split_out,
     stack,
 )
-from mmbench.types import Batch, Branch, Fused, Signature, Stream
+from mmbench.models.sides import of_one_side, pair_names, pairs
+from mmbench.types import GALLERY, QUERY, Batch, Branch, Fused, Signature, Stream
 
 #: The stream of a model that looks at no modality: its learned null token.
 PRIOR = "prior"
@@ -77,7 +78,10 @@ class Model(nn.Module):
         heads: Output -> one head (shared), or one per branch.
         combiners: Output -> combiner.
         width: D.
+        gallery: For retrieval, the fusion of the gallery's side; see `mmbench.models.sides`.
     """
+
+    gallery: Fusion | None
 
     def __init__(
         self,
@@ -87,18 +91,37 @@ class Model(nn.Module):
         heads: Mapping[str, Sequence[Head]],
         combiners: Mapping[str, Combiner],
         width: int,
+        gallery: Fusion | None = None,
     ) -> None:
         super().__init__()
         self.signature = signature
         self.width = width
-        self._fits = False  # whether what the fusion returns has been looked at
+        self._fit: set[str] = set()  # the roles of which what a fusion returns has been looked at
         self.encoders = nn.ModuleDict(encoders)
         self.fusion = fusion
+        self.gallery = gallery
         self.heads = nn.ModuleDict({name: nn.ModuleList(group) for name, group in heads.items()})
         self.combiners = nn.ModuleDict(combiners)
+        lone = () if self.of_role(QUERY) else (PRIOR,)
         self.null = nn.ParameterDict(
-            {name: torch.randn(width) * 0.02 for name in (encoders or (PRIOR,))}
+            {name: torch.randn(width) * 0.02 for name in (*encoders, *lone)}
         )
+
+    def of_role(self, role: str) -> list[str]:
+        """Return the modalities of a role that it looks at."""
+        return [name for name in self.signature.of_role(role) if name in self.encoders]
+
+    @property
+    def sides(self) -> list[list[str]]:
+        """The modalities that belong to one item: all of them, or those of either role."""
+        return [names for role in (QUERY, GALLERY) if (names := self.of_role(role))]
+
+    @property
+    def branches(self) -> list[str]:
+        """What its heads stand on: branches, or pairs of branches."""
+        if self.gallery is None:
+            return list(self.fusion.branches)
+        return pair_names(self.fusion.branches, self.gallery.branches)
 
     @property
     def decision_level(self) -> bool:
@@ -107,16 +130,18 @@ class Model(nn.Module):
         The proven bounds for late fusion hold for such a model.
         """
         seen = {str(combiner.sees) for combiner in self.combiners.values()}
-        return bool(self.fusion.decision_level) and "joint" not in seen
+        whole = self.fusion.decision_level and (self.gallery is None or self.gallery.decision_level)
+        return bool(whole) and "joint" not in seen
 
-    def streams(self, batch: Batch) -> dict[str, Stream]:
-        """Encode each modality; an absent one becomes its learned null token."""
-        if not self.encoders:
+    def streams(self, batch: Batch, role: str = QUERY) -> dict[str, Stream]:
+        """Encode each modality of a role; an absent one becomes its learned null token."""
+        names = self.of_role(role)
+        if not names:
             size, device = batch.size, self.null[PRIOR].device
             real = torch.ones(size, 1, dtype=torch.bool, device=device)
             x = self.null[PRIOR].expand(size, 1, -1)
             return {PRIOR: Stream(x, real, torch.zeros(size, 1, device=device), real[:, 0])}
-        return {name: self._stream(name, batch) for name in self.encoders}
+        return {name: self._stream(name, batch) for name in names}
 
     def _stream(self, name: str, batch: Batch) -> Stream:
         x, present = batch.inputs[name], batch.present[name]
@@ -139,13 +164,22 @@ class Model(nn.Module):
         Raises:
             SpecError: The fusion does not return what every fusion has to.
         """
+        fused = self.side(batch, QUERY)
+        if self.gallery is None:
+            return fused
+        return pairs(fused, self.side(batch, GALLERY))
+
+    def side(self, batch: Batch, role: str) -> Fused:
+        """Encode and fuse the modalities of a role."""
+        fusion = self.gallery if role == GALLERY else self.fusion
+        assert isinstance(fusion, Fusion)
         clocks = {self.head_of(name, 0).clock for name in self.heads}
-        fused = fuse(self.fusion, self.streams(batch), clocks.pop())
-        if not self._fits:
-            wrong = next(faults(fused, self.fusion.branches, batch.size, self.width), "")
+        fused = fuse(fusion, self.streams(batch, role), clocks.pop())
+        if role not in self._fit:
+            wrong = next(faults(fused, fusion.branches, batch.size, self.width), "")
             if wrong:
-                raise SpecError(f"{_place(self.fusion)}: {wrong}")
-            self._fits = True  # it depends on the model, not on the batch
+                raise SpecError(f"{_place(fusion)}: {wrong}")
+            self._fit.add(role)  # it depends on the model, not on the batch
         return fused
 
     def head_of(self, output: str, branch: int) -> Head:
@@ -167,10 +201,17 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def read_out(
-        self, batch: Batch, options: Mapping[str, Any]
+        self, batch: Batch, options: Mapping[str, Any], role: str = QUERY
     ) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
-        """Decide on every output: predictions by output, further columns by ``output.column``."""
-        branches = self.fuse(batch).branches
+        """Decide on every output: predictions by output, further columns by ``output.column``.
+
+        For retrieval, say what is to be compared of one side; see `Match.read_out`.
+        """
+        branches = self.side(batch, role).branches
+        if self.gallery is not None:
+            other = self.fusion if role == GALLERY else self.gallery
+            branches = of_one_side(branches, len(other.branches), role == QUERY)
+            options = {**options, "role": role}
         outputs: dict[str, list[Any]] = {}
         columns: dict[str, list[Any]] = {}
         for name in self.heads:

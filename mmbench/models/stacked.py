@@ -28,7 +28,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from mmbench.models.contract import Objective
 from mmbench.models.layers import real_places
 from mmbench.models.model import Model
-from mmbench.types import Batch
+from mmbench.types import GALLERY, QUERY, Batch
 
 
 class NotTogetherError(Exception):
@@ -69,7 +69,7 @@ class Stack:
         self.streams = list(streams)
         self.template = copy.deepcopy(models[0]).train()
         # What its fusion returns is looked at where a model runs by itself.
-        self.template._fits = True
+        self.template._fit = {QUERY, GALLERY}
         tables = [dict(model.named_parameters()) for model in models]
         self.parameters = {
             name: torch.stack([table[name].detach() for table in tables]).requires_grad_(

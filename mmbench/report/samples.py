@@ -16,7 +16,7 @@ import numpy as np
 from mmbench import registry, rng, store
 from mmbench.admission import visible
 from mmbench.errors import MmbenchError
-from mmbench.references import Slots, TextReferences, readable
+from mmbench.references import MatchReferences, References, Slots, TextReferences, readable
 from mmbench.spec import TaskSpec
 from mmbench.types import Array, Modality, Ragged, Split
 
@@ -170,7 +170,7 @@ def collect(
         split=split,
         output=output,
         ids=columns["id"],
-        texts=[_text(said) for said in columns[output]],
+        texts=_texts(columns[output], kind, None if data is None else data.references.get(output)),
         weights=weights,
         branches=_branches(record, columns, weights),
         metric=task.metrics.main,
@@ -208,6 +208,19 @@ def unsaid(
         right=_of_data(data, output, data.ids),
         kind=task.outputs[output].kind if output in task.outputs else "text",
     )
+
+
+#: Entries of a gallery that are shown of those that were found.
+FOUND = 3
+
+
+def _texts(said: Sequence[Any], kind: str, references: References | None) -> list[str]:
+    """Write predictions as people read them; of retrieval, what the first entries found say."""
+    names = references.names if isinstance(references, MatchReferences) else ()
+    if kind != "match":
+        return [_text(value) for value in said]
+    told = [[names[e] if names else f"#{e}" for e in (own or ())[:FOUND]] for own in said]
+    return [visible(" / ".join(own)) for own in told]
 
 
 def _text(said: Any) -> str:
@@ -370,7 +383,10 @@ def items_of(
             f"{dataset.fingerprint[:8]}, the record has {own[:8] or 'none'})"
         )
         return None, {}
-    return dataset.splits[split], dataset.signature.modalities
+    found = dataset.splits[split]
+    modalities = dataset.signature.modalities
+    # Of retrieval, an item is a query; the gallery belongs to none.
+    return found, {name: modalities[name] for name in modalities if name in found.inputs}
 
 
 def _branches(

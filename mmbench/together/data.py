@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from mmbench.models.feed import Feed
     from mmbench.models.model import Model
+    from mmbench.models.pairs import Pairs
 
 
 class Data:
@@ -40,18 +41,21 @@ class Data:
         seeds: Sequence[int],
         memory: Allowance,
     ) -> None:
-        from mmbench.models.feed import Feed
+        from mmbench.models.pairs import feed_for
 
         device = next(model.parameters()).device
-        names = list(model.encoders)
         split = splits[stage.split]
-        self.feed: Feed = Feed(split, device, names, budget.items, True, memory)
+        names = list(model.encoders)
+        self.feed: Feed | Pairs = feed_for(split, device, names, budget.items, memory)
         if len(self.feed) == 0:
             raise DataError(f"the split {stage.split!r} is empty: nothing to train on")
-        #: Which of several texts an item is trained on is each seed's own draw.
-        self.chooses = any(np.ndim(array) == 3 for array in split.targets.values())
+        #: Which of several texts, or entries of a gallery, an item is trained on is each seed's own
+        #: draw.
+        several = any(np.ndim(array) == 3 for array in split.targets.values())
+        self.chooses = several or split.gallery is not None
         self.size = min(recipe.batch_size, len(self.feed))
         self.dropout = recipe.modality_dropout
+        self.sides = model.sides
         self.name = stage.name
         self.seeds = list(seeds)
         self.at = 0
@@ -71,7 +75,12 @@ class Data:
 
     def plan(self) -> None:
         """Let the batches to come be made ahead where they are read from elsewhere."""
-        coming = zip(*(order.ahead() for order in self.orders), strict=True)
+        from mmbench.models.feed import Feed
+
+        if not isinstance(self.feed, Feed):
+            return  # pairs of several seeds are drawn one seed at a time
+        each = ((index for _, index in order.ahead()) for order in self.orders)
+        coming = zip(*each, strict=True)
         if self.chooses:
             self.feed.plan(chain.from_iterable(coming))
         else:
@@ -102,7 +111,10 @@ class Data:
 
         names = ("modality dropout", self.name, self.at)
         pairs = zip(parts(batch), self.seeds, strict=True)
-        left = [drop_modalities(one, self.dropout, seed, *names).present for one, seed in pairs]
+        left = [
+            drop_modalities(one, self.dropout, seed, *names, sides=self.sides).present
+            for one, seed in pairs
+        ]
         return replace(batch, present={n: torch.stack([p[n] for p in left]) for n in left[0]})
 
     def keep(self, rows: Sequence[int]) -> None:

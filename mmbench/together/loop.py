@@ -298,12 +298,12 @@ class _Stage:
         return score
 
     def _review(self, model: Model, objectives: Sequence[Objective]) -> None:
-        from mmbench.models.feed import Feed
+        from mmbench.models.pairs import feed_for
 
         feed, other = self.data.feed, self.splits["val"]
         count = min(self.budget.validation_items, len(other), len(feed))
         index = np.arange(count, dtype=np.int64)
-        with Feed(other, self.device, list(model.encoders), count, True, self.memory) as held:
+        with feed_for(other, self.device, list(model.encoders), count, self.memory) as held:
             seen, unseen = feed.batch(index), held.batch(index)
         model.eval()
         for objective in objectives:

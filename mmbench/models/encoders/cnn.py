@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmbench.models.augment import Augment
 from mmbench.models.contract import Encoder
 from mmbench.models.layers import Positions
-from mmbench.spec import Count, Positive
+from mmbench.spec import Count, Decay, Positive
 from mmbench.types import Modality
 
 
@@ -27,6 +28,8 @@ class CNN(Encoder):
             more stages.
         grid: Tokens per side; sides that it does not divide lose the rest at the right and bottom.
         reach: Largest side of a patch; the image is halved until its patches are that small.
+        augment: How far images are changed while training; see `Augment`.
+        mirror: Whether that may put left to the right.
     """
 
     kinds = ("image",)
@@ -38,8 +41,11 @@ class CNN(Encoder):
         channels: tuple[int, ...] = (32, 64, 96),
         grid: Positive = 4,
         reach: Count = 6,
+        augment: Decay = 0.0,
+        mirror: bool = True,
     ) -> None:
         super().__init__()
+        self.augment = Augment(augment, mirror)
         current, height, breadth = modality.shape
         if min(grid, reach, len(channels)) < 1:
             raise ValueError("grid and reach have to be 1 or more, and channels not empty")
@@ -66,7 +72,7 @@ class CNN(Encoder):
     def forward(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         """Encode images [B, C, H, W] uint8; see `Encoder.forward`."""
         del lengths  # an image is whole
-        maps = self.stages(x.float() / 127.5 - 1.0)[..., : self.used[0], : self.used[1]]
+        maps = self.stages(self.augment(x) / 127.5 - 1.0)[..., : self.used[0], : self.used[1]]
         tokens = self.positions(self.norm(self._cut(maps)))
         return tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=x.device)
 

@@ -126,6 +126,11 @@ class Feed:
         fitting = self.places.spare // max(self._row * len(first), 1) - 1
         self._ahead.plan(chain([first], order), min(max(fitting, 1), AHEAD))
 
+    def expect(self, order: Iterable[tuple[int, Index]], seed: int) -> None:
+        """Say which batches of training come next, as `plan` does, each with its epoch."""
+        del seed  # of several target texts one is picked when all of them are there
+        self.plan(index for _, index in order)
+
     def batch(self, index: Index, seed: int = 0, epoch: int = 0) -> Batch:
         """Return the items `index`; where an item has several target texts, one by `seed`.
 

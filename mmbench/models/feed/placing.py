@@ -17,7 +17,7 @@ import torch
 
 from mmbench.models.feed.gather import Key
 from mmbench.models.feed.rows import lies_in_file
-from mmbench.room import Allowance, available_memory, readable
+from mmbench.room import Allowance, available_memory, readable, sharers
 from mmbench.types import Array, Ragged, Split
 
 HOST = "cpu"
@@ -107,13 +107,14 @@ def streaming(
 
     Args:
         splits: Name -> split, items of it that are used, whether their targets are.
-        modalities: Those that the model looks at.
+        modalities: Those that the model looks at; for retrieval, either side has some of them.
         device: Where the model is.
         allowed: What data may take.
     """
     lines = []
     for name, (split, size, targets) in splits.items():
-        arrays = columns(split, modalities, size, targets)
+        own = [modality for modality in modalities if modality in split.inputs]
+        arrays = columns(split, own, size, targets)
         places = place(arrays, device, allowed)
         if places.disk:
             what = ", ".join(key[1] for key in places.disk)
@@ -133,8 +134,9 @@ _held: Counter[str] = Counter()
 
 
 def left(allowed: Allowance, device: torch.device) -> int:
-    """Return the bytes that more data may take on a device."""
-    return max(0, allowed.of(_available(device)) - _held[str(device)])
+    """Return the bytes that more data of this process may take on a device."""
+    part = allowed.of(_available(device)) // sharers(device.type == HOST)
+    return max(0, part - _held[str(device)])
 
 
 def hold(taken: Mapping[str, int]) -> None:

@@ -82,6 +82,7 @@ class Media:
                 self.made[key] = [
                     self._medium(stem, name, modality, split, row)
                     for name, modality in modalities.items()
+                    if name in split.inputs  # of retrieval, the gallery belongs to no item
                 ]
         return self.made[key]
 
