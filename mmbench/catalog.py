@@ -74,7 +74,7 @@ def task(name: str) -> TaskSpec:
         SpecError: Its file is wrong.
     """
     path = _path(name, "task", "tasks")
-    found = parse_task(read_toml(path), _where(path))
+    found = parse_task(_extend(read_toml(path), path, "tasks"), _where(path))
     if path.stem != found.name:
         raise SpecError(f"{_where(path)}: name = {found.name!r} differs from the file's name")
     _read[found.name] = path
@@ -242,17 +242,17 @@ def _fill(node: Any, modality: str) -> Any:
     return node
 
 
-def _extend(raw: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Lay a model's content on the one that it extends; an underscore file is only that."""
+def _extend(raw: Mapping[str, Any], path: Path, shelf: str = "baselines") -> dict[str, Any]:
+    """Lay a definition on the one that it extends; an underscore file is only that."""
     content = dict(raw)
     base = content.pop("extends", None)
     if base is None:
         return content
-    for folder in (path.parent, _folder("baselines")):
+    for folder in (path.parent, _folder(shelf)):
         candidate = folder / f"_{base}.toml"
         if candidate.exists():
-            return merge(_extend(read_toml(candidate), candidate), content)
-    known = [p.stem[1:] for p in _folder("baselines").glob("_*.toml")]
+            return merge(_extend(read_toml(candidate), candidate, shelf), content)
+    known = [p.stem[1:] for p in _folder(shelf).glob("_*.toml")]
     raise UnknownNameError(f"extends in {_where(path)}:", str(base), known)
 
 

@@ -330,7 +330,7 @@ def _measure_sounds(column: _Column, found: Sequence[Path | bytes]) -> None:
     try:
         import soundfile
     except ModuleNotFoundError:
-        raise MissingExtraError("soundfile, which decodes sound,", "data") from None
+        raise MissingExtraError("soundfile, which decodes sound,", "media") from None
     rates: Counter[int] = Counter()
     channels: Counter[int] = Counter()
     longest = 0.0
@@ -363,7 +363,7 @@ def _measure_videos(column: _Column, found: Sequence[Path | bytes]) -> None:
     try:
         import av
     except ModuleNotFoundError:
-        raise MissingExtraError("PyAV, which decodes video,", "data") from None
+        raise MissingExtraError("PyAV, which decodes video,", "media") from None
     sizes: Counter[tuple[int, int]] = Counter()
     longest = 1
     for one in found[:50]:

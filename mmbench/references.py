@@ -22,6 +22,11 @@ Slots: TypeAlias = Mapping[str, frozenset[tuple[str, ...]]]
 SlotParser: TypeAlias = Callable[[str], Slots]
 
 
+#: Kind of output -> that of its right answers, where the two differ: a transcript is a text to
+#: metrics, whichever head wrote it.
+ANSWERED_BY = {"transcript": "text"}
+
+
 class References(Protocol):
     """The right answers of one output, N items."""
 

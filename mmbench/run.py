@@ -18,6 +18,7 @@ from mmbench import devices, provenance, records, registry, rng, store
 from mmbench.checkpoint import EVERY, Checkpoints, maker
 from mmbench.cost.meter import Meter
 from mmbench.data import _load
+from mmbench.data._building import watched
 from mmbench.errors import (
     MissingExtraError,
     MmbenchError,
@@ -196,7 +197,7 @@ class Watcher(Progress, Protocol):
         """Take note that another phase begins."""
 
     def items(self, done: int, total: int) -> None:
-        """Take note of predicted items."""
+        """Take note of items that are prepared (phase ``data``) or predicted."""
 
     def note(self, text: str) -> None:
         """Take note of something about this run that is worth a line."""
@@ -267,9 +268,10 @@ def promised(task: TaskSpec) -> Signature:
         outputs={
             name: Output(
                 o.kind,
-                len(o.classes) or 2,
-                words if o.kind == "text" else o.classes,
+                len(o.classes) or (1 if o.kind == "transcript" else 2),
+                words if o.kind in ("text", "transcript") else o.classes,
                 name == task.main_output,
+                clock=o.clock or "pool",
             )
             for name, o in task.outputs.items()
         },
@@ -356,7 +358,8 @@ class Made:
 def prepare(run: Run, watcher: Watcher) -> tuple[Dataset, dict[str, Any], Meter]:
     """Load the data, say where the run comes from, and begin to measure what it costs."""
     watcher.phase("data")
-    dataset = _load.load(run.task, run.settings.data)
+    with watched(watcher.items):
+        dataset = _load.load(run.task, run.settings.data)
     came_from = provenance.collect(device_name(run.device), run.threads, run.plugins)
     _try_metrics(run, dataset)
     return dataset, came_from, Meter(run.device)

@@ -27,6 +27,8 @@ Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_]*\Z")]
 #: A metric, perhaps of another library, perhaps with options: ``wer(normalizer=english)``.
 #: One that scores another output than the main one has its name in front: ``intensity.mae``.
 MetricName = Annotated[str, Meta(pattern=r"^([a-z0-9]\w*\.)?[a-z0-9]\w*(:\w+)?(\(.*\))?\Z")]
+#: A time axis, see `mmbench.models.clock`; empty where an output needs none.
+Clock = Annotated[str, Meta(pattern=r"^(native:[a-z0-9][a-z0-9_]*|latent:[1-9][0-9]*|)\Z")]
 Positive = Annotated[int, Meta(ge=1)]
 Decay = Annotated[float, Meta(ge=0.0, lt=1.0)]
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -66,9 +68,12 @@ class OutputSpec(_Strict, frozen=True):
     """One thing to predict. A task with one output needs no ``main``.
 
     Attributes:
-        kind: ``text``, ``label``, ``multilabel``, ``scalar`` or ``match``.
+        kind: ``text``, ``transcript``, ``label``, ``multilabel``, ``scalar`` or ``match``.
         main: Whether the task's metrics, in ``[metrics]``, are of this output.
         classes: For ``label`` and ``multilabel``, the names of the classes, in the data's order.
+        clock: For ``transcript``, the time axis that it is read from: ``native:NAME``, the steps of
+            that modality's tokens, which models without it cannot have; or ``latent:L``, L steps
+            at even distances.
         metrics: Of an output that is not the main one, what it is scored with; the scores are
             called ``OUTPUT.METRIC``.
     """
@@ -77,6 +82,7 @@ class OutputSpec(_Strict, frozen=True):
     main: bool = False
     classes: tuple[str, ...] = ()
     metrics: tuple[MetricName, ...] = ()
+    clock: Clock = ""
 
 
 class MetricsSpec(_Strict, frozen=True):
@@ -619,6 +625,7 @@ def parse_task(content: Mapping[str, Any], where: str) -> TaskSpec:
             )
         if output.kind in ("label", "multilabel") and not output.classes:
             raise SpecError(f"{where}: outputs.{name}.classes is missing: name the classes")
+        _check_clock(name, output, task, where)
     if not task.outputs or not task.modalities:
         raise SpecError(f"{where}: a task needs at least one modality and one output")
     _check_roles(task, where)
@@ -628,6 +635,20 @@ def parse_task(content: Mapping[str, Any], where: str) -> TaskSpec:
             f"({', '.join(task.budgets) or 'none'})"
         )
     return task
+
+
+def _check_clock(name: str, output: OutputSpec, task: TaskSpec, where: str) -> None:
+    """Refuse a transcript without a time axis, and a time axis that is nobody's."""
+    kind, _, modality = output.clock.partition(":")
+    if (output.kind == "transcript") != bool(kind):
+        told = "is missing" if not kind else f"is for transcripts, and {name} is a {output.kind}"
+        offer = f"'native:{next(iter(task.modalities), 'audio')}' or 'latent:100'"
+        raise SpecError(f"{where}: outputs.{name}.clock {told}: a transcript has one, {offer}")
+    if kind == "native" and modality not in task.modalities:
+        raise SpecError(
+            f"{where}: outputs.{name}.clock = {output.clock!r}: the task has no modality "
+            f"{modality!r}: it has {', '.join(task.modalities)}"
+        )
 
 
 def _check_roles(task: TaskSpec, where: str) -> None:

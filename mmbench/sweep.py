@@ -14,6 +14,7 @@ from mmbench.errors import IncompatibleError, MissingExtraError, UsageError, nea
 from mmbench.executors import Executor, Job, Outcome
 from mmbench.executors.work import finished
 from mmbench.forecast import Forecast
+from mmbench.references import ANSWERED_BY
 from mmbench.run import Run, Settings, check, sized
 from mmbench.spec import TaskSpec, heard_of
 from mmbench.types import GALLERY, QUERY
@@ -244,9 +245,10 @@ def _check_metric(name: str, task: TaskSpec) -> None:
             f"{', '.join(task.outputs)}"
         )
     kind = task.outputs[output].kind
-    if metric.kind == kind:
+    answers = {n: ANSWERED_BY.get(o.kind, o.kind) for n, o in task.outputs.items()}
+    if metric.kind == answers[output]:
         return
-    fitting = [n for n, o in task.outputs.items() if o.kind == metric.kind]
+    fitting = [n for n, answer in answers.items() if answer == metric.kind]
     also = f"; {fitting[0]}.{name} scores that one" if fitting and not metric.output else ""
     raise IncompatibleError(
         f"metric {name!r} scores outputs of the kind {metric.kind!r}, but {output!r} of the task "

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import chain
+from itertools import chain, pairwise
 
 from mmbench.errors import UnknownNameError
 
@@ -355,3 +355,12 @@ TOKENIZERS: dict[str, Tokenizer] = {
     "ptb": Tokenizer(_ptb, _ptb_run),
     "words": Tokenizer(_words, _words_of),
 }
+
+
+def steps_needed(target: Sequence[int]) -> int:
+    """Return the fewest steps in which CTC can say symbols: a blank parts equal neighbours.
+
+    >>> steps_needed([3, 3, 5])
+    4
+    """
+    return len(target) + sum(a == b for a, b in pairwise(target))

@@ -31,8 +31,9 @@ class Modality:
     """One input: what an encoder has to know.
 
     Attributes:
-        kind: ``image`` [C, H, W] uint8, ``spectrogram`` [C, T, F] uint8, ``text`` [L] token ids,
-            ``sequence`` [T, d] and ``vector`` [d] floats of about unit variance.
+        kind: ``image`` [C, H, W] uint8, ``video`` [T, H, W] uint8 grey, ``spectrogram`` [C, T, F]
+            uint8, ``text`` [L] token ids, ``sequence`` [T, d] and ``vector`` [d] floats of about
+            unit variance.
         shape: Shape of ONE item.
         vocabulary: For text, the word of each token id; empty otherwise.
         role: For retrieval, whose it is: an item's, which is the ``query``, or ``gallery``, of the
@@ -50,14 +51,19 @@ class Output:
     """One thing to predict: what a head has to know.
 
     Attributes:
-        kind: ``text`` (a caption), ``label`` (one class), ``multilabel`` (any number of classes),
-            ``scalar`` (a number), ``match`` (entries of a gallery).
-        size: For text, the most tokens a target has, the end mark included; for classes, how many
-            there are; 1 for a number and for a match.
-        vocabulary: For text, the word of each token id; for classes, their names.
+        kind: ``text`` (a caption), ``transcript`` (what was said, in the order in which it was),
+            ``label`` (one class), ``multilabel`` (any number of classes), ``scalar`` (a number),
+            ``match`` (entries of a gallery).
+        size: For text, the most tokens a target has, the end mark included; for a transcript, the
+            most steps of a clock that a target takes, its symbols and a blank between equal ones;
+            for classes, how many there are; 1 for a number and for a match.
+        vocabulary: For text, the word of each token id; for a transcript, the blank of CTC, then
+            its symbols: characters where one of them is a blank space, else words; for classes,
+            their names.
         main: Whether the task's main metric is on this output.
         offset: For a number, the mean of the training targets.
         scale: For a number, their standard deviation.
+        clock: For a transcript, the time axis that it is read from; see `Fusion.forward`.
     """
 
     kind: str
@@ -66,6 +72,7 @@ class Output:
     main: bool = True
     offset: float = 0.0
     scale: float = 1.0
+    clock: str = "pool"
 
 
 @dataclass(frozen=True)
@@ -104,10 +111,11 @@ class Split:
         ids: N unique names.
         inputs: Modality -> [N, ...] array, or `Ragged`.
         targets: Output -> what a model is trained on. Text: token ids [N, R, L] int, R texts an
-            item, 0 where there is none (token 0 is padding); an item has at least one. Label: [N]
-            int, -1 where it is not known. Multilabel: [N, C] of 0 and 1. Scalar: [N] float, NaN
-            where it is not known. Match: [N, R] int, the entries of the gallery that are right for
-            an item, -1 behind them where there are fewer; an item has at least one.
+            item, 0 where there is none (token 0 is padding); an item has at least one. Transcript:
+            symbols [N, L] int, then zeros. Label: [N] int, -1 where it is not known. Multilabel:
+            [N, C] of 0 and 1. Scalar: [N] float, NaN where it is not known. Match: [N, R] int, the
+            entries of the gallery that are right for an item, -1 behind them where there are fewer;
+            an item has at least one.
         references: Output -> what a metric compares with.
         present: Modality -> [N] bool, False where an item lacks it; absent key: always there.
         groups: Column -> [N] values to report subgroups by.
@@ -253,6 +261,9 @@ class Branch:
         mask: [B, T] bool, True = real.
         pooled: [B, D] summary.
         present: [B] bool, False where the branch has heard nothing; a combiner leaves it out.
+        time: [B, T] float in [0, 1], when each token is; None where tokens have no time.
+        parts: How many of the T tokens come from each modality, one after the other; empty: all
+            are of one line of time.
         partner: For retrieval, the branch of the gallery's side that it is compared with.
     """
 
@@ -261,6 +272,8 @@ class Branch:
     mask: Tensor
     pooled: Tensor
     present: Tensor
+    time: Tensor | None = None
+    parts: Sequence[int] = ()
     partner: Branch | None = None
 
 

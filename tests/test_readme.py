@@ -34,9 +34,11 @@ def test_readme_has_commands() -> None:
 
 @pytest.mark.parametrize("line", _commands())
 def test_every_command_of_readme_is_one(line: str) -> None:
-    arguments = shlex.split(line)[1:]
+    arguments = shlex.split(line, comments=True)[1:]
     context = click.Context(cli, info_name="mmbench")
     verb, command, rest = cli.resolve_command(context, arguments)
+    if isinstance(command, click.Group):
+        verb, command, rest = command.resolve_command(context, rest)
     assert command is not None
     parsed = command.make_context(verb, rest)
     assert parsed.params
@@ -84,7 +86,7 @@ def test_every_model_that_ships_stands_in_readme() -> None:
 
 
 def test_every_task_that_ships_stands_in_readme() -> None:
-    for path in (ROOT / "tasks").glob("*.toml"):
+    for path in (ROOT / "tasks").glob("[!_]*.toml"):
         assert f"`{path.stem}`" in README
 
 

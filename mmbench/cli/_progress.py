@@ -96,6 +96,8 @@ class Plain(Quiet):
         self.verbose = verbose
         self.points = VERBOSE_POINTS if verbose else PLAIN_POINTS
         self.said = 0
+        self.now = ""
+        self.tenth = 0
 
     def line(self, text: str) -> None:
         """Say one line."""
@@ -104,8 +106,15 @@ class Plain(Quiet):
     def phase(self, name: str) -> None:
         """Name the phases that can take long."""
         self.said = 0
+        self.now, self.tenth = name, 0
         if self.verbose or name in ("data", "test"):
             self.line(f"{self._title()}: {name}")
+
+    def items(self, done: int, total: int) -> None:
+        """Say how far data are prepared, a tenth at a time."""
+        if self.now == "data" and done * 10 // total > self.tenth:
+            self.tenth = done * 10 // total
+            self.line(f"{self._title()}: data {done:,}/{total:,} items")
 
     def step(self, done: int, total: int, loss: float | None, score: float | None) -> None:
         """Say where training is, at its validations and a few times between."""

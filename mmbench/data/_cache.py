@@ -82,8 +82,8 @@ def cached(cache: Path, key: Mapping[str, Any], make: Callable[[], Made]) -> Ent
     Raises:
         DataError: The cache cannot be written.
     """
-    text = json.dumps(key, sort_keys=True, default=_plain)
-    folder = cache / f"{key['name']}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    text = _spelled(key)
+    folder = entry_folder(cache, key)
     found = _open(folder)
     if found is not None:
         return found
@@ -128,6 +128,15 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def entry_folder(cache: Path, key: Mapping[str, Any]) -> Path:
+    """Return where the entry of `key` is, or will be."""
+    return cache / f"{key['name']}-{hashlib.sha256(_spelled(key).encode()).hexdigest()[:16]}"
+
+
+def _spelled(key: Mapping[str, Any]) -> str:
+    return json.dumps(key, sort_keys=True, default=_plain)
 
 
 def _plain(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def load(task: TaskSpec, root: Path | None = None) -> Dataset:
     if key not in _loaded:
         dataset = registry.load("dataset", task.dataset.name)(request)
         _check(task, dataset)
-        _loaded[key] = dataset
+        _loaded[key] = _with_clocks(task, dataset)
     return _loaded[key]
 
 
@@ -154,6 +155,17 @@ def _beside(task: TaskSpec, name: str, default: Any) -> Any:
     """Return what else the builder's module offers."""
     build = registry.load("dataset", task.dataset.name)
     return getattr(sys.modules[build.__module__], name, default)
+
+
+def _with_clocks(task: TaskSpec, dataset: Dataset) -> Dataset:
+    """Put the time axes that the task names for its transcripts into the data's signature."""
+    outputs = {
+        name: replace(output, clock=task.outputs[name].clock or output.clock)
+        if name in task.outputs
+        else output
+        for name, output in dataset.signature.outputs.items()
+    }
+    return replace(dataset, signature=replace(dataset.signature, outputs=outputs))
 
 
 def _check(task: TaskSpec, dataset: Dataset) -> None:

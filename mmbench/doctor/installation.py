@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 #: The oldest Python that mmbench runs on.
 PYTHON = (3, 11)
 #: Extra -> what does not work without it. Without the others nothing is amiss for a user.
-EXTRAS = {"train": "training and predicting", "metrics": "", "hf": "", "tune": "", "test": ""}
+EXTRAS = {
+    "train": "training and predicting",
+    "metrics": "",
+    "hf": "",
+    "tune": "",
+    "media": "",
+    "test": "",
+}
 
 _REINSTALL = "pip install --force-reinstall mmbench"
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from mmbench import registry
 from mmbench.errors import IncompatibleError, SpecError, nearest
+from mmbench.models.clock import check_clock
 from mmbench.models.contract import Additive, Combiner, Encoder, Fusion, Head, Objective
 from mmbench.models.model import PRIOR, Model
 from mmbench.models.sides import fewest, pair_names
@@ -45,6 +46,7 @@ def build(spec: ModelSpec, signature: Signature) -> Model:
             )
         count = 1 if head.shared else len(branches)
         where = f"{spec.name}: heads.{output.kind}"
+        check_clock(output.clock, list(encoders) or [PRIOR], spec.name, name)
         heads[name] = [
             construct("head", what, where, output=output, width=spec.width) for _ in range(count)
         ]

@@ -67,6 +67,9 @@ class Fusion(nn.Module, ABC):
     decision_level: bool = False
     #: Whether it draws random numbers while it trains (a latent variable, not dropout).
     draws: bool = False
+    #: Whether its branches say when each of their tokens is (`Branch.time`). One that does not is
+    #: let fuse every step by itself for a head that answers step by step: `mmbench.models.clock`.
+    timed: bool = False
     #: Whether a modality's tokens are a set to it: in another order, each with its time and its
     #: mask, they give the same summaries and answers, and equally reordered tokens.
     unordered: bool = False

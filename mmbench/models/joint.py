@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmbench.models.attention import quiet_block
+from mmbench.models.clock import timeline
 from mmbench.models.layers import FeedForward, peak
 from mmbench.types import Branch, Fused, Stream
 
@@ -100,4 +101,7 @@ def of_tokens(seq: Tensor, mask: Tensor, streams: Mapping[str, Stream]) -> Fused
     """
     pooled = F.layer_norm(peak(seq, mask), seq.shape[-1:])
     seq = F.layer_norm(seq, seq.shape[-1:])
-    return Fused([Branch("joint", seq, mask, pooled, anything(streams))])
+    time, parts = timeline(streams)
+    if time.shape != mask.shape:  # tokens of no modality: they are at no time
+        return Fused([Branch("joint", seq, mask, pooled, anything(streams))])
+    return Fused([Branch("joint", seq, mask, pooled, anything(streams), time, parts)])

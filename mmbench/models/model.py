@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmbench.errors import SpecError
+from mmbench.models.clock import fuse
 from mmbench.models.contract import (
     Combined,
     Combiner,
@@ -173,13 +174,13 @@ class Model(nn.Module):
         fusion = self.gallery if role == GALLERY else self.fusion
         assert isinstance(fusion, Fusion)
         clocks = {self.head_of(name, 0).clock for name in self.heads}
-        fused = fusion(self.streams(batch, role), clock=clocks.pop())
+        fused = fuse(fusion, self.streams(batch, role), clocks.pop())
         if role not in self._fit:
             wrong = next(faults(fused, fusion.branches, batch.size, self.width), "")
             if wrong:
                 raise SpecError(f"{_place(fusion)}: {wrong}")
             self._fit.add(role)  # it depends on the model, not on the batch
-        return fused  # type: ignore[no-any-return]
+        return fused
 
     def head_of(self, output: str, branch: int) -> Head:
         """Return the head that stands on a branch."""

@@ -33,6 +33,7 @@ NAMES = [
         "metrics",
         "hf",
         "tune",
+        "media",
         "test",
         "torch",
         "gpu",
@@ -298,6 +299,7 @@ def test_an_extra_warns_only_where_something_does_not_work_without_it(
         "metrics": "ok",
         "hf": "ok",
         "tune": "ok",
+        "media": "ok",
         "test": "ok",
     }
     for extra, check in found.items():
@@ -501,14 +503,14 @@ def test_data_are_looked_for_by_every_task_on_real_data(folder: Path) -> None:
     assert "MMBENCH_DATA" in nothing["data flickr8k_tagged"].fix
     assert "captioning" in nothing["data"].text
     empty = by_name(places.data(folder))
-    assert empty.keys() == names
+    assert empty.keys() == {*names, "data"}
     assert empty["data flickr8k_captioning"].status == "warn"
     assert f"not found in {folder}" in empty["data flickr8k_captioning"].text
     (folder / "flickr8k").mkdir()
     (folder / "flickr8k" / "dataset_flickr8k.json").write_text("{}", encoding="utf-8")
     for root in (folder, folder / "flickr8k"):
-        found = by_name(places.data(root))
-        assert {c.status for name, c in found.items() if "flickr8k" in name} == {"ok"}
+        for task in ("captioning", "tagged"):
+            assert by_name(places.data(root))[f"data flickr8k_{task}"].status == "ok"
     assert one(places.data(folder / "nowhere")).status == "fail"
 
 

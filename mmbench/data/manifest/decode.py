@@ -174,7 +174,7 @@ def _wave(content: Path | bytes, wanted: Wanted) -> Floats:
     try:
         import soundfile
     except ModuleNotFoundError:
-        raise MissingExtraError("soundfile, which decodes sound,", "data") from None
+        raise MissingExtraError("soundfile, which decodes sound,", "media") from None
     try:
         with soundfile.SoundFile(_stream(content)) as file:
             promised, rate = int(file.frames), int(file.samplerate)
@@ -243,7 +243,7 @@ def _video(content: Path | bytes, wanted: Wanted) -> Array:
     try:
         import av
     except ModuleNotFoundError:
-        raise MissingExtraError("PyAV, which decodes video,", "data") from None
+        raise MissingExtraError("PyAV, which decodes video,", "media") from None
     try:
         stream = _stream(content)
         with av.open(str(stream) if isinstance(stream, Path) else stream) as container:

@@ -165,7 +165,7 @@ def _folder(folder: Path) -> Table:
     try:
         import datasets
     except ModuleNotFoundError:
-        raise MissingExtraError("datasets, which reads dataset folders,", "data") from None
+        raise MissingExtraError("datasets, which reads dataset folders,", "media") from None
     try:
         loaded = datasets.load_from_disk(str(folder))
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -38,6 +38,10 @@ class AdversarialGraph(Fusion, Adversarial):
         dropout: Probability on residual branches.
     """
 
+    refuses: Mapping[str, str] = {
+        "transcript": "it tells modalities apart by one summary of a whole item, and has no step "
+        "of time; early, late, hybrid, concat and cross_attention serve it"
+    }
     at_least = 2
     unordered = True
 

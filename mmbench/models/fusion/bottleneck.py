@@ -33,6 +33,7 @@ class Bottleneck(Fusion):
         dropout: Probability on residual branches.
     """
 
+    timed = True
     unordered = True
 
     def __init__(
@@ -73,6 +74,7 @@ class Bottleneck(Fusion):
                 tokens[name] = both[:, : -len(self.shared)]
                 said.append(both[:, -len(self.shared) :])
             shared = torch.stack(said).mean(dim=0)
-        seq = torch.cat([*tokens.values(), shared], dim=1)
-        mask = torch.cat([*(streams[name].mask for name in tokens), real], dim=1)
-        return of_tokens(seq, mask, streams)
+        seqs, masks = list(tokens.values()), [streams[name].mask for name in tokens]
+        if clock == "pool":  # the shared tokens are at no time
+            seqs, masks = [*seqs, shared], [*masks, real]
+        return of_tokens(torch.cat(seqs, dim=1), torch.cat(masks, dim=1), streams)

@@ -40,6 +40,10 @@ class Contrastive(Fusion):
         dropout: Probability on residual branches.
     """
 
+    refuses: Mapping[str, str] = {
+        "transcript": "it holds the summaries of whole items against each other, and has no step "
+        "of time; early, late, hybrid, concat and cross_attention serve it"
+    }
     at_least = 2
     unordered = True
 

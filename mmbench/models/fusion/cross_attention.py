@@ -31,6 +31,7 @@ class CrossAttention(Fusion):
     """
 
     at_least = 2
+    timed = True
     unordered = True
 
     def __init__(

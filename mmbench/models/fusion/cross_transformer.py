@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from mmbench.models.clock import timeline
 from mmbench.models.contract import Fusion
 from mmbench.models.joint import anything
 from mmbench.models.layers import pool
@@ -55,6 +56,7 @@ class CrossTransformer(Fusion):
     """
 
     at_least = 2
+    timed = True
     unordered = True
 
     def __init__(
@@ -97,7 +99,9 @@ class CrossTransformer(Fusion):
             answers.append(found)
         seq = torch.cat(answers, dim=1)
         mask = torch.cat(list(masks.values()), dim=1)
-        return Fused([Branch("joint", seq, mask, pool(seq, mask), anything(streams))])
+        return Fused(
+            [Branch("joint", seq, mask, pool(seq, mask), anything(streams), *timeline(streams))]
+        )
 
 
 def _others(parts: Mapping[str, Tensor], name: str) -> Tensor:

@@ -37,6 +37,7 @@ class Crossmodal(Fusion):
     """
 
     at_least = 2
+    timed = True
     unordered = True
 
     def __init__(

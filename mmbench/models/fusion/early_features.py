@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from mmbench.models.clock import resample, steps_of
 from mmbench.models.contract import Fusion
 from mmbench.models.layers import Tower
 from mmbench.spec import Count, Decay
@@ -28,6 +29,7 @@ class EarlyFeatures(Fusion):
         summary: How tokens are summed up for heads that read one vector; see `Tower`.
     """
 
+    timed = True
     unordered = True
 
     def __init__(
@@ -53,38 +55,13 @@ class EarlyFeatures(Fusion):
 
         With ``pool`` each item's clock has as many steps as its longest modality has tokens.
         """
-        times, mask = _clock(streams, clock)
-        side = [_resample(streams[name], times, mask) for name in self.modalities]
+        times, mask = steps_of(streams, clock)
+        side = [_at(streams[name], times, mask) for name in self.modalities]
         present = torch.stack([s.present for s in streams.values()]).any(dim=0)
         seq, pooled = self.tower.read(self.merge(torch.cat(side, dim=-1)), mask)
-        return Fused([Branch("joint", seq, mask, pooled, present)])
+        return Fused([Branch("joint", seq, mask, pooled, present, times)])
 
 
-def _clock(streams: Mapping[str, Stream], clock: str) -> tuple[Tensor, Tensor]:
-    """Return when each item's steps are, [B, T] in 0..1, and which of them are real.
-
-    Padding must not be heard, so an item's steps depend on its own tokens alone.
-    """
-    kind, _, argument = clock.partition(":")
-    if kind == "native":
-        return streams[argument].time, streams[argument].mask
-    some = next(iter(streams.values())).x
-    if kind == "latent":
-        steps = torch.full((len(some),), int(argument), device=some.device)
-        length = int(argument)
-    else:
-        steps = torch.stack([s.mask.sum(dim=1) for s in streams.values()]).amax(dim=0)
-        length = max(stream.x.shape[1] for stream in streams.values())
-    order = torch.arange(length, device=some.device)
-    times = order / (steps[:, None] - 1).clamp(min=1)
-    return times.clamp(max=1.0).to(some.dtype), order < steps[:, None]
-
-
-def _resample(stream: Stream, times: Tensor, real: Tensor) -> Tensor:
+def _at(stream: Stream, times: Tensor, real: Tensor) -> Tensor:
     """Bring a stream's tokens to `times` [B, T]: [B, T_m, D] -> [B, T, D]."""
-    count, steps = (mask.sum(dim=1).clamp(min=2).to(stream.x.dtype) for mask in (stream.mask, real))
-    reach = torch.maximum(1.0 / (count - 1.0), 1.0 / (steps - 1.0))  # [B]
-    apart = (times[:, :, None] - stream.time[:, None, :]).abs()  # [B, T, T_m]
-    near = (1.0 - apart / reach[:, None, None]).clamp(min=0.0) + 1e-6
-    near = near * stream.mask[:, None, :].to(near.dtype)
-    return (near / near.sum(dim=-1, keepdim=True)) @ stream.x
+    return resample(stream.x, stream.mask, stream.time, times, real)

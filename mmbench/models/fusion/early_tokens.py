@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
+from mmbench.models.clock import timeline
 from mmbench.models.contract import Fusion
 from mmbench.models.layers import Tower
 from mmbench.spec import Count, Decay
@@ -24,6 +25,7 @@ class EarlyTokens(Fusion):
         summary: How tokens are summed up for heads that read one vector; see `Tower`.
     """
 
+    timed = True
     unordered = True
 
     def __init__(
@@ -49,4 +51,4 @@ class EarlyTokens(Fusion):
         mask = torch.cat([s.mask for s in streams.values()], dim=1)
         present = torch.stack([s.present for s in streams.values()]).any(dim=0)
         seq, pooled = self.tower.read(tokens, mask)
-        return Fused([Branch("joint", seq, mask, pooled, present)])
+        return Fused([Branch("joint", seq, mask, pooled, present, *timeline(streams))])

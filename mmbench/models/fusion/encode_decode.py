@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
+from mmbench.models.clock import timeline
 from mmbench.models.contract import Fusion
 from mmbench.models.joint import anything
 from mmbench.models.layers import pool
@@ -31,6 +32,7 @@ class EncodeDecode(Fusion):
         width: D.
     """
 
+    timed = True
     unordered = True
 
     def __init__(self, modalities: Sequence[str], width: int) -> None:
@@ -52,4 +54,4 @@ class EncodeDecode(Fusion):
         seq = torch.cat(list(features.values()), dim=1)
         mask = torch.cat([streams[name].mask for name in features], dim=1)
         pooled = torch.stack(means).mean(dim=0)  # each modality counts alike, long or short
-        return Fused([Branch("joint", seq, mask, pooled, anything(streams))])
+        return Fused([Branch("joint", seq, mask, pooled, anything(streams), *timeline(streams))])

@@ -37,6 +37,8 @@ class GATv2(Fusion):
         dropout: Probability on what a layer says.
     """
 
+    timed = True
+
     def __init__(
         self,
         modalities: Sequence[str],

@@ -31,6 +31,8 @@ class GCN(Fusion):
         dropout: Probability on what a layer says.
     """
 
+    timed = True
+
     def __init__(
         self,
         modalities: Sequence[str],

@@ -32,6 +32,8 @@ class GraphNeighbourSum(Fusion):
         dropout: Probability on what a layer says.
     """
 
+    timed = True
+
     def __init__(
         self,
         modalities: Sequence[str],

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
+from mmbench.models.clock import timeline
 from mmbench.models.contract import Fusion
 from mmbench.models.layers import Tower
 from mmbench.spec import Count, Decay
@@ -30,6 +31,7 @@ class Hybrid(Fusion):
     """
 
     at_least = 2
+    timed = True
     unordered = True
 
     def __init__(
@@ -59,10 +61,11 @@ class Hybrid(Fusion):
         mask = torch.cat([s.mask for s in streams.values()], dim=1)
         present = torch.stack([s.present for s in streams.values()]).any(dim=0)
         seq, pooled = self.joint.read(tokens, mask)
-        branches = [Branch("joint", seq, mask, pooled, present)]
+        branches = [Branch("joint", seq, mask, pooled, present, *timeline(streams))]
         for name, stream in streams.items():
             tower = self.towers[name]
             assert isinstance(tower, Tower)
             own, pooled = tower.read(stream.x, stream.mask)
-            branches.append(Branch(name, own, stream.mask, pooled, stream.present))
+            here = stream.present
+            branches.append(Branch(name, own, stream.mask, pooled, here, stream.time))
         return Fused(branches)

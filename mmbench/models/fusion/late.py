@@ -27,6 +27,7 @@ class Late(Fusion):
     """
 
     decision_level = True
+    timed = True
     unordered = True
 
     def __init__(
@@ -54,5 +55,6 @@ class Late(Fusion):
             tower = self.towers[name]
             assert isinstance(tower, Tower)
             seq, pooled = tower.read(stream.x, stream.mask)
-            branches.append(Branch(name, seq, stream.mask, pooled, stream.present))
+            here = stream.present
+            branches.append(Branch(name, seq, stream.mask, pooled, here, stream.time))
         return Fused(branches)

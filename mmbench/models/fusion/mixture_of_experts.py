@@ -54,6 +54,10 @@ class MixtureOfExperts(Fusion):
         dropout: Probability on residual branches.
     """
 
+    refuses: Mapping[str, str] = {
+        "transcript": "it makes whole items again from one vector, and has no step "
+        "of time; early, late, hybrid, concat and cross_attention serve it"
+    }
     draws = True
     unordered = True
 

@@ -31,6 +31,7 @@ class MultimodalAttention(Fusion):
         dropout: Probability on residual branches.
     """
 
+    timed = True
     unordered = True
 
     def __init__(

@@ -33,6 +33,8 @@ class RGCN(Fusion):
         dropout: Probability on what a layer says.
     """
 
+    timed = True
+
     def __init__(
         self,
         modalities: Sequence[str],

@@ -51,6 +51,7 @@ class Sequential(Fusion):
             )
         self.order = tuple(order or modalities)
         self.axis = axis
+        self.timed = axis == "time"
         self.towers = own_towers(modalities, width, depth, dropout)
         # A norm of its own tells the GRU which modality it reads.
         self.norms = nn.ModuleDict({m: nn.LayerNorm(width) for m in modalities})
@@ -67,22 +68,24 @@ class Sequential(Fusion):
         K is the number of modalities, or along time that of all tokens, the padding last.
         """
         if self.axis == "time":
-            steps, mask = self._in_time(encode(self.towers, streams), streams)
+            steps, mask, time = self._in_time(encode(self.towers, streams), streams)
         else:
             summary = summaries(self.towers, streams)
             steps = torch.stack([self.norms[m](summary[m]) for m in self.order], dim=1)
             mask = torch.ones(steps.shape[:2], dtype=torch.bool, device=steps.device)
+            time = None
         states, _ = self.gru(steps)
         # Padding comes last, so what the GRU makes of it reaches no state before it.
         last = mask.sum(dim=1) - 1
         final = states[torch.arange(len(states), device=states.device), last]
-        return Fused([Branch("joint", states, mask, final, anything(streams))])
+        return Fused([Branch("joint", states, mask, final, anything(streams), time)])
 
     def _in_time(
         self, tokens: Mapping[str, Tensor], streams: Mapping[str, Stream]
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         every = torch.cat([self.norms[m](tokens[m]) for m in self.order], dim=1)
         mask = torch.cat([streams[m].mask for m in self.order], dim=1)
         time = torch.cat([streams[m].time for m in self.order], dim=1)
         rank = time.masked_fill(~mask, torch.inf).argsort(dim=1, stable=True)
-        return every.gather(1, rank[..., None].expand_as(every)), mask.gather(1, rank)
+        sorted_ = every.gather(1, rank[..., None].expand_as(every))
+        return sorted_, mask.gather(1, rank), time.gather(1, rank)
