@@ -82,6 +82,8 @@ def whole_process(record: Record) -> bool:
 def _memory_of(record: Record) -> str:
     if number(record.cost, "peak_host_bytes") is None:
         return ""
+    if "seeds together" in record.provenance.get("measured", {}).get("peak_host_bytes", ""):
+        return "of several seeds at once"
     return "of the whole process" if whole_process(record) else "of the run alone"
 
 

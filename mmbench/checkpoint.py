@@ -19,6 +19,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,8 @@ class Place(Struct, kw_only=True):
         unread: Steps whose loss was not read yet.
         items, seconds: As in `mmbench.train.Trained`, and so are the others.
         resumed: The steps at which training was gone on with before.
+        seed: The run's, in a batch of seeds.
+        seeds: Where each seed of a batch stands (`mmbench.together`).
     """
 
     stage: int
@@ -71,6 +74,8 @@ class Place(Struct, kw_only=True):
     #: Step, loss, validation, and whether there was none: null is a number that is not finite.
     curve: list[tuple[int, float | None, float | None, bool]] = field(default_factory=list)
     resumed: list[int] = field(default_factory=list)
+    seed: int = 0
+    seeds: list[Place] = field(default_factory=list)
 
 
 class State(Struct, frozen=True, kw_only=True):
@@ -92,6 +97,15 @@ def maker(device: str, threads: int) -> dict[str, str]:
     return (
         code | machine | {name: packages[name] for name in ("numpy", "torch") if name in packages}
     )
+
+
+def seeds_of(folder: Path) -> list[int]:
+    """Return the seeds whose checkpoints are in a folder; none where that cannot be read."""
+    for name in ("current", "previous"):
+        with suppress(StoreError, NewerError):
+            state = sealed.read(folder / name / STATE, State, SCHEMA)
+            return [one.seed for one in state.place.seeds]
+    return []
 
 
 class Checkpoints:

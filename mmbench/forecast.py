@@ -3,23 +3,59 @@
 from __future__ import annotations
 
 import heapq
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from mmbench import store
 from mmbench.run import Run, parameters
 
+#: What runs have to have in common that one tells of the other: task, budget, whether on the CPU,
+#: since no GPU is like another.
+_Alike: TypeAlias = tuple[str, str, bool]
 
-class _Past(NamedTuple):
-    """What an earlier run took; whether on the CPU, since no GPU is like another."""
 
-    task: str
-    budget: str
-    on_cpu: bool
-    model: str
-    parameters: float
-    seconds: float
+@dataclass
+class _Sum:
+    """What several runs took together.
+
+    Attributes:
+        count: How many they are.
+        seconds, parameters: Of all of them.
+    """
+
+    count: int = 0
+    seconds: float = 0.0
+    parameters: float = 0.0
+
+    def add(self, seconds: float, parameters: float) -> None:
+        """Count one more."""
+        self.count += 1
+        self.seconds += seconds
+        self.parameters += parameters
+
+
+class _Past:
+    """What the runs of a results folder took, by what they were: of each kind the sums alone."""
+
+    def __init__(self) -> None:
+        self.models: dict[tuple[_Alike, str], _Sum] = defaultdict(_Sum)
+        self.all: dict[_Alike, _Sum] = defaultdict(_Sum)
+
+    def add(self, record: store.Record) -> None:
+        """Take note of a run."""
+        cost = record.cost
+        alike = (record.task, record.budget, record.provenance.get("device") == "cpu")
+        seconds = float(cost.get("train_seconds", 0.0)) + float(cost.get("test_seconds", 0.0))
+        for one in (self.models[alike, record.model], self.all[alike]):
+            one.add(seconds, float(cost.get("parameters", 0)))
+
+    def of(self, run: Run) -> tuple[_Sum | None, _Sum | None]:
+        """Return what runs of this one's model took, and runs of all models; None for no run."""
+        alike = (run.task.name, run.budget, run.device == "cpu")
+        return self.models.get((alike, run.model.name)), self.all.get(alike)
 
 
 class Forecast:
@@ -27,15 +63,28 @@ class Forecast:
 
     Args:
         runs: Those whose results folders are looked at.
+
+    Attributes:
+        learned: How many runs it has learned from since it was made; what it says stays the same
+            as long as this does.
     """
 
+    learned = 0
+
     def __init__(self, runs: Sequence[Run]) -> None:
-        folders = {run.settings.results for run in runs}
-        self._past = {results: _past(results) for results in folders}
+        self._guesses: dict[int, tuple[Run, float]] = {}
+        self._past: dict[Path, _Past] = {}
+        for run in runs:
+            results = run.settings.results
+            if results not in self._past:
+                past = self._past[results] = _Past()
+                for stored in store.scan(results, curves=False)[0]:
+                    past.add(stored.record)
 
     def learn(self, run: Run, record: store.Record) -> None:
         """Take note of how long a run took."""
-        self._past.setdefault(run.settings.results, []).append(_lasted(record))
+        self._past.setdefault(run.settings.results, _Past()).add(record)
+        self.learned += 1
 
     def seconds(self, run: Run) -> float | None:
         """Return the seconds that a run will take; None where nothing like it has been run.
@@ -43,10 +92,17 @@ class Forecast:
         The mean of the same model's earlier runs on this task, budget and device; else of all
         models'.
         """
-        alike = self._alike(run)
-        same = [one.seconds for one in alike if one.model == run.model.name]
-        found = same or [one.seconds for one in alike]
-        return sum(found) / len(found) if found else None
+        same, all_models = self._of(run)
+        found = same or all_models
+        return found.seconds / found.count if found else None
+
+    def guess(self, run: Run) -> float:
+        """Return the seconds that a run will take, or where nothing like it has been run a guess.
+
+        The guess is made from steps, items of a step and parameters, and can be several times off.
+        """
+        known = self.seconds(run)
+        return self._guessed(run) if known is None else known
 
     def cost(self, run: Run) -> float:
         """Return a number by which to order runs: the same model's seconds, or a guess at them.
@@ -54,34 +110,38 @@ class Forecast:
         Of a model that has not been run, what others took on the task, more where it has more
         parameters than they; on a task without a record, steps x items of a step x parameters.
         """
-        alike = self._alike(run)
-        same = [one for one in alike if one.model == run.model.name]
-        found = same or alike
+        same, all_models = self._of(run)
+        found = same or all_models
         if not found:
-            return _work(run) * _RATE
-        mean = sum(one.seconds for one in found) / len(found)
-        size = sum(one.parameters for one in found) / len(found)
+            return self._guessed(run)
+        mean = found.seconds / found.count
+        size = found.parameters / found.count
         return mean if same or not size else mean * parameters(run) / size
 
-    def _alike(self, run: Run) -> list[_Past]:
-        alike = (run.task.name, run.budget, run.device == "cpu")
-        past = self._past.get(run.settings.results, [])
-        return [one for one in past if (one.task, one.budget, one.on_cpu) == alike]
+    def _guessed(self, run: Run) -> float:
+        # A sweep asks again and again, and counting parameters takes a while. Runs are kept with
+        # what is known of them, so that no other one gets the number of one that is gone.
+        found = self._guesses.get(id(run))
+        if found is None:
+            found = self._guesses[id(run)] = run, _work(run)
+        return found[1]
+
+    def _of(self, run: Run) -> tuple[_Sum | None, _Sum | None]:
+        past = self._past.get(run.settings.results)
+        return past.of(run) if past else (None, None)
 
 
-#: Seconds of one processor core for a parameter and an item of a training step, about.
-_RATE = 1e-8
+#: Seconds of a step, however small the model.
+_STEP = 0.01
+#: Seconds for a parameter and an item of a training step, about: of a processor core, and of a GPU.
+_CORE, _GPU = 3e-9, 1e-12
 
 
 def _work(run: Run) -> float:
     budget = run.task.budgets[run.budget]
-    return float(budget.steps) * min(run.model.recipe.batch_size, budget.items) * parameters(run)
-
-
-def forecast(runs: Sequence[Run]) -> list[float | None]:
-    """Return the seconds that each run will take; None where nothing like it has been run."""
-    known = Forecast(runs)
-    return [known.seconds(run) for run in runs]
+    items = min(run.model.recipe.batch_size, budget.items)
+    rate = _CORE if run.device == "cpu" else _GPU
+    return budget.steps * (_STEP + items * parameters(run) * rate)
 
 
 def makespan(
@@ -114,6 +174,20 @@ def makespan(
     return max(slots)
 
 
+class _Kept(NamedTuple):
+    """What is known of the runs that are left, for as long as none begins or ends.
+
+    Attributes:
+        at: How many runs have been learned from, which have ended, and which run.
+        waiting: Seconds of each that waits.
+        begun: Number -> seconds, of those that run.
+    """
+
+    at: tuple[int, frozenset[int], frozenset[int]]
+    waiting: list[float | None]
+    begun: dict[int, float | None]
+
+
 class Remaining:
     """How long the rest of a sweep takes.
 
@@ -125,40 +199,32 @@ class Remaining:
 
     def __init__(self, runs: Mapping[int, Run], known: Forecast, jobs: int) -> None:
         self._runs, self._known, self._jobs = runs, known, jobs
+        self._kept: _Kept | None = None
 
     def seconds(
         self, ended: set[int], running: Mapping[int, tuple[float, float | None]]
     ) -> float | None:
         """Return the seconds left; None where nothing is known.
 
+        What waits is looked at anew only when a run begins or ends; this is asked for at every
+        drawing of the screen, and a sweep can have thousands of runs.
+
         Args:
             ended: Numbers of the runs that have an outcome.
             running: Those that run, for how many seconds they have, and how many are left of what
                 they are at by its pace.
         """
-        waiting, begun = [], []
-        for number, run in self._runs.items():
-            if number in ended:
-                continue
-            lasts = self._known.seconds(run)
-            if number in running:
-                elapsed, paced = running[number]
-                begun.append(paced if lasts is None else max(paced or 0.0, lasts - elapsed))
-            else:
-                waiting.append(lasts)
-        return makespan(waiting, self._jobs, begun)
-
-
-def _past(results: Path) -> list[_Past]:
-    return [_lasted(stored.record) for stored in store.scan(results, curves=False)[0]]
-
-
-def _lasted(record: store.Record) -> _Past:
-    return _Past(
-        record.task,
-        record.budget,
-        record.provenance.get("device") == "cpu",
-        record.model,
-        float(record.cost.get("parameters", 0)),
-        float(record.cost.get("train_seconds", 0.0)) + float(record.cost.get("test_seconds", 0.0)),
-    )
+        at = (self._known.learned, frozenset(ended), frozenset(running))
+        kept = self._kept
+        if kept is None or kept.at != at:
+            left = {n: run for n, run in self._runs.items() if n not in ended}
+            seconds = self._known.seconds
+            waiting = [seconds(run) for n, run in left.items() if n not in running]
+            kept = self._kept = _Kept(
+                at, waiting, {n: seconds(left[n]) for n in running if n in left}
+            )
+        begun = []
+        for number, lasts in kept.begun.items():
+            elapsed, paced = running[number]
+            begun.append(paced if lasts is None else max(paced or 0.0, lasts - elapsed))
+        return makespan(kept.waiting, self._jobs, begun)

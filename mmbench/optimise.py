@@ -43,7 +43,7 @@ class Player:
     objective: Objective
     optimizer: torch.optim.Optimizer
     rate: Callable[[int], float]
-    parameters: list[nn.Parameter]
+    parameters: Sequence[Tensor]
     clip: float
     period: int
     offset: int
@@ -53,6 +53,10 @@ class Player:
         """Clip the gradients and take a step at the learning rate of this turn."""
         if self.clip:
             clip(self.parameters, self.clip)
+        self.move()
+
+    def move(self) -> None:
+        """Take a step at the learning rate of this turn."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(self.turns)
         self.optimizer.step()
@@ -99,26 +103,43 @@ def player(model: Model, objective: Objective, spec: ObjectiveSpec, steps: int) 
     """
     trained = chosen(model, spec)
     settings: OptimizerSpec = spec.optimizer
-    # Decay is for matrices; an embedding row that is seldom seen should not fade meanwhile.
-    matrices = [p for n, p in trained.items() if p.dim() > 1 and "embed" not in n]
-    others = [p for n, p in trained.items() if p.dim() <= 1 or "embed" in n]
-    optimizer = adamw(
-        [
-            {"params": matrices, "weight_decay": settings.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ],
-        settings,
-    )
-    turns = max(1, math.ceil((steps - spec.offset) / spec.period))
     return Player(
         objective,
-        optimizer,
-        lambda at: settings.lr * factor(at, turns, settings),
+        optimizer([(n, p.dim(), [p]) for n, p in trained.items()], settings),
+        rate(spec, steps),
         list(trained.values()),
         settings.clip,
         spec.period,
         spec.offset,
     )
+
+
+def optimizer(
+    trained: Iterable[tuple[str, int, Sequence[Tensor]]], settings: OptimizerSpec
+) -> torch.optim.AdamW:
+    """Make an optimiser in which matrices decay, and embeddings and vectors do not.
+
+    Args:
+        trained: Name of a parameter, its axes in a model by itself, and what holds it.
+        settings: Rates and decay.
+    """
+    matrices: list[Tensor] = []
+    others: list[Tensor] = []
+    for name, axes, pieces in trained:
+        # Decay is for matrices; an embedding row that is seldom seen should not fade meanwhile.
+        (matrices if axes > 1 and "embed" not in name else others).extend(pieces)
+    groups: list[dict[str, Any]] = [
+        {"params": matrices, "weight_decay": settings.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return adamw(groups, settings)
+
+
+def rate(spec: ObjectiveSpec, steps: int) -> Callable[[int], float]:
+    """Return what says the learning rate at each turn of an objective in a stage of `steps`."""
+    settings = spec.optimizer
+    turns = max(1, math.ceil((steps - spec.offset) / spec.period))
+    return lambda at: settings.lr * factor(at, turns, settings)
 
 
 def adamw(groups: list[dict[str, Any]], settings: OptimizerSpec) -> torch.optim.AdamW:
@@ -178,7 +199,7 @@ def _alike(tensors: Sequence[Tensor]) -> bool:
     return len({(x.dtype, x.device) for x in tensors}) <= 1
 
 
-def clip(parameters: Sequence[nn.Parameter], most: float) -> None:
+def clip(parameters: Sequence[Tensor], most: float) -> None:
     """Scale gradients so that their norm, of all as one vector, is at most `most`.
 
     The bits of ``torch.nn.utils.clip_grad_norm_``, which sorts gradients by device and type twice.

@@ -96,7 +96,7 @@ def run_of(stored: Stored, data: Path | None = None) -> Run:
         metrics=tuple(metrics),
         compiled="compiled" in modes,
         deterministic="deterministic" in modes,
-        batch_seeds=record.definition.get("execution") == "batched seeds",
+        batch_seeds="batched seeds" in modes,
     )
     return Run(task, model, record.budget, record.seed, settings)
 

@@ -1,9 +1,10 @@
 """How much memory there is, and how much of it the data of a run may take.
 
 What may be taken is an `Allowance`: a share of what is available, or a size. It bounds what all
-splits that are in use at a time hold together, on the host and on each GPU by itself; what goes
-beyond is read from the disk while the model trains (`mmbench.models.feed`). It never changes a
-bit of a result, and so is no part of a run's identity.
+splits that are in use at a time hold together, on the host and on each GPU by itself, in all
+processes that work beside each other: each has its part (`sharers`). What goes beyond is read from
+the disk while the model trains (`mmbench.models.feed`). It never changes a bit of a result, and so
+is no part of a run's identity.
 """
 
 from __future__ import annotations
@@ -70,6 +71,27 @@ class Allowance:
 
 #: Where nobody says otherwise.
 USUAL = Allowance()
+
+_workers = 1
+
+
+def share(workers: int) -> None:
+    """Take note that so many processes on this machine, this one included, make runs at a time."""
+    global _workers
+    _workers = workers
+
+
+def sharers(host: bool) -> int:
+    """Return how many processes take of the same memory.
+
+    Workers share the host and the GPU. Processes that share one run share the host alone: each has
+    a GPU of its own.
+
+    Args:
+        host: Whether the host's memory is meant.
+    """
+    one_run = os.environ.get("LOCAL_WORLD_SIZE", "1") if host else "1"
+    return _workers * (max(1, int(one_run)) if one_run.isdecimal() else 1)
 
 
 def readable(count: int) -> str:

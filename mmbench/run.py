@@ -370,14 +370,14 @@ def _make(run: Run, watcher: Watcher) -> Made:
     settings, group = run.settings, devices.group()
     dataset, came_from, meter = prepare(run, watcher)
     watcher.phase("build")
-    with _deterministic(run):
+    with deterministic(run):
         model = make_model(run, dataset)
         validate = partial(validation_score, run=run, dataset=dataset)
         made_by = maker(came_from["device"], run.threads)
         every, note = settings.checkpoint_every, watcher.note
         checkpoints = Checkpoints(run.checkpoints, run.identity, made_by, every, note)
         engine = Engine(group, checkpoints, settings.compiled, settings.memory)
-        for line in _streaming(run, model, dataset):
+        for line in streamed(run, model, dataset):
             watcher.note(line)
         watcher.phase("train")
         budget, recipe = run.task.budgets[run.budget], run.model.recipe
@@ -441,7 +441,7 @@ class _Silent:
 
 
 @contextmanager
-def _deterministic(run: Run) -> Iterator[None]:
+def deterministic(run: Run) -> Iterator[None]:
     """Allow a GPU deterministic kernels only, where that is asked for."""
     if not (run.settings.deterministic and run.device == "cuda"):
         yield
@@ -561,7 +561,7 @@ def _predict_tests(
     }
 
 
-def _streaming(run: Run, model: Model, dataset: Dataset) -> list[str]:
+def streamed(run: Run, model: Model, dataset: Dataset) -> list[str]:
     """Say which splits take more memory than data may."""
     from mmbench.models.feed import streaming
 

@@ -114,8 +114,10 @@ def sweep(
         runs: With several slots the ones that are expected to last longest begin first.
         executor: Carries them out; closed at the end, cancelled if the end comes early.
         forecast: What is known of how long runs last; learns from those that end.
-        fail_fast: Stop at the first run that fails, diverges or leaks.
-        seconds: Begin no run that is not expected to end within so many; it has no outcome.
+        fail_fast: Stop at the first run that fails or diverges now; a record that is there already
+            stops nothing, so that the next sweep goes on where this one stopped.
+        seconds: Begin no run that is not expected to end within so many, by earlier ones or else by
+            a guess (`Forecast.guess`); it has no outcome.
         clock: Counts seconds.
 
     Raises:
@@ -125,8 +127,9 @@ def sweep(
     until = math.inf if seconds is None else clock() + seconds
 
     def fits(job: Job) -> bool:
-        lasts = sum(forecast.seconds(run) or 0.0 for run in job.runs)
-        return clock() + lasts < until
+        if until == math.inf:
+            return True
+        return clock() + sum(forecast.guess(run) for run in job.runs) < until
 
     told: set[int] = set()
     whole = False
@@ -139,9 +142,7 @@ def sweep(
                 if there is None:
                     missing.append(run)
                     continue
-                yield there
-                if fail_fast and failing(there):
-                    return
+                yield there  # a failure that is recorded already stops nobody twice
             pending += [Job(tuple(missing))] if missing else []
         for outcome in _made(ordered(pending, forecast, executor.slots), executor, fits):
             if outcome.busy:  # it is asked for again and again; said once
@@ -151,7 +152,7 @@ def sweep(
             elif outcome.fresh and outcome.stored is not None:
                 forecast.learn(outcome.run, outcome.stored.record)
             yield outcome
-            if fail_fast and failing(outcome):
+            if fail_fast and failing(outcome) and not outcome.rescored:
                 return
         whole = True
     finally:

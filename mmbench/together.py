@@ -19,35 +19,54 @@ this.
 from __future__ import annotations
 
 import copy
+import gc
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
+from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mmbench import rng, store
+from mmbench.checkpoint import Checkpoints, Place, maker, seeds_of
 from mmbench.cost.meter import Meter
-from mmbench.errors import DataError
-from mmbench.optimise import adamw, chosen, factor
+from mmbench.errors import DataError, MmbenchError
+from mmbench.keeper import Keeper
+from mmbench.optimise import Player, chosen, optimizer, rate
+from mmbench.room import USUAL, Allowance
 from mmbench.run import (
     Made,
     Run,
     Watcher,
+    deterministic,
     enough_memory,
     examine,
     execute,
     keep,
     make_model,
     prepare,
+    streamed,
     validation_score,
 )
-from mmbench.spec import BudgetSpec, ObjectiveSpec, RecipeSpec, StageSpec
-from mmbench.train import READ_EVERY, Point, Progress, Trained, Validate, check_recipe
-from mmbench.types import Batch, Split
+from mmbench.spec import BudgetSpec, ObjectiveSpec, RecipeSpec, StageSpec, digest
+from mmbench.train import (
+    READ_EVERY,
+    Order,
+    Point,
+    Progress,
+    Trained,
+    Validate,
+    below,
+    check_recipe,
+    lacks_memory,
+    read_back,
+    write_down,
+)
+from mmbench.types import Batch, Dataset, Split
 
 if TYPE_CHECKING:
     import torch
@@ -57,7 +76,7 @@ if TYPE_CHECKING:
     from mmbench.models.feed import Feed
     from mmbench.models.model import Model
     from mmbench.models.pairs import Pairs
-    from mmbench.models.stacked import Stack, Stream
+    from mmbench.models.stacked import Stack
 
 #: Share of the largest gradient by which those of all seeds at once may differ from each one's own:
 #: float32 sums in another order differ by a thousandth of that, and what is wrong by far more.
@@ -100,8 +119,9 @@ def batchable(run: Run) -> str:
 def execute_together(runs: Sequence[Run], watcher: Watcher) -> list[store.Stored]:
     """Load, build, train as one batch, predict, score and store runs that differ in the seed.
 
-    Where that cannot be, they are made one after the other, as runs of which nobody asked it; the
-    watcher is told why. Records are stored as they come: what fails later loses none of them.
+    Where that cannot be, or does not fit the memory, they are made one after the other, as runs of
+    which nobody asked it; the watcher is told why. Records are stored as they come: what fails
+    later loses none of them.
 
     Args:
         runs: Of one task, model, budget and settings; ``settings.batch_seeds`` is set.
@@ -115,29 +135,115 @@ def execute_together(runs: Sequence[Run], watcher: Watcher) -> list[store.Stored
     """
     first = runs[0]
     store.check_writable(first.settings.results)
-    why = batchable(first)
-    if not why:
-        dataset, came_from, meter = prepare(first, watcher)
-        watcher.phase("build")
-        models = [make_model(run, dataset) for run in runs]
-        recipe, budget = first.model.recipe, first.task.budgets[first.budget]
-        validate = partial(validation_score, run=first, dataset=dataset)
-        seeds = [run.seed for run in runs]
-        watcher.phase("train")
-        why = tried(models, dataset.splits, recipe, budget, seeds)
-    if why:
-        watcher.note(f"seeds are trained one after the other: {why}")
-        return [_alone(run, watcher) for run in runs]
-    with enough_memory(first):
-        trained = train_together(models, dataset.splits, recipe, budget, seeds, validate, watcher)
-        came_from["batched_seeds"] = seeds
-        found = []
-        for run, model, its in zip(runs, models, trained, strict=True):
-            made = Made(dataset, model, its, dict(came_from), meter)
+    with deterministic(first):
+        found = batchable(first) or _together(runs, watcher)
+    if not isinstance(found, str):
+        return found
+    watcher.note(f"seeds are trained one after the other: {found}")
+    _give_memory_back(first.device)
+    return [_alone(run, watcher) for run in runs]
+
+
+def _together(runs: Sequence[Run], watcher: Watcher) -> list[store.Stored] | str:
+    """Make runs as one batch, or say why that cannot be."""
+    from mmbench.models.stacked import NotTogetherError
+
+    first, batch = runs[0], _batch(runs)
+    dataset, came_from, meter = prepare(first, watcher)
+    came_from["batched_seeds"] = [run.seed for run in batch]
+    made_by, every = maker(came_from["device"], first.threads), first.settings.checkpoint_every
+    kept = Checkpoints(_checkpoints(batch), _identity(batch), made_by, every, watcher.note)
+    try:
+        trained = _trained(batch, dataset, kept, watcher)
+    except NotTogetherError as error:
+        kept.clear()
+        return str(error)
+    meter.stop()
+    found = []
+    for run in runs:
+        model, its = trained[run.seed]
+        made = Made(dataset, model, its, dict(came_from), Meter(run.device, meter, len(batch)))
+        with enough_memory(run):
             examine(run, made, watcher)
-            found.append(keep(run, made))
-            meter = Meter(run.device)  # what comes next is the next one's
+        found.append(keep(run, made))
+    kept.clear()
     return found
+
+
+def _batch(runs: Sequence[Run]) -> list[Run]:
+    """Return all seeds that are trained as the batch that these belong to.
+
+    They are more where a batch was interrupted when it had stored some of its records: what the
+    others become is what they became beside those.
+    """
+    first = runs[0]
+    alike = sorted(runs, key=lambda run: run.seed)
+    if _checkpoints(alike).exists():
+        return alike
+    wanted = {run.seed for run in runs}
+    for folder in sorted(first.folder.parent.glob(f".{first.budget}-seeds-*.checkpoint")):
+        seeds = seeds_of(folder)
+        if not wanted < set(seeds):
+            continue
+        batch = [replace(first, seed=seed) for seed in seeds]
+        if _checkpoints(batch) != folder:  # of another definition of the model or the task
+            continue
+        if all(run.seed in wanted or run.finished() is not None for run in batch):
+            return batch
+    return alike
+
+
+def _identity(batch: Sequence[Run]) -> str:
+    return digest({"seeds": [run.identity for run in batch]})
+
+
+def _checkpoints(batch: Sequence[Run]) -> Path:
+    """Return where it is written down how far a batch is, until its records are there."""
+    name = f".{batch[0].budget}-seeds-{_identity(batch)[:8]}.checkpoint"
+    return batch[0].folder.with_name(name)
+
+
+def _trained(
+    batch: Sequence[Run], dataset: Dataset, kept: Checkpoints, watcher: Watcher
+) -> dict[int, tuple[Model, Trained]]:
+    """Build and train the models of a batch.
+
+    Raises:
+        NotTogetherError: They cannot be trained together, or not within the memory.
+    """
+    from mmbench.models.stacked import NotTogetherError
+
+    first, seeds = batch[0], [run.seed for run in batch]
+    recipe, budget = first.model.recipe, first.task.budgets[first.budget]
+    memory, splits = first.settings.memory, dataset.splits
+    validate = partial(validation_score, run=first, dataset=dataset)
+    lacking = ""
+    try:
+        watcher.phase("build")
+        models = [make_model(run, dataset) for run in batch]
+        for line in streamed(first, models[0], dataset):
+            watcher.note(line)
+        watcher.phase("train")
+        if why := tried(models, splits, recipe, budget, seeds, memory):
+            raise NotTogetherError(why)
+        found = train_together(
+            models, splits, recipe, budget, seeds, validate, watcher, memory, kept
+        )
+        return dict(zip(seeds, zip(models, found, strict=True), strict=True))
+    except (MemoryError, RuntimeError) as error:
+        if not lacks_memory(error):
+            raise
+        lacking = str(error).partition("\n")[0][:200] or type(error).__name__
+    raise NotTogetherError(f"{len(batch)} at once do not fit the memory ({lacking})")
+
+
+def _give_memory_back(device: str) -> None:
+    """Let go of models that were trained in vain, and of what a GPU holds for more of them."""
+    gc.collect()
+    if device == "cuda":
+        import torch
+
+        torch.cuda.empty_cache()
 
 
 def _alone(run: Run, watcher: Watcher) -> store.Stored:
@@ -155,6 +261,7 @@ def tried(
     recipe: RecipeSpec,
     budget: BudgetSpec,
     seeds: Sequence[int],
+    memory: Allowance = USUAL,
 ) -> str:
     """Take all losses and gradients of a batch together and alone; say why they do not agree.
 
@@ -166,6 +273,7 @@ def tried(
         recipe: Its stages' objectives are tried.
         budget: Caps the items.
         seeds: The models' seeds.
+        memory: What data may take of it.
 
     Returns:
         Why these models cannot be trained together; nothing where they can.
@@ -175,8 +283,8 @@ def tried(
     check_recipe(recipe, models[0], splits)
     device = next(models[0].parameters()).device
     for stage in recipe.stages:
-        data = _Data(models[0], splits, stage, recipe, budget, seeds)
-        together = data.next()
+        with _Data(models[0], splits, stage, recipe, budget, seeds, memory) as data:
+            together = data.next()
         for item in stage.objectives:
             streams = [Stream(rng.torch_seed(seed, "dropout"), device) for seed in seeds]
             copies = [copy.deepcopy(model) for model in models]
@@ -191,8 +299,9 @@ def tried(
             # Whatever the model's own code raises when it meets several models at once: that it
             # cannot is what is found out here.
             except Exception as error:
-                told = str(error).strip().partition("\n")[0].partition(". ")[0][:200]
-                return f"{item.name}: {told or type(error).__name__}"
+                if lacks_memory(error):
+                    raise
+                return _told(item.name, error)
             for at, (model, batch, stream) in enumerate(
                 zip(copies, parts(together), streams, strict=True)
             ):
@@ -210,6 +319,12 @@ def tried(
                         f"by {apart:.1g} of the largest"
                     )
     return ""
+
+
+def _told(name: str, error: Exception) -> str:
+    """Say in a line what an objective cannot do for several models at once."""
+    told = str(error).strip().partition("\n")[0].partition(". ")[0][:200]
+    return f"{name}: {told or type(error).__name__}"
 
 
 def _apart(own: Mapping[str, Tensor | None], other: Mapping[str, Tensor | None]) -> float:
@@ -231,53 +346,81 @@ def _apart(own: Mapping[str, Tensor | None], other: Mapping[str, Tensor | None])
 # --- training -------------------------------------------------------------------------------------
 
 
-@dataclass
 class _Seed:
     """What belongs to one seed of a batch.
 
-    Attributes:
+    Args:
         seed: Its number.
         model: Holds its weights where they are looked at: before, at validations, at the end.
+
+    Attributes:
         stream: What is drawn inside of its model.
         trained: Its curve and counts.
-        done: Its steps over all stages; a seed without patience left has fewer than others.
+        keeper: Keeps the weights of its best validation in this stage.
+        began: Its steps when the stage began; a seed without patience left has fewer than others.
+        done: Its steps over all stages.
         last: The step that ends the stage.
         unread: Steps since its loss was read last.
-        since: Validations since its best one.
-        weights: Those of its best validation in this stage.
     """
 
-    seed: int
-    model: Model
-    stream: Stream
-    trained: Trained = field(default_factory=Trained)
-    done: int = 0
-    last: int = 0
-    unread: int = 0
-    since: int = 0
-    weights: dict[str, Tensor] | None = None
+    def __init__(self, seed: int, model: Model) -> None:
+        from mmbench.models.stacked import Stream
 
-    def begin(self, steps: int) -> None:
-        """Begin a stage of so many steps."""
-        self.last = self.done + steps
-        self.unread, self.since, self.weights = 0, 0, None
-        self.trained.best_score, self.trained.stopped_early = -math.inf, False
+        self.seed, self.model = seed, model
+        self.stream = Stream(rng.torch_seed(seed, "dropout"), next(model.parameters()).device)
+        self.trained = Trained()
+        self.keeper = Keeper(model, 0)
+        self.began = self.done = self.last = self.unread = 0
 
-    def offer(self, score: float, patience: int, always: bool) -> None:
+    @property
+    def ended(self) -> bool:
+        """Whether it has no step to take in this stage."""
+        over = bool(self.trained.diverged) or self.trained.stopped_early
+        return over or self.done >= self.last
+
+    def begin(self, steps: int, patience: int, always: bool, place: Place | None = None) -> None:
+        """Begin a stage of so many steps, or go on with it at a place."""
+        self.keeper = Keeper(self.model, patience, always)
+        if place is None:
+            self.began, self.unread = self.done, 0
+            self.trained.best_score, self.trained.stopped_early = -math.inf, False
+        else:
+            self.began, self.unread, self.keeper.since = place.began, place.unread, place.since
+        self.last = self.began + steps
+
+    def offer(self, score: float) -> None:
         """Keep the weights if they are wanted; take note of whether patience has run out."""
         trained = self.trained
-        if always or score > trained.best_score:
-            trained.best_score, trained.best_step, self.since = score, self.done, 0
-            state = self.model.state_dict()
-            self.weights = {name: value.detach().cpu().clone() for name, value in state.items()}
-            return
-        self.since += 1
-        trained.stopped_early = bool(patience) and self.since >= patience
+        taken, trained.stopped_early = self.keeper.offer(score, trained.best_score)
+        if taken:
+            trained.best_score, trained.best_step = score, self.done
 
-    def restore(self) -> None:
-        """Put the best weights back."""
-        if self.weights is not None:
-            self.model.load_state_dict(self.weights)
+    def state(self, stage: int) -> tuple[Place, dict[str, Tensor]]:
+        """Return where it stands; its model holds its weights."""
+        place = Place(
+            stage=stage,
+            seed=self.seed,
+            began=self.began,
+            done=self.done,
+            since=self.keeper.since,
+            unread=self.unread,
+        )
+        write_down(self.trained, place)
+        tensors = {"stream": self.stream.state}
+        tensors |= {f"model.{name}": x for name, x in self.model.state_dict().items()}
+        tensors |= {f"best.{name}": x for name, x in (self.keeper.weights or {}).items()}
+        return place, tensors
+
+    def take_up(self, place: Place, tensors: Mapping[str, Tensor]) -> None:
+        """Take up what `state` returned, but for what a stage begins with."""
+        self.trained, self.done = read_back(place), place.done
+        self.stream.state = tensors["stream"].cpu()
+        self.model.load_state_dict(below(tensors, "model."))
+
+    def take_up_best(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take up the weights that were kept."""
+        best = below(tensors, "best.")
+        self.keeper.weights = {name: x.cpu() for name, x in best.items()} or None
 
 
 def train_together(
@@ -288,6 +431,8 @@ def train_together(
     seeds: Sequence[int],
     validate: Validate,
     progress: Progress,
+    memory: Allowance = USUAL,
+    kept: Checkpoints | None = None,
 ) -> list[Trained]:
     """Train models in place, as `mmbench.train.train` trains each of them.
 
@@ -299,6 +444,8 @@ def train_together(
         seeds: The models' seeds.
         validate: Called for each model by itself.
         progress: Told about every step: the mean loss and validation of those that take it.
+        memory: What data may take of it.
+        kept: Where it is written down how far training is; None: nowhere.
 
     Returns:
         For each model its curve and counts. Seconds are its share: those of every step are parted
@@ -307,25 +454,88 @@ def train_together(
     Raises:
         NotTogetherError: The models cannot be trained together (see `tried`).
         DataError: A split is empty.
+        StoreError: A checkpoint cannot be written.
     """
-    from mmbench.models.stacked import Stream
+    training = _Training(models, splits, recipe, budget, seeds, memory, kept)
+    return training.run(validate, progress)
 
-    device = next(models[0].parameters()).device
-    every = [
-        _Seed(seed, model, Stream(rng.torch_seed(seed, "dropout"), device))
-        for seed, model in zip(seeds, models, strict=True)
-    ]
-    for stage in recipe.stages:
-        left = [one for one in every if not one.trained.diverged]
-        if left:
-            _Stage(left, splits, stage, recipe, budget).run(validate, progress)
-        for one in left:
-            one.restore()
-    return [one.trained for one in every]
+
+class _Training:
+    """All stages of all seeds, from the beginning or from where they were interrupted."""
+
+    def __init__(
+        self,
+        models: Sequence[Model],
+        splits: Mapping[str, Split],
+        recipe: RecipeSpec,
+        budget: BudgetSpec,
+        seeds: Sequence[int],
+        memory: Allowance,
+        kept: Checkpoints | None,
+    ) -> None:
+        self.splits, self.recipe, self.budget = splits, recipe, budget
+        self.memory, self.kept = memory, kept
+        self.device = next(models[0].parameters()).device
+        self.every = [_Seed(seed, model) for seed, model in zip(seeds, models, strict=True)]
+
+    def run(self, validate: Validate, progress: Progress) -> list[Trained]:
+        """Go through the stages that are still to be done."""
+        stages = self.recipe.stages
+        found = self.kept.load(self.device) if self.kept is not None else None
+        first = 0
+        if found is not None:
+            first = found[0].stage
+            for row, one in enumerate(self.every):
+                one.take_up(found[0].seeds[row], below(found[1], f"seed.{row}."))
+            whole = first == len(stages)
+            where = f"at step {found[0].done} of {self.budget.steps}"
+            where = "after training" if whole else where
+            progress.note(f"goes on {where}, where it was interrupted")
+        for number in range(first, len(stages)):
+            stage, resumed = stages[number], found if number == first else None
+            steps = max(1, round(self.budget.steps * stage.share))
+            for row, one in enumerate(self.every):
+                if resumed is not None:
+                    place = resumed[0].seeds[row]
+                    one.begin(steps, self.recipe.patience, stage.keep == "last", place)
+                    one.take_up_best(below(resumed[1], f"seed.{row}."))
+                elif not one.trained.diverged:
+                    one.begin(steps, self.recipe.patience, stage.keep == "last")
+            left = [one for one in self.every if not one.ended]
+            if left:
+                loop = _Stage(self, left, stage, number, steps)
+                with loop.data:
+                    if resumed is not None:
+                        loop.take_up(*resumed)
+                    loop.data.plan()
+                    loop.run(validate, progress)
+            for one in self.every:
+                one.keeper.restore()
+        if first < len(stages):
+            # Tests and scores need not wait for training again; and those whose records are there
+            # then are no longer asked for, without whom the others would not be the same batch.
+            for one in self.every:
+                one.keeper.weights = None  # its model holds them
+            self.save(Place(stage=len(stages)), {})
+        return [one.trained for one in self.every]
+
+    def save(self, place: Place, tensors: dict[str, Tensor]) -> None:
+        """Write down where training stands; the models hold their weights."""
+        if self.kept is None:
+            return
+        place.done = place.done or max(one.done for one in self.every)
+        for row, one in enumerate(self.every):
+            its, own = one.state(place.stage)
+            place.seeds.append(its)
+            tensors |= {f"seed.{row}.{name}": x for name, x in own.items()}
+        self.kept.save(place, tensors)
 
 
 class _Data:
-    """The batches of one stage, [S, B, ...], each seed's in its own order."""
+    """The batches of one stage, [S, B, ...], each seed's in its own order.
+
+    What it holds is given up where ``with`` is left.
+    """
 
     def __init__(
         self,
@@ -335,12 +545,14 @@ class _Data:
         recipe: RecipeSpec,
         budget: BudgetSpec,
         seeds: Sequence[int],
+        memory: Allowance,
     ) -> None:
         from mmbench.models.pairs import feed_for
 
         device = next(model.parameters()).device
         split = splits[stage.split]
-        self.feed: Feed | Pairs = feed_for(split, device, list(model.encoders), budget.items)
+        names = list(model.encoders)
+        self.feed: Feed | Pairs = feed_for(split, device, names, budget.items, memory)
         if len(self.feed) == 0:
             raise DataError(f"the split {stage.split!r} is empty: nothing to train on")
         #: Which of several texts, or entries of a gallery, an item is trained on is each seed's own
@@ -353,24 +565,45 @@ class _Data:
         self.name = stage.name
         self.seeds = list(seeds)
         self.at = 0
-        self.orders: list[NDArray[np.int64]] = []
+        self.orders = [Order(seed, self.name, len(self.feed), self.size) for seed in seeds]
+
+    def __enter__(self) -> _Data:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.feed.close()
+
+    def go_to(self, at: int, epoch: int, start: int) -> None:
+        """Stand where `at` batches of the stage are over, at item `start` of an epoch."""
+        self.at = at
+        for order in self.orders:
+            order.go_to(epoch, start)
+
+    def plan(self) -> None:
+        """Let the batches to come be made ahead where they are read from elsewhere."""
+        from mmbench.models.feed import Feed
+
+        if not isinstance(self.feed, Feed):
+            return  # pairs of several seeds are drawn one seed at a time
+        each = ((index for _, index in order.ahead()) for order in self.orders)
+        coming = zip(*each, strict=True)
+        if self.chooses:
+            self.feed.plan(chain.from_iterable(coming))
+        else:
+            self.feed.plan(np.concatenate(index) for index in coming)
 
     def next(self) -> Batch:
         """Return the next batches of all seeds."""
-        per_epoch = len(self.feed) // self.size
-        epoch, place = divmod(self.at, per_epoch)
-        if place == 0:
-            self.orders = [
-                rng.permutation(seed, "order", self.name, epoch, count=len(self.feed))
-                for seed in self.seeds
-            ]
-        start = place * self.size
-        index = [order[start : start + self.size] for order in self.orders]
+        due = [order.next() for order in self.orders]
         if self.chooses:
-            pairs = zip(index, self.seeds, strict=True)
-            found = _stacked([self.feed.batch(rows, seed, epoch) for rows, seed in pairs])
+            found = _stacked(
+                [
+                    self.feed.batch(index, seed, epoch)
+                    for (epoch, index), seed in zip(due, self.seeds, strict=True)
+                ]
+            )
         else:  # one gathering for all
-            found = _cut(self.feed.batch(np.concatenate(index)), len(index))
+            found = _cut(self.feed.batch(np.concatenate([index for _, index in due])), len(due))
         if self.dropout:
             found = self._drop(found)
         self.at += 1
@@ -394,6 +627,7 @@ class _Data:
         """Go on with some of the seeds."""
         self.seeds = [self.seeds[row] for row in rows]
         self.orders = [self.orders[row] for row in rows]
+        self.plan()
 
 
 def parts(batch: Batch) -> list[Batch]:
@@ -438,8 +672,8 @@ def _stacked(each: Sequence[Batch]) -> Batch:
     )
 
 
-class _Player:
-    """An objective with its optimiser, for all seeds; see `mmbench.train`.
+class _Player(Player):
+    """An objective with its optimiser, for all seeds.
 
     Args:
         stack: The models.
@@ -451,60 +685,72 @@ class _Player:
     def __init__(self, stack: Stack, spec: ObjectiveSpec, stage: StageSpec, steps: int) -> None:
         from mmbench.models.contract import Objective
 
-        self.objective = _objective(spec, stage)
-        self.spec = spec
-        names = list(chosen(stack.template, spec))
-        self.parameters = [stack.parameters[name] for name in names]
-        settings = spec.optimizer
-        groups: list[list[Tensor]] = [[], []]
+        objective = _objective(spec, stage)
+        trained = {name: stack.parameters[name] for name in chosen(stack.template, spec)}
         #: For each parameter what the optimiser knows of it.
-        self.pieces: list[list[Tensor]] = []
-        for name, parameter in zip(names, self.parameters, strict=True):
-            spared = "embed" in name or parameter.dim() <= 2  # [S, D]: a vector of each
-            self.pieces.append(_pieces(parameter))
-            groups[spared] += self.pieces[-1]
-        self.optimizer = adamw(
-            [
-                {"params": groups[0], "weight_decay": settings.weight_decay},
-                {"params": groups[1], "weight_decay": 0.0},
-            ],
-            settings,
+        self.pieces = [_pieces(parameter) for parameter in trained.values()]
+        known = [
+            (name, parameter.dim() - 1, pieces)
+            for (name, parameter), pieces in zip(trained.items(), self.pieces, strict=True)
+        ]
+        super().__init__(
+            objective,
+            optimizer(known, spec.optimizer),
+            rate(spec, steps),
+            list(trained.values()),
+            spec.optimizer.clip,
+            spec.period,
+            spec.offset,
         )
-        self.all_turns = max(1, math.ceil((steps - spec.offset) / spec.period))
-        self.turns = 0
+        self.name = spec.name
         #: For each seed, where validations change it.
-        reviews = type(self.objective).review is not Objective.review
+        reviews = type(objective).review is not Objective.review
         self.own = [_objective(spec, stage) for _ in range(stack.size)] if reviews else []
-
-    def has_turn(self, at: int) -> bool:
-        """Whether it acts at step `at` of its stage."""
-        return at >= self.spec.offset and (at - self.spec.offset) % self.spec.period == 0
 
     def step(self) -> None:
         """Clip each seed's gradients by their own norm, and take a step."""
         import torch
 
-        settings = self.spec.optimizer
         gradients = [p.grad for p in self.parameters if p.grad is not None]
-        if settings.clip and gradients:
+        if self.clip and gradients:
             count = len(gradients[0])
             norms = [torch.linalg.vector_norm(g.reshape(count, -1), dim=1) for g in gradients]
             whole = torch.linalg.vector_norm(torch.stack(norms, dim=1), dim=1)
-            shares = (settings.clip / (whole + 1e-6)).clamp(max=1.0)
+            shares = (self.clip / (whole + 1e-6)).clamp(max=1.0)
             # Where none is too long all shares are 1; to look costs a GPU more than to multiply.
             cut = gradients if whole.is_cuda or bool((shares < 1).any()) else []
             for gradient in cut:
                 gradient.mul_(shares.view(count, *[1] * (gradient.dim() - 1)))
-        rate = settings.lr * factor(self.turns, self.all_turns, settings)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
         for parameter, pieces in zip(self.parameters, self.pieces, strict=True):
             if pieces[0] is not parameter:
                 its = parameter.grad
                 for row, piece in enumerate(pieces):
                     piece.grad = None if its is None else its[row]
-        self.optimizer.step()
-        self.turns += 1
+        self.move()
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what its optimiser and its objectives remember."""
+        found = {
+            f"optimizer.{place}.{row}.{name}": value
+            for place, pieces in enumerate(self.pieces)
+            for row, piece in enumerate(pieces)
+            for name, value in self.optimizer.state.get(piece, {}).items()
+        }
+        for row, objective in enumerate(self.own):
+            found |= {f"own.{row}.{name}": value for name, value in objective.state().items()}
+        return found
+
+    def restore(self, state: dict[str, Tensor], turns: int) -> None:
+        """Take up what `state` returned."""
+        self.turns = turns
+        for name, value in below(state, "optimizer.").items():
+            at, which, key = name.split(".", 2)
+            piece = self.pieces[int(at)][int(which)]
+            self.optimizer.state[piece][key] = value.to(piece.device)
+        for row, objective in enumerate(self.own):
+            device = self.parameters[0].device
+            mine = below(state, f"own.{row}.")
+            objective.restore({name: value.to(device) for name, value in mine.items()})
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with some of the seeds; the parameters are cut already."""
@@ -538,46 +784,33 @@ def _pieces(parameter: Tensor) -> list[Tensor]:
 
 
 class _Stage:
-    """One stage of all seeds that are left."""
+    """One stage of all seeds that take part in it."""
 
     def __init__(
-        self,
-        seeds: list[_Seed],
-        splits: Mapping[str, Split],
-        stage: StageSpec,
-        recipe: RecipeSpec,
-        budget: BudgetSpec,
+        self, whole: _Training, seeds: list[_Seed], stage: StageSpec, number: int, steps: int
     ) -> None:
         import torch
 
         from mmbench.models.stacked import Stack
 
         model = seeds[0].model
+        self.whole, self.number = whole, number
         self.seeds = list(seeds)
-        self.splits, self.recipe, self.budget = splits, recipe, budget
-        self.always = stage.keep == "last"
-        self.every = max(1, math.ceil(budget.steps / budget.validations))
-        steps = max(1, round(budget.steps * stage.share))
-        for one in self.seeds:
-            one.begin(steps)
-        self.device = next(model.parameters()).device
+        self.splits, self.budget, self.memory = whole.splits, whole.budget, whole.memory
+        self.every = max(1, math.ceil(self.budget.steps / self.budget.validations))
+        self.device = whole.device
         self.stack = Stack([one.model for one in seeds], [one.stream for one in seeds])
         numbers = [one.seed for one in seeds]
-        self.data = _Data(model, splits, stage, recipe, budget, numbers)
+        self.data = _Data(
+            model, self.splits, stage, whole.recipe, self.budget, numbers, self.memory
+        )
         self.players = [_Player(self.stack, item, stage, steps) for item in stage.objectives]
         self.losses = torch.zeros(len(seeds), device=self.device)
+        self.since = time.perf_counter()  # when the present stretch of steps began
 
     def run(self, validate: Validate, progress: Progress) -> None:
         """Take steps until every seed has taken its last one."""
-        started = time.perf_counter()
-
-        def clock() -> None:
-            nonlocal started
-            now = time.perf_counter()
-            for one in self.seeds:
-                one.trained.seconds += (now - started) / len(self.seeds)
-            started = now
-
+        self.since = time.perf_counter()
         while self.seeds:
             self.step()
             due = [one for one in self.seeds if self._reads(one)]
@@ -589,19 +822,52 @@ class _Stage:
             progress.step(max(one.done for one in self.seeds), total, loss, None)
             looked = [one for one in self.seeds if self._validates(one)]
             if looked:
-                clock()
+                self.clock()
                 scores = [self.validate(one, validate) for one in looked]
                 score = sum(scores) / len(scores)
                 progress.step(max(one.done for one in self.seeds), total, loss, score)
-                started = time.perf_counter()
-            ended = [
-                one
-                for one in self.seeds
-                if one.trained.diverged or one.trained.stopped_early or one.done >= one.last
-            ]
+                self.since = time.perf_counter()
+            ended = [one for one in self.seeds if one.ended]
             if ended:
-                clock()
+                self.clock()
                 self.leave(ended)
+            kept = self.whole.kept
+            if kept is not None and kept.due() and self.seeds:
+                self.clock()
+                self.whole.save(*self.state())
+                self.since = time.perf_counter()  # writing is no training
+
+    def clock(self) -> None:
+        """Part the time since it was looked at last among the seeds."""
+        now = time.perf_counter()
+        for one in self.seeds:
+            one.trained.seconds += (now - self.since) / len(self.seeds)
+        self.since = now
+
+    def state(self) -> tuple[Place, dict[str, Tensor]]:
+        """Return where the stage stands, and let the models hold their weights."""
+        for row, one in enumerate(self.seeds):
+            self.stack.unstack(row, one.model)
+        order, done = self.data.orders[0], max(one.done for one in self.seeds)
+        place = Place(
+            stage=self.number,
+            began=done - self.data.at,
+            done=done,
+            epoch=order.epoch,
+            start=order.start,
+            turns=[player.turns for player in self.players],
+        )
+        tensors = {"losses": self.losses}
+        for number, player in enumerate(self.players):
+            tensors |= {f"player.{number}.{name}": x for name, x in player.state().items()}
+        return place, tensors
+
+    def take_up(self, place: Place, tensors: Mapping[str, Tensor]) -> None:
+        """Stand where `state` was taken."""
+        self.data.go_to(place.done - place.began, place.epoch, place.start)
+        self.losses.copy_(tensors["losses"])
+        for number, one in enumerate(self.players):
+            one.restore(below(tensors, f"player.{number}."), place.turns[number])
 
     def step(self) -> None:
         """Take one step of every objective whose turn it is, and add up their losses."""
@@ -610,17 +876,34 @@ class _Stage:
         for player in self.players:
             if not player.has_turn(at):
                 continue
+            losses = self._backward(player, batch)
+            player.step()
+            self.losses += losses
+        for one in self.seeds:
+            one.done += 1
+            one.unread += 1
+            one.trained.steps, one.trained.items = one.done, one.trained.items + self.data.size
+
+    def _backward(self, player: _Player, batch: Batch) -> Tensor:
+        """Compute losses and gradients.
+
+        Raises:
+            NotTogetherError: What went well in the trial does not with this batch.
+        """
+        from mmbench.models.stacked import NotTogetherError
+
+        try:
             with _autocast(self.device):
                 losses = self.stack.losses(player.objective, batch, player.own)
             for parameter in self.stack.parameters.values():
                 parameter.grad = None  # an objective must not act on what another one left
             losses.sum().backward()  # type: ignore[no-untyped-call]
-            player.step()
-            self.losses += losses.detach()
-        for one in self.seeds:
-            one.done += 1
-            one.unread += 1
-            one.trained.steps, one.trained.items = one.done, one.trained.items + self.data.size
+        # As in the trial; what is wrong with a model by itself comes again when it is alone.
+        except Exception as error:
+            if lacks_memory(error) or isinstance(error, MmbenchError):
+                raise
+            raise NotTogetherError(_told(player.name, error)) from error
+        return losses.detach()
 
     def _reads(self, one: _Seed) -> bool:
         return one.done % READ_EVERY == 0 or self._looks(one)
@@ -653,7 +936,7 @@ class _Stage:
         if asking:
             self._review(one.model, asking)
         one.trained.curve[-1].score = score
-        one.offer(score, self.recipe.patience, self.always)
+        one.offer(score)
         return score
 
     def _review(self, model: Model, objectives: Sequence[Objective]) -> None:
@@ -661,16 +944,20 @@ class _Stage:
 
         feed, other = self.data.feed, self.splits["val"]
         count = min(self.budget.validation_items, len(other), len(feed))
-        unseen = feed_for(other, self.device, list(model.encoders), count)
         index = np.arange(count, dtype=np.int64)
+        with feed_for(other, self.device, list(model.encoders), count, self.memory) as held:
+            seen, unseen = feed.batch(index), held.batch(index)
         model.eval()
         for objective in objectives:
-            objective.review(model, feed.batch(index), unseen.batch(index))
+            objective.review(model, seen, unseen)
 
     def leave(self, ended: Sequence[_Seed]) -> None:
         """Take seeds that have ended out of the batch."""
         gone = {id(one) for one in ended}
         rows = [row for row, one in enumerate(self.seeds) if id(one) not in gone]
+        for row, one in enumerate(self.seeds):
+            if id(one) in gone and one.keeper.weights is None:  # it diverged before any validation
+                self.stack.unstack(row, one.model)
         self.seeds = [self.seeds[row] for row in rows]
         if not rows:
             return

@@ -297,20 +297,7 @@ class _Training:
         tensors |= self.engine.group.random_states(next(self.model.parameters()).device)
         trained.seconds += now - self.since
         place.done = self.done
-        place.items, place.seconds = trained.items, trained.seconds
-        place.best_step = trained.best_step
-        place.best_score = None if trained.best_score == -math.inf else trained.best_score
-        place.stopped_early, place.diverged = trained.stopped_early, trained.diverged
-        place.pieces, place.resumed = trained.pieces, trained.resumed
-        place.curve = [
-            (
-                p.step,
-                _finite(p.loss),
-                None if p.score is None else _finite(p.score),
-                p.score is None,
-            )
-            for p in trained.curve
-        ]
+        write_down(trained, place)
         kept = self.engine.checkpoints
         if kept is not None and self.engine.group.leads:
             kept.save(place, tensors)
@@ -319,27 +306,44 @@ class _Training:
     def _take_up(self, place: Place, tensors: dict[str, Tensor], progress: Progress) -> None:
         """Take up what `_save` wrote down, all but what belongs to a stage."""
         self.done = place.done
-        best = -math.inf if place.best_score is None else place.best_score
-        self.trained = Trained(
-            curve=[
-                Point(step, _number(loss), None if not_validated else _number(score))
-                for step, loss, score, not_validated in place.curve
-            ],
-            steps=place.done,
-            best_step=place.best_step,
-            best_score=best,
-            seconds=place.seconds,
-            items=place.items,
-            diverged=place.diverged,
-            stopped_early=place.stopped_early,
-            pieces=place.pieces,
-            resumed=[*place.resumed, place.done],
-        )
-        self.model.load_state_dict(_below(tensors, "model."))
+        self.trained = read_back(place)
+        self.model.load_state_dict(below(tensors, "model."))
         self.engine.group.restore_random(tensors, next(self.model.parameters()).device)
         whole = place.stage == len(self.recipe.stages)
         where = "after training" if whole else f"at step {place.done} of {self.budget.steps}"
         progress.note(f"goes on {where}, where it was interrupted")
+
+
+def write_down(trained: Trained, place: Place) -> None:
+    """Put into a place what training left up to there."""
+    place.items, place.seconds = trained.items, trained.seconds
+    place.best_step = trained.best_step
+    place.best_score = None if trained.best_score == -math.inf else trained.best_score
+    place.stopped_early, place.diverged = trained.stopped_early, trained.diverged
+    place.pieces, place.resumed = trained.pieces, trained.resumed
+    place.curve = [
+        (p.step, _finite(p.loss), None if p.score is None else _finite(p.score), p.score is None)
+        for p in trained.curve
+    ]
+
+
+def read_back(place: Place) -> Trained:
+    """Return what `write_down` put into a place; training is gone on with there."""
+    return Trained(
+        curve=[
+            Point(step, _number(loss), None if not_validated else _number(score))
+            for step, loss, score, not_validated in place.curve
+        ],
+        steps=place.done,
+        best_step=place.best_step,
+        best_score=-math.inf if place.best_score is None else place.best_score,
+        seconds=place.seconds,
+        items=place.items,
+        diverged=place.diverged,
+        stopped_early=place.stopped_early,
+        pieces=place.pieces,
+        resumed=[*place.resumed, place.done],
+    )
 
 
 def _finite(x: float) -> float | None:
@@ -360,11 +364,12 @@ def lacks_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
-def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin so, without that."""
     return {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
 
 
-class _Order:
+class Order:
     """Which items a stage's batches hold: every epoch in another order, for ever.
 
     An incomplete last batch of an epoch is left out.
@@ -435,7 +440,7 @@ class _Stage:
             raise DataError(f"the split {stage.split!r} is empty: nothing to train on")
         self.batch_size = min(self.recipe.batch_size, len(self.feed))
         self.group.check_batch(self.batch_size)
-        self.order = _Order(self.seed, self.name, len(self.feed), self.batch_size)
+        self.order = Order(self.seed, self.name, len(self.feed), self.batch_size)
         self.autocast = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
         self.losses = torch.zeros((), device=self.device)
         self.unread = 0
@@ -659,13 +664,13 @@ class _Stage:
         self.unread = place.unread
         self.losses.copy_(tensors["losses"])
         for number, one in enumerate(self.players):
-            one.restore(_below(tensors, f"player.{number}."), place.turns[number])
+            one.restore(below(tensors, f"player.{number}."), place.turns[number])
         self.average.steps = place.averaged
         with torch.no_grad():
             for at, value in enumerate(self.average.values):
                 value.copy_(tensors[f"average.{at}"])
         self.keeper.since = place.since
-        best = _below(tensors, "best.")
+        best = below(tensors, "best.")
         self.keeper.weights = {name: x.cpu() for name, x in best.items()} or None
 
 

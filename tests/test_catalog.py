@@ -92,7 +92,7 @@ def test_every_shipped_model_fits_every_shipped_task_or_says_what_would(task: st
     for name in catalog.model_names(found):
         run = Run(found, catalog.model(name), found.default_budget, 0)
         fusion = registry.load("fusion", run.model.fusion.name)
-        unserved = kinds & set(fusion.refuses)
+        served = fusion.refuses.keys() & kinds
         if not kinds <= set(run.model.heads):
             refused = "has no (head|encoder) for"
         elif kinds == {"match"}:  # here a side has one modality
@@ -103,7 +103,7 @@ def test_every_shipped_model_fits_every_shipped_task_or_says_what_would(task: st
         elif fusion.at_least > max(1, len(run.heard)):
             refused = rf"models for one are called {next(iter(run.heard), 'text')}_only"
         else:
-            refused = "does not serve outputs" if unserved else ""
+            refused = "does not serve outputs" if served else ""
         if not refused:
             check(run)
             continue

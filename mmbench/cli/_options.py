@@ -96,8 +96,8 @@ def memory(command: Command) -> Command:
         default="0.5",
         show_default=True,
         metavar="SHARE|SIZE",
-        help="What data may take of the memory, as a share of what is free or a size (2GiB); the "
-        "rest is read from the disk meanwhile. No result depends on it.",
+        help="What data may take of the memory, in all processes together, as a share of what is "
+        "free or a size (2GiB); the rest is read from the disk meanwhile. No result depends on it.",
     )(command)
 
 

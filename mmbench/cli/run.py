@@ -69,12 +69,13 @@ INTERRUPTED = 130
 @option(
     "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at the same time."
 )
-@option("--fail-fast", is_flag=True, help="Stop at the first run that fails.")
+@option("--fail-fast", is_flag=True, help="Stop at the first run that fails; not at an old record.")
 @option(
     "--max-hours",
     type=click.FloatRange(0.0, min_open=True),
     default=None,
-    help="Begin no run that is not expected to end in time; exit code 130 if some are left.",
+    help="Begin no run that is not expected to end in time, by earlier ones or else by a guess "
+    "from its size (--dry-run shows it); exit code 130 if some are left.",
 )
 @option("--dry-run", is_flag=True, help="Say what would run, in what order and how long.")
 @option("-q", "--quiet", is_flag=True, help="No progress.")
@@ -241,6 +242,7 @@ def _print_plan(runs: list[Run], jobs: int, as_json: bool) -> None:
                     "identity": run.identity,
                     "finished": id(run) not in begin,
                     "seconds": forecast.seconds(run),
+                    "guess": forecast.guess(run) if forecast.seconds(run) is None else None,
                     "begins": begin.get(id(run)),
                     "failed": failure.said if (failure := failures.of(run.folder)) else None,
                 }
@@ -253,7 +255,7 @@ def _print_plan(runs: list[Run], jobs: int, as_json: bool) -> None:
         state = "finished"
         if id(run) in begin:
             failure = failures.of(run.folder)
-            state = f"to do, {_minutes(forecast.seconds(run))}"
+            state = f"to do, {_lasting([run], forecast, 1)}"
             state += f"; failed {failure.said}" if failure else ""
         click.echo(f"  {run.task.name}/{run.model.name} {run.budget} seed {run.seed}: {state}")
     click.echo("next: the same command without --dry-run")
@@ -355,12 +357,10 @@ def _end(
     if missing and (failed or bad):
         click.echo(f"stopped: {_left(missing)}; the same command goes on with them", err=True)
     elif missing and seconds is not None:
-        known = [forecast.seconds(run) for run in missing]
-        shortest = min((lasts for lasts in known if lasts is not None), default=None)
-        lasts = f", of which the shortest takes {_minutes(shortest)}" if shortest else ""
+        shortest = min(missing, key=forecast.guess)
         click.echo(
-            f"interrupted: the time of --max-hours is up: {_left(missing)}{lasts}; the same "
-            f"command goes on with them",
+            f"interrupted: the time of --max-hours is up: {_left(missing)}, of which the shortest "
+            f"takes {_lasting([shortest], forecast, 1)}; the same command goes on with them",
             err=True,
         )
     if failed:
@@ -381,9 +381,7 @@ def _left(missing: Sequence[Run]) -> str:
 
 
 def _headline(runs: Sequence[Run], todo: Sequence[Run], forecast: Forecast, jobs: int) -> str:
-    from mmbench.forecast import makespan
-
-    lasts = _minutes(makespan([forecast.seconds(run) for run in todo], jobs))
+    lasts = _lasting(todo, forecast, jobs)
     head = f"plan: {len(todo)} of {len(runs)} runs to do, {lasts}, {runs[0].device}"
     lines = [head + (f", {jobs} at a time" if jobs > 1 else "")]
     lines += [_levels(task) for task in {run.task.name: run.task for run in runs}.values()]
@@ -406,12 +404,14 @@ def _levels(task: TaskSpec) -> str:
     return f"{told}all modalities {level.ceiling:.3f} (oracles)"
 
 
-def _minutes(seconds: float | None) -> str:
-    if seconds is None:
-        return "duration unknown"
-    if seconds < 90:
-        return f"about {seconds:.0f} s"
-    return f"about {seconds / 60:.0f} min"
+def _lasting(runs: Sequence[Run], forecast: Forecast, jobs: int) -> str:
+    """Say how long runs take, so many at a time, and whether that is a guess."""
+    from mmbench.forecast import makespan
+
+    seconds = makespan([forecast.guess(run) for run in runs], jobs) or 0.0
+    told = f"about {seconds:.0f} s" if seconds < 90 else f"about {seconds / 60:.0f} min"
+    guessed = any(forecast.seconds(run) is None for run in runs)
+    return f"{told} at a guess" if guessed else told
 
 
 def _line(outcome: Outcome) -> str:

@@ -26,16 +26,22 @@ SHARE, SHORTEST, LONGEST = 0.05, 0.4, 2.0
 class Meter:
     """Measures one run: made before the model is built, stopped when the tests are predicted.
 
+    What several runs had in common is measured by one, and each of theirs, which measures the rest,
+    is given it: of energy a run has its share, the peaks of memory are those of all.
+
     Attributes:
         how: Key of the cost -> how it was measured, or why it is not known.
     """
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, common: Meter | None = None, among: int = 1) -> None:
         """Begin.
 
         Args:
             device: ``cpu`` or ``cuda``.
+            common: Measured what came before, and is stopped.
+            among: So many runs had that in common.
         """
+        self._common, self._among = common, among
         self.how: dict[str, str] = {}
         self._found: dict[str, float | None] = {}
         self._gpus = _try(_reset_gpus, self._lost("peak_device_bytes")) if device == "cuda" else []
@@ -79,6 +85,37 @@ class Meter:
         if hasattr(os, "getloadavg"):
             lost = self._lost("load_average")
             self._found["load_average"] = _try(lambda: os.getloadavg()[0], lost)
+        if self._common is not None:
+            self._add(self._common, self._among)
+
+    def _add(self, common: Meter, among: int) -> None:
+        """Add this run's part of what it had in common with others."""
+        common.stop()
+        self._took = (self._took or 0.0) + (common._took or 0.0) / among
+        energies = {"energy_joules"} | {
+            key for key in self._found if key.startswith("energy_") and key in common._found
+        }
+        for key in energies | {"peak_host_bytes", "peak_device_bytes"} & self._found.keys():
+            own, theirs = self._found[key], common._found[key]
+            if own is None or theirs is None:
+                self._found[key] = None
+            elif key in energies:
+                self._found[key] = own + theirs / among
+            else:
+                self._found[key] = max(own, theirs)
+            if theirs is None and key in common.how:
+                self.how[key] = common.how[key]
+            elif among > 1 and key in self.how:
+                part = "its share of that of" if key in energies else "of"
+                self.how[key] += f"; in training {part} {among} seeds together"
+        # A part of the energy that only one of the two knows is no part of what both are.
+        for key in [key for key in self._found if key.startswith("energy_")]:
+            if key not in energies:
+                del self._found[key]
+        if self._found["energy_joules"] is None:
+            self._found.pop("energy_seconds", None)
+        if among > 1:
+            self.how["train_seconds"] = f"its share of the steps of {among} seeds together"
 
     def cost(
         self,

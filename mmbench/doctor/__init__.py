@@ -41,6 +41,7 @@ def examine(
         "memory": machine.memory,
         "cache": places.cache,
         "results": partial(places.results, results),
+        "checkpoints": partial(places.checkpoints, results),
         "data": partial(places.data, data),
         "variables": partial(shell.variables, variables),
         "locale": shell.encodings,

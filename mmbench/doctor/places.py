@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
+import stat
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,9 +15,14 @@ from mmbench import failures
 from mmbench.doctor.check import GIB, Check, Found
 from mmbench.doctor.installation import readable_tasks
 from mmbench.errors import DataError, MmbenchError, counted
+from mmbench.room import readable
 
 #: Free space below which data or records may not find room.
 SPACE = 1 * GIB
+#: Seconds after which nobody may be about to go on from a checkpoint any more.
+OLD = 86_400.0
+#: So many checkpoints are named, the oldest ones.
+SHOWN = 5
 
 
 def cache() -> Found:
@@ -22,11 +30,7 @@ def cache() -> Found:
     from mmbench.data._load import cache_folder
 
     folder = cache_folder()
-    size = 0
-    for path in folder.rglob("*"):
-        with suppress(OSError):  # another process may have removed it just now
-            size += path.lstat().st_size
-    yield _place("cache", folder, f"{size / GIB:.2f} GiB of data", "MMBENCH_CACHE")
+    yield _place("cache", folder, f"{size_of(folder) / GIB:.2f} GiB of data", "MMBENCH_CACHE")
 
 
 def results(folder: Path) -> Found:
@@ -39,6 +43,59 @@ def results(folder: Path) -> Found:
         last = max(failed, key=lambda failure: failure.when)
         told = f"{counted(len(failed), 'run')} failed, last {last.title}, {last.said}"
         yield Check("failed runs", "warn", told, "the same 'mmbench run' tries them again")
+
+
+def checkpoints(folder: Path) -> Found:
+    """Look for what interrupted runs left to go on from: the same command does, and no other.
+
+    Whoever changes a parameter instead of giving the same command leaves it for ever.
+    """
+    found = sorted((_age(path), path, size_of(path)) for path in folder.glob("*/*/.*.checkpoint"))
+    if not found:
+        return
+    found.reverse()
+    named = [
+        f"{path.parent.parent.name}/{path.parent.name}/{path.name[1:].removesuffix('.checkpoint')} "
+        f"({readable(size)}, {_since(age)} old)"
+        for age, path, size in found[:SHOWN]
+    ]
+    more = f", and {len(found) - SHOWN} younger" if len(found) > SHOWN else ""
+    whole = readable(sum(size for _, _, size in found))
+    told = f"{counted(len(found), 'checkpoint')} of unfinished runs, {whole}: {', '.join(named)}"
+    old = [shlex.quote(str(path)) for age, path, _ in found[:SHOWN] if age > OLD]
+    fix = f"the same 'mmbench run' goes on with them; if nobody will: rm -r {' '.join(old)}"
+    yield Check("checkpoints", "warn" if old else "ok", told + more, fix if old else "")
+
+
+def size_of(folder: Path) -> int:
+    """Return the bytes of all files below a folder."""
+    size = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):  # another process may have removed it just now
+            there = path.lstat()
+            size += there.st_size if stat.S_ISREG(there.st_mode) else 0
+    return size
+
+
+def _age(folder: Path) -> float:
+    """Return the seconds since something was written there."""
+    newest = 0.0
+    for path in (folder, *folder.rglob("*")):
+        with suppress(OSError):
+            newest = max(newest, path.lstat().st_mtime)
+    return max(0.0, time.time() - newest)
+
+
+def _since(seconds: float) -> str:
+    """Return a time in words.
+
+    >>> _since(59.0), _since(7200.0), _since(200_000.0)
+    ('0 minutes', '2 hours', '2 days')
+    """
+    for unit, length in (("day", 86_400), ("hour", 3600)):
+        if seconds >= length:
+            return counted(int(seconds // length), unit)
+    return counted(int(seconds // 60), "minute")
 
 
 def _place(name: str, folder: Path, holds: str, option: str) -> Check:

@@ -22,6 +22,7 @@ class Setting(NamedTuple):
     files: list[str]
     shelves: list[str]
     permitted: list[str]
+    workers: int
 
 
 def pack_error(error: MmbenchError | None) -> tuple[str, str, int, str] | None:

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mmbench import catalog, registry
+from mmbench import catalog, registry, room
 from mmbench.errors import MmbenchError
 from mmbench.executors._messages import Setting, pack, pack_error
 from mmbench.executors.contract import Job
@@ -48,6 +48,7 @@ def _prepare(setting: Setting) -> tuple[Any, ...] | None:
         os.chdir(setting.folder)
         os.environ.clear()
         os.environ.update(setting.environment)
+        room.share(setting.workers)
         for shelf in setting.shelves:
             catalog.include(Path(shelf))
         for file in setting.files:

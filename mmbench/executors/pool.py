@@ -27,7 +27,7 @@ from mmbench import catalog, claims, registry
 from mmbench.errors import MmbenchError, RunError
 from mmbench.executors._messages import Setting, unpack, unpack_error
 from mmbench.executors.contract import Job, Outcome, Watch
-from mmbench.executors.work import note_failure
+from mmbench.executors.work import folders, note_failure
 from mmbench.run import Watcher
 
 #: Seconds that a worker has to clear away what it was at before it is killed.
@@ -98,6 +98,7 @@ class Pool:
             [str(path) for path in registry.included_files()],
             [str(path) for path in catalog.included()],
             sorted(registry.permitted()),
+            jobs,
         )
 
     @property
@@ -175,7 +176,8 @@ class Pool:
         error = RunError(_cause(worker.end(), self._slots))
         outcomes = []
         for run in job.runs:
-            claims.clear(run.settings.results, run.folder)
+            for folder in folders(run):
+                claims.clear(run.settings.results, folder)
             there = None
             with suppress(MmbenchError):
                 there = None if run.settings.force else run.finished()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import traceback
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from pathlib import Path
 
 from mmbench import claims, failures, registry, store
 from mmbench.data import _cache
@@ -31,7 +33,7 @@ def carry_out(job: Job, watch: Watch) -> list[Outcome]:
     with ExitStack() as held:
         for run, before in zip(job.runs, job.before or (None,) * len(job.runs), strict=True):
             written = stamp(run)
-            if not held.enter_context(claims.claim(run.settings.results, run.folder)):
+            if not _claimed(run, held):
                 known = written if before is None else before
                 found.append(Outcome(run, busy=True, before=known))
                 continue
@@ -43,10 +45,36 @@ def carry_out(job: Job, watch: Watch) -> list[Outcome]:
         outcomes = [got or next(made) for got in found]
         for outcome in outcomes:
             if outcome.stored is not None:
-                failures.clear(outcome.run.folder)
+                for folder in folders(outcome.run):
+                    failures.clear(folder)
+                _clear_checkpoints(outcome.run)
             elif outcome.error is not None:
                 note_failure(outcome.run, outcome.error)
     return outcomes
+
+
+def folders(run: Run) -> list[Path]:
+    """Return where a run's record may come to be: a seed of a batch may be trained alone after all.
+
+    The first is where the same run is made that nobody asked a batch for.
+    """
+    return list(dict.fromkeys((run.alone.folder, run.folder)))
+
+
+def _claimed(run: Run, held: ExitStack) -> bool:
+    """Claim all places of a run, or none, in the order in which everybody claims them."""
+    with ExitStack() as mine:
+        for folder in folders(run):
+            if not mine.enter_context(claims.claim(run.settings.results, folder)):
+                return False
+        held.push(mine.pop_all())
+    return True
+
+
+def _clear_checkpoints(run: Run) -> None:
+    """Remove what was kept to go on from: its record is there, however its seed was trained."""
+    for checkpoints in {run.checkpoints, run.alone.checkpoints}:
+        shutil.rmtree(checkpoints, ignore_errors=True)
 
 
 def _make(runs: list[Run], watch: Watch) -> list[Outcome]:
@@ -135,10 +163,10 @@ def _damaged(error: StoreError) -> StoreError:
 
 def stamp(run: Run) -> int:
     """Return when the run's record was written, in ns; 0 where there is none."""
-    try:
-        return os.stat(run.folder / store.RECORD).st_mtime_ns
-    except OSError:
-        return 0
+    for folder in (run.folder, run.alone.folder):  # as `Run.finished` looks for it
+        with suppress(OSError):
+            return os.stat(folder / store.RECORD).st_mtime_ns
+    return 0
 
 
 def note_failure(run: Run, error: MmbenchError) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -578,3 +579,55 @@ def test_a_narrow_terminal_warns(
     monkeypatch.setenv("COLUMNS", columns)
     found = one(shell.terminal())
     assert (found.status, found.text.split()[0]) == (status, columns)
+
+
+# --- what interrupted runs left ------------------------------------------------------------------
+
+
+def left_behind(folder: Path, name: str, days: float, size: int = 2048) -> Path:
+    """Make what a run that was interrupted so many days ago left."""
+    path = folder / "results" / "mini" / "late" / f".{name}.checkpoint"
+    (path / "current").mkdir(parents=True)
+    (path / "current" / "tensors.safetensors").write_bytes(b"x" * size)
+    then = time.time() - days * 86_400
+    for one in (path / "current" / "tensors.safetensors", path / "current", path):
+        os.utime(one, (then, then))
+    return path
+
+
+def test_no_checkpoints_are_not_mentioned(folder: Path) -> None:
+    assert list(places.checkpoints(folder / "results")) == []
+
+
+def test_a_run_that_was_interrupted_today_is_told_and_nothing_to_warn_of(folder: Path) -> None:
+    left_behind(folder, "brief-s0-12345678", 0.1)
+    (check,) = places.checkpoints(folder / "results")
+    assert check == Check(
+        "checkpoints",
+        "ok",
+        "1 checkpoint of unfinished runs, 2.0 KiB: mini/late/brief-s0-12345678 (2.0 KiB, 2 hours "
+        "old)",
+    )
+
+
+def test_old_checkpoints_are_warned_of_with_their_size_and_age_and_go_as_it_is_said(
+    folder: Path,
+) -> None:
+    old = [left_behind(folder, f"brief-s{n}-12345678", 9 - n) for n in range(7)]
+    young = left_behind(folder, "brief-s8-12345678", 0)
+    (check,) = places.checkpoints(Path("results"))
+    assert check.status == "warn"
+    assert check.text.startswith(
+        "8 checkpoints of unfinished runs, 16.0 KiB: mini/late/brief-s0-12345678 (2.0 KiB, 9 days "
+        "old), mini/late/brief-s1-12345678 (2.0 KiB, 8 days old), "
+    )
+    assert check.text.endswith(", and 3 younger")
+    said, _, command = check.fix.rpartition(": ")
+    assert said == "the same 'mmbench run' goes on with them; if nobody will"
+    for gone in (old[:5], old[5:]):
+        subprocess.run(command, shell=True, check=True)
+        assert not any(path.exists() for path in gone)
+        (check,) = places.checkpoints(Path("results"))
+        command = check.fix.rpartition(": ")[2]
+    assert check.status == "ok"
+    assert young.exists()

@@ -91,7 +91,7 @@ def test_lines_tell_of_all_runs_and_what_is_finished_is_not_done_again(
     done = cli(*arguments)
     assert done.code == 0
     assert done.out.splitlines()[0].endswith(
-        "3 of 3 runs to do, duration unknown, cpu, 2 at a time"
+        "3 of 3 runs to do, about 0 s at a guess, cpu, 2 at a time"
     )
     for number in (1, 2, 3):
         assert f"[{number}/3] late seed {number - 1}: data" in done.err
@@ -102,6 +102,17 @@ def test_lines_tell_of_all_runs_and_what_is_finished_is_not_done_again(
     assert again.out.startswith("plan: 0 of 3 runs to do, about 0 s, cpu")
     assert again.err.count("finished before, rouge_l ") == 3
     assert "another process" not in again.err
+
+
+def test_two_jobs_have_half_of_the_memory_each(cli: Cli, task: Write) -> None:
+    arguments = ("run", "-t", task(), "-m", "late", "--seeds", "2", *SMALL, "--memory", "20KB")
+    one = cli(*arguments, "--results", "one")
+    two = cli(*arguments, "--results", "two", "--jobs", "2")
+    assert (one.code, two.code) == (0, 0)
+    assert "data may take 19.5 KiB of memory" in one.err
+    assert "data may take 9.8 KiB of memory" in two.err
+    assert "19.5" not in two.err
+    assert bits("one") == bits("two")
 
 
 def test_what_a_component_prints_is_a_line_and_not_part_of_the_json(cli: Cli, task: Write) -> None:

@@ -18,7 +18,7 @@ Write: TypeAlias = Callable[..., str]
 #: What a test may do in a mount of its own, which ends with its process.
 SCRIPT = """
 set -u
-mount -t tmpfs -o size=4m none results || exit 99
+mount -t tmpfs -o size={ size } none results || exit 99
 mmbench() { "$PYTHON" -m mmbench "$@"; }
 { steps }
 """
@@ -39,12 +39,13 @@ PREFIX = mounting()
 needs_mount = pytest.mark.skipif(PREFIX is None, reason="nothing can be mounted here")
 
 
-def shell(steps: str) -> list[str]:
+def shell(steps: str, size: str = "4m") -> list[str]:
     """Run steps in a shell whose folder ``results`` is a small file system; return its lines."""
     assert PREFIX is not None
     Path("results").mkdir(exist_ok=True)
+    script = SCRIPT.replace("{ steps }", steps).replace("{ size }", size)
     done = subprocess.run(
-        [*PREFIX, "sh", "-c", SCRIPT.replace("{ steps }", steps)],
+        [*PREFIX, "sh", "-c", script],
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHON": sys.executable},
         capture_output=True,
         text=True,
@@ -85,6 +86,46 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_once_there_is_room(
     assert not [line for line in lines if line.startswith(("left behind", "hidden"))]
     fresh = [line.strip(" ,") for line in lines if '"fresh"' in line]
     assert fresh == ['"fresh": false', '"fresh": true', '"fresh": true']
+
+
+@needs_mount
+def test_a_disk_that_fills_at_a_checkpoint_loses_no_step_that_was_kept(
+    task: Write, workplace: Path
+) -> None:
+    run = f"mmbench run -t {task()} -m late --set width=64 -q --checkpoint-every 0"
+    # Its weights take a megabyte: there is room for a checkpoint, but not for a second one beside.
+    lines = shell(
+        f"""
+        {run} --results whole >/dev/null; echo "whole $?"
+        free=$(df -k --output=avail results | tail -1)
+        head -c $(( (free - 6000) * 1024 )) /dev/zero > results/filler
+        {run} 2>&1; echo "full $?"
+        find results -name state.json | sed 's/^/kept: /'
+        find results -name '.writing-*' -o -name '.*.claim' | sed 's/^/left behind: /'
+        find results -name record.json | sed 's/^/recorded: /'
+        rm results/filler
+        {run} >/dev/null; echo "again $?"
+        (cd results && find . -name '*.parquet' -o -name '*.safetensors') | while read name
+        do cmp "results/$name" "whole/$name" && echo "same $(basename $name)"; done
+        find results -name record.json | xargs grep -o '"resumed": *[0-9]*'
+        find results -name '.?*' | sed 's/^/hidden: /'
+        """,
+        "32m",
+    )
+    assert lines[0] == "whole 0"
+    errors = [line for line in lines if line.startswith("error:")]
+    assert errors == [
+        "error: results: the disk is full: make room and give the same command again; "
+        "finished records are intact"
+    ]
+    assert "full 1" in lines
+    assert [line for line in lines if line.startswith("kept: ") and "current/" in line]
+    assert not [line for line in lines if line.startswith(("left behind", "recorded", "hidden"))]
+    assert "again 0" in lines
+    same = sorted(line for line in lines if line.startswith("same "))
+    assert same == ["same items.parquet", "same predictions.parquet", "same weights.safetensors"]
+    (resumed,) = [line for line in lines if line.startswith('"resumed"')]
+    assert int(resumed.partition(":")[2]) >= 1
 
 
 @needs_mount

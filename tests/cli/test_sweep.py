@@ -10,8 +10,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from types import SimpleNamespace
+from typing import Any, TypeAlias, cast
 
 import filelock
 import msgspec
@@ -129,12 +131,32 @@ def test_fail_fast_stops_at_the_first_that_fails(cli: Cli, task: Write, broken: 
     assert [run["status"] for run in told] == ["finished", "failed", "left", "left"]
 
 
-def test_fail_fast_stops_at_a_run_that_diverges_too(cli: Cli, task: Write) -> None:
+def test_fail_fast_stops_at_a_run_that_diverges_and_goes_on_the_next_time(
+    cli: Cli, task: Write
+) -> None:
     rate = "recipe.stages.0.objectives.0.optimizer.lr=1e30"
-    arguments = ("run", "-t", task(), "-m", "late", "--seeds", "2", *SMALL, "--set", rate)
-    for _ in range(2):  # the second time it is there already
-        assert cli(*arguments, "--fail-fast").code == 1
-        assert seeds() == [0]
+    arguments = ("run", "-t", task(), "-m", "late", "--seeds", "3", *SMALL, "--set", rate)
+    for made in ([0], [0, 1], [0, 1, 2]):  # what is there already stops nothing
+        done = cli(*arguments, "--fail-fast")
+        assert done.code == 1
+        assert ("the same command goes on with them" in done.err) == (len(made) < 3)
+        assert seeds() == made
+    again = cli(*arguments, "--fail-fast")
+    assert again.code == 1, "it is told all the same"
+    assert again.out.startswith("plan: 0 of 3 runs to do")
+
+
+def test_fail_fast_is_not_stopped_by_a_record_that_was_damaged_before(
+    cli: Cli, task: Write
+) -> None:
+    arguments = ("run", "-t", task(), "-m", "late", *SMALL)
+    cli(*arguments, "--seeds", "1")
+    (stored,) = store.scan(Path("results"))[0]
+    (stored.folder / "record.json").write_text("{")
+    done = cli(*arguments, "--seeds", "2", "--fail-fast")
+    assert done.code != 0
+    assert "--force repeats the run" in done.error
+    assert len(list(Path("results").glob("*/*/*-s1-*/record.json"))) == 1
 
 
 def test_fail_fast_with_several_jobs_stops_those_that_run(cli: Cli, task: Write) -> None:
@@ -186,6 +208,7 @@ class Known(Forecast):
     """Knows how long models take by their names."""
 
     def __init__(self, seconds: dict[str, float]) -> None:
+        super().__init__([])
         self.lasts = seconds
 
     def seconds(self, run: Run) -> float | None:
@@ -212,10 +235,41 @@ def test_no_run_begins_that_is_not_expected_to_end_in_time(runs: list[Run]) -> N
     assert clock.ended == "closed"
 
 
-def test_what_nobody_knows_begins_as_long_as_there_is_time(runs: list[Run]) -> None:
+def test_what_nobody_knows_begins_if_a_guess_says_that_it_ends_in_time(
+    runs: list[Run], task: Write
+) -> None:
     clock = Clock(SECONDS)
-    list(sweep.sweep(runs, clock, Known({}), seconds=105.0, clock=lambda: clock.now))
+    known = Forecast([])
+    assert 0.06 <= known.guess(runs[0]) < 1.0, "6 steps of a small model"
+    list(sweep.sweep(runs, clock, known, seconds=105.0, clock=lambda: clock.now))
     assert clock.begun == ["late", "concat"]
+    endless = sweep.plan(
+        [task("endless", ("steps = 6", "steps = 1000000"))], ["sum"], [0], None, Settings()
+    )
+    assert known.guess(endless[0]) > 9999
+    clock = Clock(SECONDS)
+    list(sweep.sweep([*endless, *runs], clock, known, seconds=105.0, clock=lambda: clock.now))
+    assert clock.begun == ["late", "concat"]
+
+
+def test_a_guess_is_told_as_one(cli: Cli, task: Write) -> None:
+    arguments = ("run", "-t", task(), "-m", "late", *SMALL)
+    plan = cli(*arguments, "--seeds", "2", "--dry-run").out.splitlines()
+    assert plan[0] == "plan: 2 of 2 runs to do, about 0 s at a guess, cpu"
+    assert [line for line in plan if line.endswith("seed 0: to do, about 0 s at a guess")]
+    (first, _) = json.loads(cli(*arguments, "--seeds", "2", "--dry-run", "--json").out)
+    assert first["seconds"] is None
+    assert 0.06 <= first["guess"] < 1.0
+    long = ("run", "-t", task("long", ("steps = 6", "steps = 100000")), "-m", "late", *SMALL)
+    left = cli(*long, "--max-hours", "0.01")
+    assert left.code == 130
+    assert "of which the shortest takes about " in left.err
+    assert " min at a guess; the same command goes on with them" in left.err
+    cli(*arguments, "-q")
+    plan = cli(*arguments, "--seeds", "2", "--dry-run").out.splitlines()
+    assert plan[0].startswith("plan: 1 of 2 runs to do, about ")
+    assert "guess" not in "".join(plan)
+    assert json.loads(cli(*arguments, "--dry-run", "--json").out)[0]["guess"] is None
 
 
 def test_the_longest_begins_first_where_several_run_at_a_time(runs: list[Run]) -> None:
@@ -246,6 +300,54 @@ def test_the_time_left_counts_what_runs_and_what_waits(runs: list[Run]) -> None:
     assert Remaining(dict(enumerate(runs)), Known({}), 2).seconds(set(), {}) is None
 
 
+def of_a_large_sweep(runs: list[Run], count: int) -> tuple[list[Run], Forecast]:
+    """Return so many runs, and a forecast that has learned from as many."""
+    many = [replace(runs[n % len(runs)], seed=n) for n in range(count)]
+    known = Forecast(many[:1])
+    record = SimpleNamespace(
+        task="mini", budget="brief", model="late", provenance={"device": "cpu"}, cost=COST
+    )
+    for run in many:
+        known.learn(run, cast("store.Record", record))
+    return many, known
+
+
+COST = {"parameters": 1000.0, "train_seconds": 3.0, "test_seconds": 1.0}
+
+
+def test_the_time_left_of_a_large_sweep_takes_none(runs: list[Run]) -> None:
+    many, known = of_a_large_sweep(runs, 2000)
+    assert known.seconds(many[0]) == pytest.approx(4.0)
+    left = Remaining(dict(enumerate(many)), known, 2)
+    assert left.seconds({0}, {1: (1.0, None)}) == pytest.approx(4.0 * 1999 / 2, abs=4.0)
+    asked = []
+    seconds = known.seconds
+    known.seconds = lambda run: (asked.append(run), seconds(run))[1]  # type: ignore[method-assign]
+    for elapsed in (2.0, 3.0):  # nothing has ended since: each drawing knows what it has to know
+        assert left.seconds({0}, {1: (elapsed, None)}) is not None
+    assert not asked
+    begun = time.process_time()
+    for ended in range(1, 21):
+        left.seconds(set(range(ended)), {ended: (1.0, None)})
+    assert asked
+    assert time.process_time() - begun < 2.0, "looking at every record for every run took a minute"
+
+
+def test_what_was_learned_meanwhile_changes_the_time_left(runs: list[Run]) -> None:
+    _, known = of_a_large_sweep(runs, 1)
+    left = Remaining(dict(enumerate(runs[:2])), known, 1)
+    assert left.seconds(set(), {}) == pytest.approx(8.0)
+    record = SimpleNamespace(
+        task="mini",
+        budget="brief",
+        model="concat",
+        provenance={"device": "cpu"},
+        cost={**COST, "train_seconds": 9.0},
+    )
+    known.learn(runs[1], cast("store.Record", record))
+    assert left.seconds(set(), {}) == pytest.approx(4.0 + 10.0)
+
+
 def test_max_hours_says_what_is_left_and_the_same_command_goes_on(cli: Cli, task: Write) -> None:
     beginning = ("run", "-t", task(), "-m", "late", *SMALL)
     arguments = (*beginning, "--seeds", "3")
@@ -253,7 +355,8 @@ def test_max_hours_says_what_is_left_and_the_same_command_goes_on(cli: Cli, task
     assert done.code == 130
     assert done.err.splitlines()[-1] == (
         "interrupted: the time of --max-hours is up: 3 runs are left (mini/late seed 0, mini/late "
-        "seed 1, mini/late seed 2); the same command goes on with them"
+        "seed 1, mini/late seed 2), of which the shortest takes about 0 s at a guess; the same "
+        "command goes on with them"
     )
     told = cli(*arguments, "--max-hours", "1e-10", "--json")
     assert [run["status"] for run in json.loads(told.out)] == ["left"] * 3
@@ -384,6 +487,55 @@ def test_a_run_that_another_process_makes_is_left_for_the_end_and_taken_over_if_
         ("early", False, True),
         ("late", False, True),
     ]
+    assert leftovers() == []
+
+
+def batched(run: Run) -> Run:
+    return replace(run, settings=replace(run.settings, batch_seeds=True))
+
+
+def test_a_seed_of_a_batch_is_not_made_while_another_process_trains_it_alone(
+    runs: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = batched(runs[0])
+    assert run.folder != run.alone.folder
+    begun = []
+    monkeypatch.setattr(work, "execute_together", lambda several, watcher: begun.append(several))
+    with another(run.alone):
+        (outcome,) = work.carry_out(Job((run,)), lambda run: Silent())
+        assert outcome.busy
+        assert not begun
+        with claims.claim(run.settings.results, run.folder) as mine:
+            assert mine, "what cannot be claimed whole is not claimed in part"
+
+
+def test_a_seed_that_a_batch_trains_alone_after_all_is_nobody_elses_meanwhile(
+    runs: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = batched(runs[0])
+    together = work.execute_together
+    seen = []
+
+    def look(several: Any, watcher: Any) -> Any:
+        seen.extend(work.carry_out(Job((run.alone,)), lambda run: Silent()))
+        return together(several, watcher)
+
+    monkeypatch.setattr(work, "execute_together", look)
+    monkeypatch.setattr("mmbench.together.batchable", lambda run: "they do not go together")
+    (outcome,) = work.carry_out(Job((run,)), lambda run: Silent())
+    assert [one.busy for one in seen] == [True]
+    assert outcome.stored is not None
+    assert outcome.stored.folder == run.alone.folder
+    assert leftovers() == []
+
+
+def test_a_record_leaves_no_checkpoint_however_its_seed_was_trained(runs: list[Run]) -> None:
+    run = batched(runs[0])
+    for folder in (run.checkpoints, run.alone.checkpoints):
+        (folder / "current").mkdir(parents=True)
+    (outcome,) = work.carry_out(Job((run,)), lambda run: Silent())
+    assert outcome.stored is not None
+    assert outcome.stored.folder == run.folder
     assert leftovers() == []
 
 

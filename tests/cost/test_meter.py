@@ -37,6 +37,9 @@ class Watcher:
     def items(self, done: int, total: int) -> None:
         pass
 
+    def note(self, text: str) -> None:
+        pass
+
 
 class Blind:
     """Stands for a meter and measures nothing."""
@@ -285,3 +288,50 @@ def test_the_time_for_single_items_is_a_share_within_bounds() -> None:
     assert meter.spend(0.0) == meter.SHORTEST
     assert meter.spend(20.0) == 1.0
     assert meter.spend(1e6) == meter.LONGEST
+
+
+def test_what_runs_had_in_common_is_shared_out_among_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counted:
+        how = "counted"
+
+        def __init__(self, found: Any) -> None:
+            self.found = found
+
+        def stop(self) -> Any:
+            return self.found
+
+    def one(joules: float | None, peak: int, *common: Any, **more: float) -> Meter:
+        made = Meter("cpu", *common)
+        made._energy = Counted({"energy_joules": joules, **more})  # type: ignore[assignment]
+        made._host = Counted(peak)  # type: ignore[assignment]
+        made._began -= 10.0
+        return made
+
+    whole = one(100.0, 7, energy_cpu_joules=80.0, energy_dram_joules=20.0)
+    whole.stop()
+    last = one(3.0, 5, whole, 5, energy_cpu_joules=2.0)
+    last.stop(4, 2.0)
+    assert last._found["energy_joules"] == pytest.approx(100 / 5 + 3)
+    assert last._found["energy_cpu_joules"] == pytest.approx(80 / 5 + 2)
+    assert "energy_dram_joules" not in last._found
+    assert last._found["energy_seconds"] == pytest.approx(10 / 5 + 10, abs=1)
+    assert last._found["peak_host_bytes"] == 7
+    assert last._found["items_per_second"] == 2.0
+    assert last.how["energy_joules"] == "counted; in training its share of that of 5 seeds together"
+    assert last.how["peak_host_bytes"] == "counted; in training of 5 seeds together"
+    assert last.how["train_seconds"] == "its share of the steps of 5 seeds together"
+    # One by itself has all of it, and nothing is to be said.
+    single = one(3.0, 9, whole, 1)
+    single.stop()
+    assert (single._found["energy_joules"], single._found["peak_host_bytes"]) == (103.0, 9)
+    assert single.how["energy_joules"] == "counted"
+    assert "train_seconds" not in single.how
+    # What one of both does not know is not known, and why is said.
+    blind = one(None, 7)
+    blind.how["energy_joules"] = "unknown: for a reason"
+    blind.stop()
+    unknown = one(3.0, 5, blind, 5)
+    unknown.stop()
+    assert unknown._found["energy_joules"] is None
+    assert "energy_seconds" not in unknown._found
+    assert unknown.how["energy_joules"] == "unknown: for a reason"

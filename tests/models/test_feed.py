@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ import pytest
 import tiny
 import torch
 
-from mmbench import rng
+from mmbench import rng, room
 from mmbench.errors import DataError, UsageError
 from mmbench.models import feed as feeding
 from mmbench.models.feed import Feed, placing, rows
@@ -474,6 +475,27 @@ def test_a_gpu_holds_what_fits_the_host_the_rest_and_the_disk_what_is_left(
     in_memory = placing.columns(tiny.split(64), ["image"], 64, False)
     monkeypatch.setattr(placing, "_available", lambda device: 0)
     assert set(placing.place(in_memory, gpu, USUAL).host) == set(in_memory)
+
+
+def test_processes_that_work_beside_each_other_part_what_may_be_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gpu = torch.device("cuda", 0)
+    monkeypatch.setattr(placing, "_available", lambda device: 1200)
+    monkeypatch.setattr(placing, "_held", Counter())
+    share, size = Allowance(share=0.5), Allowance(size=240)
+
+    def left() -> list[int]:
+        return [placing.left(allowed, on) for on in (CPU, gpu) for allowed in (share, size)]
+
+    assert left() == [600, 240, 600, 240]
+    monkeypatch.setattr(room, "_workers", 3)  # they share the GPU as well
+    assert left() == [200, 80, 200, 80]
+    monkeypatch.setattr(room, "_workers", 1)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")  # each of these has a GPU of its own
+    assert left() == [150, 60, 600, 240]
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "many")
+    assert left() == [600, 240, 600, 240]
 
 
 def test_what_streams_is_said_in_a_line_a_split(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import torch
 
 from mmbench.models.feed.gather import Key
 from mmbench.models.feed.rows import lies_in_file
-from mmbench.room import Allowance, available_memory, readable
+from mmbench.room import Allowance, available_memory, readable, sharers
 from mmbench.types import Array, Ragged, Split
 
 HOST = "cpu"
@@ -134,8 +134,9 @@ _held: Counter[str] = Counter()
 
 
 def left(allowed: Allowance, device: torch.device) -> int:
-    """Return the bytes that more data may take on a device."""
-    return max(0, allowed.of(_available(device)) - _held[str(device)])
+    """Return the bytes that more data of this process may take on a device."""
+    part = allowed.of(_available(device)) // sharers(device.type == HOST)
+    return max(0, part - _held[str(device)])
 
 
 def hold(taken: Mapping[str, int]) -> None:
