@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from conftest import Command as Cli
 
 from mmbench import catalog, rerun, store
 from mmbench.checkpoint import Checkpoints
@@ -40,6 +39,9 @@ from mmbench.spec import (
 from mmbench.together import batchable, flow, train_together, tried
 from mmbench.train import Trained, train
 from mmbench.types import Array, Ragged, Split
+
+#: Runs a command line; see conftest.py.
+Cli = Callable[..., Any]
 
 SEEDS = (0, 1, 2)
 #: Shipped models that differ in what has to be done for several at once. Two epochs of each on a
