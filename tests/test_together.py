@@ -18,9 +18,8 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from conftest import Command as Cli
 
-from mmbench import catalog, rerun, store, together
+from mmbench import catalog, rerun, store
 from mmbench.checkpoint import Checkpoints
 from mmbench.models.feed import placing
 from mmbench.models.feed.ahead import Ahead
@@ -37,9 +36,12 @@ from mmbench.spec import (
     RecipeSpec,
     StageSpec,
 )
-from mmbench.together import batchable, train_together, tried
+from mmbench.together import batchable, flow, train_together, tried
 from mmbench.train import Trained, train
 from mmbench.types import Array, Ragged, Split
+
+#: Runs a command line; see conftest.py.
+Cli = Callable[..., Any]
 
 SEEDS = (0, 1, 2)
 #: Shipped models that differ in what has to be done for several at once. Two epochs of each on a
@@ -357,9 +359,9 @@ def test_a_gpu_is_kept_to_deterministic_kernels_from_building_to_testing(
 
         return noted
 
-    monkeypatch.setattr(together, "deterministic", watched)
+    monkeypatch.setattr(flow, "deterministic", watched)
     for name in ("make_model", "tried", "train_together", "examine"):
-        monkeypatch.setattr(together, name, noting(getattr(together, name)))
+        monkeypatch.setattr(flow, name, noting(getattr(flow, name)))
     options = ("-t", task(), "-m", "image_only", "--seeds", "2", "--set", "width=16")
     assert cli("run", *options, "--batch-seeds", "--deterministic").code == 0
     assert within == [True] * 6
@@ -483,7 +485,7 @@ def fails(monkeypatch: pytest.MonkeyPatch, error: Exception, where: str = "late"
         return whole(self, *args, **kwargs)
 
     if where == "build":
-        made = together.make_model
+        made = flow.make_model
 
         def make(*args: Any) -> Model:
             nonlocal calls
@@ -492,7 +494,7 @@ def fails(monkeypatch: pytest.MonkeyPatch, error: Exception, where: str = "late"
                 raise error
             return made(*args)
 
-        monkeypatch.setattr(together, "make_model", make)
+        monkeypatch.setattr(flow, "make_model", make)
     else:
         monkeypatch.setattr(Stack, "losses", losses)
 
@@ -674,7 +676,7 @@ def test_interrupted_when_some_records_are_there_the_others_become_what_they_wer
     assert cli("run", *options, "--results", "whole").code == 0
     whole = everything("whole")
     assert not of_batches("whole")
-    keep, examine, train_all = together.keep, together.examine, together.train_together
+    keep, examine, train_all = flow.keep, flow.examine, flow.train_together
     tested: list[int] = []
 
     def stop(run: Run, made: Any) -> store.Stored:
@@ -696,19 +698,19 @@ def test_interrupted_when_some_records_are_there_the_others_become_what_they_wer
 
     every = ("--checkpoint-every", "0")
     with monkeypatch.context() as patched:
-        patched.setattr(together, "train_together", stepping)
+        patched.setattr(flow, "train_together", stepping)
         assert cli("run", *options, *every).code == 130
     assert not everything()
     (folder,) = of_batches("results")
     assert folder.name.startswith(".brief-seeds-")
     with monkeypatch.context() as patched:
-        patched.setattr(together, "keep", stop)
+        patched.setattr(flow, "keep", stop)
         done = cli("run", *options, *every)
     assert done.code == 130
     assert "goes on at step 2 of 6, where it was interrupted" in done.err
     assert sorted(seed for _, seed in everything()) == [0]
     with monkeypatch.context() as patched:
-        patched.setattr(together, "examine", noted)
+        patched.setattr(flow, "examine", noted)
         done = cli("run", *options)
     assert done.code == 0, done.err
     assert "goes on after training, where it was interrupted" in done.err

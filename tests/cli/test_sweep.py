@@ -521,7 +521,7 @@ def test_a_seed_that_a_batch_trains_alone_after_all_is_nobody_elses_meanwhile(
         return together(several, watcher)
 
     monkeypatch.setattr(work, "execute_together", look)
-    monkeypatch.setattr("mmbench.together.batchable", lambda run: "they do not go together")
+    monkeypatch.setattr("mmbench.together.flow.batchable", lambda run: "they do not go together")
     (outcome,) = work.carry_out(Job((run,)), lambda run: Silent())
     assert [one.busy for one in seen] == [True]
     assert outcome.stored is not None
