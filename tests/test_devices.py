@@ -370,19 +370,19 @@ def test_a_compiled_model_learns_the_same(workplace: Path) -> None:
 
 def test_deterministic_kernels_are_asked_for_and_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     from mmbench import catalog
-    from mmbench.run import Run, Settings, _deterministic
+    from mmbench.run import Run, Settings, deterministic
 
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     task, model = catalog.task("synergy"), tiny.ANSWERS.spec("early")
     run = Run(task, model, "smoke", 0, Settings(device="cpu", deterministic=True))
     assert run.execution == "single", "a processor is deterministic anyway"
-    with _deterministic(run):
+    with deterministic(run):
         assert not torch.are_deterministic_algorithms_enabled()
     on_gpu = Run(task, model, "smoke", 0, Settings(device="cuda", deterministic=True))
     vars(on_gpu)["device"] = "cuda"
     monkeypatch.setattr("mmbench.run.precision", lambda _: "fp32")
     assert on_gpu.execution == "deterministic"
-    with _deterministic(on_gpu):
+    with deterministic(on_gpu):
         assert torch.are_deterministic_algorithms_enabled()
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert not torch.are_deterministic_algorithms_enabled()
