@@ -296,6 +296,7 @@ GOOD = (("one/a.txt", b"A" * 5000), ("b.txt", b"B"))
         ("x.tar.xz", tarred(*GOOD, mode="w:xz"), {"one/a.txt": b"A" * 5000, "b.txt": b"B"}),
         ("images.gz", gzip.compress(b"idx" * 900), {"images": b"idx" * 900}),
     ],
+    ids=["zip", "gzipped tar", "tar", "xz", "gz"],
 )
 def test_archives_are_unpacked_into_their_folder(
     server: Server, fetched: Path, name: str, content: bytes, files: dict[str, bytes]
