@@ -38,10 +38,10 @@ USAGE = {
     "run -m late": ["--task is missing: 'mmbench list tasks' shows what there is"],
     "run -t TASK": ["--model is missing: 'mmbench list models' shows what there is"],
     "run -t captionng -m late": [
-        "unknown task 'captionng': did you mean 'captioning'? known: captioning, ",
+        "unknown task 'captionng': did you mean 'captioning'? known: avmnist, captioning, ",
         "'mmbench list tasks' shows them; your own is named by its path, ./captionng.toml",
     ],
-    "run -t zzz -m late": ["unknown task 'zzz': known: captioning, "],
+    "run -t zzz -m late": ["unknown task 'zzz': known: avmnist, captioning, "],
     "run -t none.toml -m late": ["none.toml: there is no such file"],
     "run -t TASK -m hybird": ["unknown model 'hybird': did you mean 'hybrid'? known: "],
     "run -t TASK -m none.toml": ["none.toml: there is no such file"],

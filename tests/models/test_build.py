@@ -72,10 +72,10 @@ def test_a_fusion_of_several_is_refused_one_modality() -> None:
 
 
 def test_a_kind_of_modality_or_output_without_a_part_is_refused_by_name() -> None:
-    odd = Signature({"image": Modality("video", (2, 3, 8, 8))}, tiny.SIGNATURE.outputs)
+    odd = Signature({"image": Modality("smell", (2, 3, 8, 8))}, tiny.SIGNATURE.outputs)
     message = refused(IncompatibleError, tiny.spec("late"), odd)
-    assert "no encoder for 'video'" in message
-    assert "add [encoders.video] to its TOML" in message
+    assert "no encoder for 'smell'" in message
+    assert "add [encoders.smell] to its TOML" in message
     label = Signature(tiny.SIGNATURE.modalities, {"class": Output("smell", 10)})
     assert "no head for 'smell'" in refused(IncompatibleError, tiny.spec("late"), label)
 

@@ -44,15 +44,16 @@ COMPLETE = [0, 5, 6]
 #: Kind of modality -> one to try an encoder on. A new kind of encoder needs a line here.
 SAMPLES: Mapping[str, Modality] = {
     m.kind: m for world in tiny.WORLDS.values() for m in world.signature.modalities.values()
-}
+} | {"video": Modality("video", (7, 16, 16))}
 #: Kind of modality -> the axis of [B, ...] that `lengths` counts; None: an item is always whole.
-TIME_AXIS = {"image": None, "spectrogram": 2, "text": 1, "sequence": 1, "vector": None}
+TIME_AXIS = {"image": None, "spectrogram": 2, "text": 1, "sequence": 1, "vector": None, "video": 1}
 
 
 def baselines(world: tiny.World) -> list[str]:
     """Return the shipped models that serve a world."""
     names = catalog.model_names(world.task)
-    return [name for name in names if not set(kinds(world)) & set(refused(world.spec(name)))]
+    served = {name for name in names if set(kinds(world)) <= set(world.spec(name).heads)}
+    return [n for n in names if n in served and not set(kinds(world)) & set(refused(world.spec(n)))]
 
 
 def kinds(world: tiny.World) -> list[str]:
@@ -547,7 +548,7 @@ def test_what_is_merged_equals_the_formula(model: Model, batch: Batch) -> None:
 
 
 @pytest.mark.parametrize("gate", ["static", "equal", "own", "joint"])
-@pytest.mark.parametrize("name", registry.names("combiner"))
+@pytest.mark.parametrize("name", [n for n in registry.names("combiner") if n != "score_sum"])
 @torch.no_grad()
 def test_a_gate_sees_what_it_says(name: str, gate: str) -> None:
     combiner = registry.load("combiner", name)(["joint", "a", "b"], tiny.WIDTH, gate=gate)
@@ -791,7 +792,11 @@ def test_the_loss_is_nats_per_word_without_padding(name: str) -> None:
 SLOWER = {"seed_cross_transformer": 200}
 
 
-@pytest.mark.parametrize("variant", [v for v in SHIPPED if not v.endswith(": constant")])
+@pytest.mark.parametrize(
+    # What is linear, or looks at nothing, has no way to know each item.
+    "variant",
+    [v for v in SHIPPED if not v.endswith((": constant", ": majority", "logistic"))],
+)
 def test_a_shipped_model_learns_a_few_items_by_heart(variant: str) -> None:
     world, name = place(variant), variant.partition(": ")[2]
     items = world.split(16, seed=5, whole=True)
@@ -822,7 +827,9 @@ class LearnedError(Exception):
     """All items are known by heart."""
 
 
-@pytest.mark.parametrize("variant", [v for v in SHIPPED if v.endswith(": constant")])
+@pytest.mark.parametrize(
+    "variant", [v for v in SHIPPED if v.endswith((": constant", ": majority"))]
+)
 def test_a_model_that_looks_at_nothing_learns_no_item(variant: str) -> None:
     items = place(variant).split(16, seed=5, whole=True)
     spoken = predict(built(variant), items, DecodingSpec(beams=1)).outputs[place(variant).main]
@@ -861,7 +868,8 @@ def test_a_shipped_definition_names_what_exists_and_builds(path: Path, key: str)
         parts += [("objective", o) for s in model.recipe.stages for o in s.objectives]  # type: ignore[misc]
         for kind, part in parts:
             assert part.name in registry.names(kind)
-        if set(kinds(world)) & set(refused(model)):
+        lacks = not set(kinds(world)) <= set(model.heads)
+        if lacks or set(kinds(world)) & set(refused(model)):
             with pytest.raises(IncompatibleError):
                 world.make(model)
             continue
@@ -879,14 +887,20 @@ def test_every_shipped_definition_is_tried(key: str) -> None:
     names = {p.stem for p in TOMLS} - {"unimodal", "logistic_unimodal"} | expanded
     assert names == set(catalog.model_names(world.task))
     left_out = names - set(baselines(world))
-    assert all(set(kinds(world)) & set(refused(world.spec(name))) for name in left_out)
+    for name in left_out:
+        model = world.spec(name)
+        lacks = not set(kinds(world)) <= set(model.heads)
+        assert lacks or set(kinds(world)) & set(refused(model)), name
 
 
 def test_every_kind_of_encoder_and_head_has_a_sample() -> None:
     read = {k for n in registry.names("encoder") for k in registry.load("encoder", n).kinds}
     assert read <= set(SAMPLES) == set(TIME_AXIS)
     served = {kind for world in tiny.WORLDS.values() for kind in kinds(world)}
-    assert {registry.load("head", n).kind for n in registry.names("head")} <= served
+    # What these two kinds need, a gallery and a clock, is tested in files of their own.
+    elsewhere = {"match", "transcript"}
+    kinds_of_heads = {registry.load("head", n).kind for n in registry.names("head")}
+    assert kinds_of_heads - elsewhere <= served
     assert served <= {
         k for n in registry.names("combiner") for k in registry.load("combiner", n).kinds
     }

@@ -191,9 +191,9 @@ def test_a_batch_can_be_asked_for_at_random_whatever_is_planned(
 
 
 def test_an_order_tells_what_comes_without_going_on() -> None:
-    from mmbench.train import _Order
+    from mmbench.train import Order
 
-    order, other = _Order(3, "fit", 10, 4), _Order(3, "fit", 10, 4)
+    order, other = Order(3, "fit", 10, 4), Order(3, "fit", 10, 4)
     for _ in range(3):
         order.next(), other.next()
     ahead = order.ahead()
