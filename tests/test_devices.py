@@ -58,19 +58,19 @@ def alone(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Path:
 OPTIONS = ("--budget", "smoke", "-q", "--set", "recipe.modality_dropout=0.1")
 
 
-def agree(one: Path, other: Path, within: float = 1e-5) -> None:
+def agree(one: Path, other: Path) -> None:
     here, there = records(one), records(other)
     assert here.keys() == there.keys() == set(MODELS.split(","))
     for name, stored in here.items():
-        assert apart(stored, there[name], "label.scores") < within, name
-        assert apart(stored, there[name], "intensity") < 10 * within, name
+        assert apart(stored, there[name], "label.scores") < 1e-5, name
+        assert apart(stored, there[name], "intensity") < 1e-4, name
         for metric, got in stored.record.scores["test"].items():
             value = there[name].record.scores["test"][metric].value
             assert got.value is not None
             assert value is not None
-            assert abs(value - got.value) < within, (name, metric)
+            assert abs(value - got.value) < 1e-5, (name, metric)
         curves = [[p["loss"] for p in s.record.curve] for s in (stored, there[name])]
-        assert np.allclose(curves[0], curves[1], atol=10 * within), name
+        assert np.allclose(curves[0], curves[1], atol=1e-4), name
 
 
 def test_two_processes_agree_with_one(alone: Path, workplace: Path) -> None:
@@ -91,14 +91,13 @@ def test_two_processes_agree_with_one(alone: Path, workplace: Path) -> None:
 @pytest.mark.slow
 def test_torchrun_starts_the_processes_as_well(alone: Path, workplace: Path) -> None:
     shared = workplace / "shared"
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "3"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     run = ["-m", "mmbench", "run", "-t", "sentiment", "-m", MODELS, *OPTIONS]
     command = [*launch, *run, "--results", str(shared), "--device", "cpu"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("saved in") == 1, "one process speaks"
-    # Three parts are no halves: sums are rounded otherwise, and 24 steps carry that further.
-    agree(alone, shared, within=1e-3)
+    agree(alone, shared)
 
 
 def test_interrupted_processes_go_on_to_the_same_bits(workplace: Path) -> None:
