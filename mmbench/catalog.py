@@ -7,14 +7,25 @@ package; in a wheel, inside it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from mmbench import registry
 from mmbench.errors import SpecError, UnknownNameError, UsageError
-from mmbench.spec import ModelSpec, TaskSpec, merge, override, parse_model, parse_task, read_toml
+from mmbench.spec import (
+    ComponentSpec,
+    ModelSpec,
+    TaskSpec,
+    merge,
+    override,
+    parse_model,
+    parse_task,
+    read_toml,
+)
 
 _included: list[Path] = []
 #: Name of a task -> the file that it was last read from, for errors.
@@ -78,7 +89,36 @@ def task(name: str) -> TaskSpec:
     if path.stem != found.name:
         raise SpecError(f"{_where(path)}: name = {found.name!r} differs from the file's name")
     _read[found.name] = path
+    _borrowed.pop(found.name, None)
+    lender = _lender(found)
+    if lender is not None:
+        _borrowed[found.name] = lender
+        found = msgspec.structs.replace(found, levels={})
     return found
+
+
+#: Task of one's own -> the shipped one whose levels its TOML holds, although its data are others.
+_borrowed: dict[str, str] = {}
+
+
+def borrowed(name: str) -> str | None:
+    """Return the shipped task whose levels a copied TOML still held; they count for nothing."""
+    return _borrowed.get(name)
+
+
+def _lender(task: TaskSpec) -> str | None:
+    """Return the shipped task that has the same levels, computed on other data."""
+    if not task.levels or task_home(task.name) is None:
+        return None
+    for name in task_names(shipped=True):
+        path = _folder("tasks") / f"{name}.toml"
+        other = parse_task(_extend(read_toml(path), path, "tasks"), _where(path))
+        if other.levels == task.levels:
+            same = (other.dataset, other.splits.get("test")) == (
+                task.dataset, task.splits.get("test"),
+            )  # fmt: skip
+            return None if same else name
+    return None
 
 
 def task_where(name: str) -> str:
@@ -127,7 +167,21 @@ def model(name: str, settings: Sequence[str] = (), task: TaskSpec | None = None)
     if settings:
         where = f"{where} with --set"
     found = parse_model(content, where)
-    return found if task is None else found.of(task)
+    return found if task is None else _with_encoders(found, task).of(task)
+
+
+def _with_encoders(model: ModelSpec, task: TaskSpec) -> ModelSpec:
+    """Name an encoder for each kind of the task's modalities for which the model names none.
+
+    It is the one that says that it is taken for the kind, if there is one; so it stands in records
+    like those that are named.
+    """
+    kinds = {modality.kind for modality in task.modalities.values()} - set(model.encoders)
+    usual = {kind: name for kind in sorted(kinds) if (name := registry.usual_encoder(kind))}
+    if not usual:
+        return model
+    more = {kind: ComponentSpec(name) for kind, name in usual.items()}
+    return msgspec.structs.replace(model, encoders={**model.encoders, **more})
 
 
 def _on(content: dict[str, Any], task: TaskSpec, where: str) -> dict[str, Any]:
@@ -155,13 +209,11 @@ def model_summaries(task: TaskSpec | None = None) -> list[dict[str, Any]]:
     wanted = set() if task is None else {output.kind for output in task.outputs.values()}
     for name, path in _shelf("baselines").items():
         content = _extend(_raw_model(path), path)
-        fusion = content.get("fusion", {})
-        refused = registry.refused(str(fusion["name"])) if "name" in fusion else []
-        served = set(content.get("heads", {})) - set(refused)
+        heads, fusion = content.get("heads", {}), content.get("fusion", {}).get("name")
+        served = [kind for kind in heads if not why_not(heads, fusion, kind, _alone(content))]
         heard = content.get("modalities") or ()
-        if task is not None and (
-            not wanted <= served or any(m not in (*task.modalities, "{modality}") for m in heard)
-        ):
+        known = () if task is None else (*task.modalities, "{modality}")
+        if task is not None and not (wanted <= set(served) and set(heard) <= set(known)):
             continue
         pattern = content.get("expand")
         told = {"name": name if pattern is None else pattern, "summary": content.get("summary", "")}
@@ -173,12 +225,61 @@ def model_summaries(task: TaskSpec | None = None) -> list[dict[str, Any]]:
                 "name": str(one["name"]),
                 "kind": str(content.get("family", "")),
                 "paper": str(content.get("paper", "")),
-                "outputs": [kind for kind in content.get("heads", {}) if kind not in refused],
+                "outputs": served,
                 "summary": str(one["summary"]),
             }
             for one in own
         ]
     return sorted(rows, key=lambda row: str(row["name"]))
+
+
+def _alone(content: Mapping[str, Any]) -> bool:
+    """Whether a model is one for a single modality, or for none."""
+    heard = content.get("modalities")
+    return heard is not None and len(heard) < 2
+
+
+def why_not(heads: Collection[str], fusion: str | None, kind: str, alone: bool = False) -> str:
+    """Return why a model does not serve a kind of output; an empty string where it does.
+
+    Here alone it is decided; nothing is imported for it but a fusion that is not built in.
+
+    Args:
+        heads: The kinds of output that the model has heads for.
+        fusion: The name of its fusion.
+        kind: The kind of output.
+        alone: Whether it hears one modality at most, so that it merges nothing.
+    """
+    if kind not in heads:
+        return (
+            f"has no head for {kind!r}: its heads are for {', '.join(heads) or 'nothing'}: early, "
+            f"concat and most others have one ('mmbench list models' says which)"
+        )
+    refused = registry.refused(fusion, alone) if fusion is not None else {}
+    if kind in refused:
+        return f"the fusion {fusion!r} does not serve outputs of kind {kind!r}: {refused[kind]}"
+    return ""
+
+
+def served() -> dict[str, dict[str, str]]:
+    """Return which shipped model serves which kind of output: model -> kind -> why not, or nothing.
+
+    The kinds are those that any of the models has a head for. One that stands for a model of each
+    modality is called ``{modality}_only``.
+    """
+    contents = {
+        str(raw.get("expand", name)): _extend(raw, path)
+        for name, path in _shipped("baselines").items()
+        for raw in [_raw_model(path)]
+    }
+    kinds = sorted({kind for content in contents.values() for kind in content["heads"]})
+    return {
+        name: {
+            kind: why_not(content["heads"], content["fusion"]["name"], kind, _alone(content))
+            for kind in kinds
+        }
+        for name, content in contents.items()
+    }
 
 
 def _model_content(name: str) -> tuple[dict[str, Any], str]:
@@ -276,8 +377,26 @@ def _path(name: str, kind: str, shelf: str) -> Path:
     if name not in found:
         known = task_names() if kind == "task" else model_names()
         hint = f"'mmbench list {kind}s' shows them; your own is named by its path, ./{name}.toml"
+        standing = _models_on(name) if kind == "model" else []
+        if standing:
+            raise UsageError(
+                f"unknown model {name!r}: it is the name of a fusion, on which "
+                f"{' and '.join(standing[:3])} {'stands' if len(standing) == 1 else 'stand'}; "
+                f"'mmbench list models' shows all"
+            )
         raise UnknownNameError(kind, name, known, hint)
     return found[name]
+
+
+def _models_on(fusion: str) -> list[str]:
+    """Return the models that are a fusion on the shared recipe, most of which have its name."""
+    return [
+        name
+        for name, path in _shelf("baselines").items()
+        if (raw := _raw_model(path)).get("fusion", {}).get("name") == fusion
+        and raw.get("extends") == "matched"
+        and "expand" not in raw
+    ]
 
 
 def _shipped(shelf: str) -> dict[str, Path]:

@@ -169,23 +169,30 @@ class Checkpoints:
         self.last = time.monotonic()
 
     def load(self, device: Any = "cpu") -> tuple[Place, dict[str, Tensor]] | None:
-        """Return the newest whole checkpoint of this run; None if there is none to go on from."""
+        """Return the newest whole checkpoint of this run; None if there is none to go on from.
+
+        Raises:
+            NewerError: A newer mmbench wrote it: to begin anew would write over it.
+        """
+        refused: list[StoreError] = []
         for name in ("current", "previous"):
             if not (self.folder / name).is_dir():
                 continue
             try:
                 found = self._read(self.folder / name, device)
             except NewerError as error:
-                self.note(f"{error}; the run begins anew")
-                return None
+                raise NewerError(
+                    f"{error}, or remove {self.folder}, which holds how far the run is"
+                ) from None
             except StoreError as error:
-                more = "the one before is taken" if name == "current" else "the run begins anew"
-                there = (self.folder / "previous").is_dir()
-                more = more if name == "previous" or there else "the run begins anew"
-                self.note(f"{error}; {more}")
+                refused.append(error)
                 continue
+            for why in refused:
+                self.note(f"{why}; the one before is taken")
             self.last = time.monotonic()
             return found
+        if refused:
+            self.note(f"{refused[0]}; the run begins anew")
         return None
 
     def clear(self) -> None:

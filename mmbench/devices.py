@@ -294,10 +294,11 @@ def check(count: int, device: str, asked: str) -> None:
                 f"--devices {count}: torch sees {here} GPU{'s' * (here != 1)} here: use "
                 f"--devices {here}, or --device cpu to share the work among processes of the CPU"
             )
-    elif asked != "cpu" and not launched() > 1:
+    elif asked != "cpu":
+        several = f"{count} processes of torchrun" if launched() > 1 else f"--devices {count}"
         raise UsageError(
-            f"--devices {count}: torch sees no GPU here: --device cpu shares the work among "
-            f"processes of the CPU"
+            f"{several}: torch sees no GPU here: --device cpu shares the work among processes of "
+            f"the CPU"
         )
 
 
@@ -340,8 +341,9 @@ def together(count: int, device: str, command: Sequence[str]) -> Iterator[Group]
                 if _group.leads:
                     _group.lead(None)
                     over.set()
-                    for one in others:
-                        one.wait(timeout=60)
+                    for one in others:  # nothing is to be waited for but their own goodbye
+                        with contextlib.suppress(subprocess.TimeoutExpired):
+                            one.wait(timeout=60)
         finally:
             _group = ALONE
             over.set()

@@ -11,6 +11,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -37,25 +38,36 @@ ENDINGS = {
 }
 #: What files call their splits -> ours.
 SPLITS = {
-    **dict.fromkeys(("train", "training", "trn"), "train"),
+    **dict.fromkeys(("train", "training", "trn", "tr"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev", "development"), "val"),
-    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+    **dict.fromkeys(("test", "testing", "tst", "te", "eval", "evaluation"), "test"),
 }
+#: Columns of these names say in which split an item is, whatever else they hold.
+_SPLIT = re.compile(r"^(split|subset|partition)$")
 _GROUP = re.compile(
-    r"speaker|video|subject|patient|person|session|user|author|series|group|clip_of"
+    r"^(.*[_ ])?(speaker|video|subject|patient|person|session|user|author|series|group|clip_of)"
+    r"([_ ]?(id|name|nr|no|number))?$"
 )
 _RIGHT = re.compile(
     r"^(y|label|labels|class|classes|target|category|categories|emotion|sentiment|tags?|genres?|"
     r"answer|caption|captions|transcript|translation|reference|references|summary|score|rating|"
-    r"intensity|valence|arousal)$"
+    r"intensity|valence|arousal|diagnosis|outcome|species|intent|topic|polarity)$"
 )
 _TEXT_RIGHT = re.compile(r"caption|transcript|translation|reference|summary|answer")
+#: Columns of several classes in one cell.
+_SEVERAL = re.compile(r"^(tags?|genres?|labels|classes|categories|keywords|topics)$")
+#: What files write where a number is missing.
+_MISSING = {"na", "n/a", "nan", "null", "none", "?", "-"}
+#: Such a share of the cells has to be as expected; 'mmbench data check' names the others.
+_MOST = 0.9
 #: More classes than these are no label but a name.
 MOST_CLASSES = 100
 #: Of so many media the sizes are looked at.
 LOOKED_AT = 500
 #: Words of a text, and frames of a sound or a video, that a drafted task takes at most.
 LONGEST = 256
+#: Characters of a text that a manifest allows if its TOML says nothing.
+CHARACTERS = 2000
 FRAMES = 1000
 #: Pixels of a side beyond which images are resized.
 LARGEST = 128
@@ -115,7 +127,15 @@ def draft(file: Path, name: str) -> Draft:
     columns = [_look(table, column, file) for column in table.columns]
     _settle(table, columns)
     params, notes = _params(table, columns, file)
-    text = _toml(table, columns, params, name)
+    try:
+        text = _toml(table, columns, params, name)
+    except DataError:
+        if "group" not in params:
+            raise
+        group = params.pop("group")
+        text = _toml(table, columns, params, name)
+        notes = [note for note in notes if not note.startswith("all items of one")]
+        notes.append(f"{group} has too few values to draw splits by: they cross splits")
     parse_task(tomllib.loads(text), f"{name}.toml")
     notes = [*_told(columns), *notes]
     return Draft(text, tuple(notes))
@@ -134,20 +154,38 @@ def _look(table: Table, name: str, file: Path) -> _Column:
     folder = file if file.is_dir() else file.parent
     base = folder.resolve()
     for guess in (_as_split, _as_media, _as_numbers, _as_list, _as_word):
-        if guess(column, there, base):
-            break
+        try:
+            if guess(column, there, base):
+                break
+        except UsageError as error:
+            raise UsageError(f"{file}: {error}") from None
     if column.role == "modality" and column.blanks:
         column.keys["optional"] = True
     return column
 
 
 def _as_split(column: _Column, there: Sequence[Any], _: Path) -> bool:
-    if column.blanks or not all(isinstance(cell, str) for cell in there):
+    if not all(isinstance(cell, str) for cell in there):
         return False
     words = {cell.strip().lower() for cell in there}
-    if not (words <= set(SPLITS) and any(SPLITS[word] == "train" for word in words)):
+    others = sorted(word for word in words if word not in SPLITS)
+    named = bool(_SPLIT.match(column.name.lower()))
+    if not any(SPLITS.get(word) == "train" for word in words):
+        if named and len(words) <= MOST_CLASSES:
+            raise UsageError(
+                f"the column {column.name!r} holds {', '.join(sorted(words)[:8])}, and none is "
+                f"train: expected train, val (dev) and test"
+            )
+        return False
+    if (others or column.blanks) and not named:
         return False
     column.role, column.why = "split", f"holds {', '.join(sorted(set(there)))}"
+    if others:
+        column.why += f"; {', '.join(others)}: in no split: dataset.params.names says which"
+    ours = Counter(SPLITS[word] for word in words if word in SPLITS)
+    for split, several in ours.items():
+        if several > 1:
+            column.why += f"; {several} of them become {split}"
     return True
 
 
@@ -161,15 +199,17 @@ def _as_media(column: _Column, there: Sequence[Any], folder: Path) -> bool:
     if len(kinds) != 1:
         return False
     kind = kinds.pop()
-    found = []
+    found, why = [], ""
     for cell in there[:LOOKED_AT]:
         try:
             found.append(cells.media(cell, [folder]))
-        except BadItemError:
-            continue  # 'mmbench data check' names it
+        except BadItemError as error:
+            why = why or str(error)  # 'mmbench data check' names all
     if not found:
-        column.why = f"paths of {kind} files of which none is there"
-        return True
+        raise UsageError(
+            f"the column {column.name!r} names files, and none can be read: {why}: paths are "
+            f"relative to {folder}"
+        )
     column.role, column.why = "modality", f"files of the kind {kind}"
     _MEASURES[kind](column, found)
     return True
@@ -196,18 +236,24 @@ def _as_numbers(column: _Column, there: Sequence[Any], _: Path) -> bool:
         return False
     if isinstance(there[0], str) and not re.search(r"[\[,;\s]", there[0].strip()):
         return False
-    shapes = set()
+    shapes: Counter[tuple[int, ...]] = Counter()
     try:
         for cell in there:
-            shapes.add(cells.numbers([cell]).shape)
+            shapes[cells.numbers([cell]).shape] += 1
     except BadItemError:
         return False
     if len({len(shape) for shape in shapes}) != 1 or len({shape[1:] for shape in shapes}) != 1:
         return False
     axes = len(next(iter(shapes)))
-    if axes == 1 and len(shapes) == 1:
-        column.role, column.kind, column.shape = "modality", "vector", next(iter(shapes))
+    usual, count = shapes.most_common(1)[0]
+    if axes == 1 and count >= _MOST * len(there):
+        column.role, column.kind, column.shape = "modality", "vector", usual
         column.why = f"lists of {column.shape[0]} numbers"
+        if count < len(there):
+            column.why += f", but for {len(there) - count}"
+    elif axes == 1:
+        column.why = "lists of numbers of differing lengths"
+        return True
     elif axes == 2:
         longest = max(shape[0] for shape in shapes)
         column.role, column.kind = "modality", "sequence"
@@ -232,7 +278,7 @@ def _as_list(column: _Column, there: Sequence[Any], _: Path) -> bool:
         column.why = f"lists of {len(distinct)} different words"
     elif inside:
         column.role, column.kind, column.why = "output", "text", "lists of texts"
-        column.keys["max_length"] = _words(inside, LONGEST - 1) + 1
+        _limit(column, inside)
     return True
 
 
@@ -241,12 +287,22 @@ def _as_word(column: _Column, there: Sequence[Any], _: Path) -> bool:
     if not all(isinstance(cell, str | int | float | bool) for cell in there):
         column.why = "of no kind that a task has"
         return True
+    told = [cell for cell in there if not _is_missing(cell)]
+    if told and len(told) < len(there) and len(told) >= len(there) / 2 and _all_numbers(told):
+        column.blanks += len(there) - len(told)
+        there = told
     distinct = Counter(map(str, there))
     unique = len(distinct) == len(there) and not column.blanks
     numbers = _all_numbers(there)
     low = column.name.lower()
-    if unique and (low in ("id", "name", "key", "uid", "index") or low.endswith("_id")):
+    names = all(isinstance(cell, str | int) and not isinstance(cell, bool) for cell in there)
+    if unique and names and (low in ("id", "name", "key", "uid", "index") or low.endswith("_id")):
         column.role, column.why = "id", "no two are alike"
+    elif low in ("id", "uid") and names and len(distinct) >= _MOST * len(there):
+        column.role = "id"
+        column.why = f"by its name; {len(there) - len(distinct)} stand there twice"
+    elif _tags(column, there):
+        pass
     elif _GROUP.search(low) and len(distinct) < len(there):
         column.role, column.why = "group", f"{len(distinct)} different ones, by its name"
     elif numbers and (not _whole(there) or len(distinct) > 20):
@@ -256,6 +312,11 @@ def _as_word(column: _Column, there: Sequence[Any], _: Path) -> bool:
         column.role, column.kind = "class", "label"
         column.classes = tuple(_ordered({cells.spelled(cell)[0] for cell in there}))
         column.why = f"{len(distinct)} different ones"
+        if not numbers and any(_is_number(word) for word in column.classes):
+            column.why += ", numbers and words mixed: is that meant?"
+        plain = {" ".join(word.lower().split()) for word in column.classes}
+        if len(plain) < len(column.classes):
+            column.why += ", some of which differ by capitals or blanks only: is that meant?"
     elif unique and not numbers and all(len(str(cell).split()) == 1 for cell in there):
         column.role, column.why = "id", "no two are alike"
     elif all(isinstance(cell, str) for cell in there) and len(distinct) > 1:
@@ -264,6 +325,33 @@ def _as_word(column: _Column, there: Sequence[Any], _: Path) -> bool:
     else:
         column.why = "always the same" if len(distinct) == 1 else "neither names, classes nor texts"
     return True
+
+
+def _is_missing(cell: Any) -> bool:
+    if isinstance(cell, float):
+        return cell != cell
+    return isinstance(cell, str) and cell.strip().lower() in _MISSING
+
+
+def _tags(column: _Column, there: Sequence[Any]) -> bool:
+    """Whether cells hold several classes between separators."""
+    if not all(isinstance(cell, str) for cell in there):
+        return False
+    named = bool(_SEVERAL.match(column.name.lower()))
+    for separator in ("|", ";", ",") if named else ("|", ";"):
+        cut = [[part.strip() for part in cell.split(separator)] for cell in there]
+        parts = {part for several in cut for part in several}
+        if sum(len(several) > 1 for several in cut) < 0.2 * len(there) or "" in parts:
+            continue
+        if 2 <= len(parts) <= min(MOST_CLASSES, max(2, len(there) // 3)) and _short(
+            dict.fromkeys(parts, 1)
+        ):
+            column.role, column.kind = "output", "multilabel"
+            column.classes = tuple(sorted(parts))
+            column.keys["separator"] = separator
+            column.why = f"{len(parts)} different words, several in a cell, between {separator!r}"
+            return True
+    return False
 
 
 def _short(distinct: Mapping[str, int]) -> bool:
@@ -280,6 +368,14 @@ def _all_numbers(there: Sequence[Any]) -> bool:
     return True
 
 
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
 def _whole(there: Sequence[Any]) -> bool:
     return all(float(cell).is_integer() for cell in there)
 
@@ -292,8 +388,19 @@ def _ordered(names: set[str]) -> list[str]:
         return sorted(names)
 
 
-def _words(texts: Sequence[str], most: int) -> int:
-    return min(most, max(1, max(map(len, tokenize(list(texts))))))
+def _words(texts: Sequence[str]) -> int:
+    return max(1, *map(len, tokenize(list(texts))))
+
+
+def _limit(column: _Column, texts: Sequence[str]) -> None:
+    """Say how long texts that are learned may be, and that longer ones are cut."""
+    most = _words(texts)
+    column.keys["max_length"] = min(most + 1, LONGEST)
+    if most + 1 > LONGEST:
+        column.keys["cut"] = True
+        column.why += f" of up to {most} words, learned up to word {LONGEST - 1}"
+    if max(map(len, texts)) > CHARACTERS:
+        column.keys["longest"] = max(map(len, texts))
 
 
 # --- media ---------------------------------------------------------------------------------------
@@ -365,18 +472,22 @@ def _measure_videos(column: _Column, found: Sequence[Path | bytes]) -> None:
     except ModuleNotFoundError:
         raise MissingExtraError("PyAV, which decodes video,", "media") from None
     sizes: Counter[tuple[int, int]] = Counter()
-    longest = 1
+    longest, grey = 1, True
     for one in found[:50]:
         try:
             content = BytesIO(one) if isinstance(one, bytes) else str(one)
             with av.open(content, "r") as opened:
                 stream = opened.streams.video[0]
                 sizes[stream.height, stream.width] += 1
+                grey = grey and str(stream.codec_context.pix_fmt).startswith("gray")
                 frames = stream.frames or len(list(opened.decode(stream)))
                 longest = max(longest, int(frames))
         except (av.FFmpegError, OSError, IndexError):
             continue
     column.kind = "video"
+    if not grey:
+        column.keys["grey"] = True
+        column.why += ", read in grey"
     if longest > FRAMES:
         column.keys["cut"] = True
     height, width = sizes.most_common(1)[0][0] if sizes else (SIDE, SIDE)
@@ -399,7 +510,9 @@ def _measure_arrays(column: _Column, found: Sequence[Path | bytes]) -> None:
         whole = whole and array.dtype == np.uint8
     axes = {len(shape) for shape in shapes}
     if axes == {1}:
-        column.kind, column.shape = "vector", max(shapes)
+        column.kind, column.shape = "vector", Counter(shapes).most_common(1)[0][0]
+        odd = sum(shape != column.shape for shape in shapes)
+        column.why += f" of {column.shape[0]} numbers" + (f", but for {odd}" if odd else "")
         column.keys["standardise"] = True
     elif axes == {2}:
         column.kind = "sequence"
@@ -441,7 +554,10 @@ def _settle(table: Table, columns: list[_Column]) -> None:
         column.role = "output"
         if column.kind == "text" and "max_length" not in column.keys:
             spoken = [r[column.name] for r in table.rows if isinstance(r.get(column.name), str)]
-            column.keys["max_length"] = _words(spoken, LONGEST - 1) + 1
+            _limit(column, spoken)
+    if not named and len(classes) > 1:
+        others = ", ".join(c.name for c in classes if c.role != "output")
+        classes[-1].why += f"; {others} could be what is right as well"
     for column in classes:
         if column.role != "output":
             column.role = "subgroup"
@@ -449,23 +565,25 @@ def _settle(table: Table, columns: list[_Column]) -> None:
         if column.role != "output":
             column.role = "modality"
             spoken = [r[column.name] for r in table.rows if isinstance(r.get(column.name), str)]
-            most = _words(spoken, 10**9)
+            most = _words(spoken)
             column.shape = (min(most, LONGEST),)
             if most > LONGEST:
                 column.keys["cut"] = True
                 column.why += f" of up to {most} words, cut after {LONGEST}"
-            if max(map(len, spoken)) > 2000:
+            if max(map(len, spoken)) > CHARACTERS:
                 column.keys["longest"] = max(map(len, spoken))
     _vector(columns, [c for c in numbers if c.role == "number"])
+    seen = "; ".join(f"{c.name}: {_role(c)}" for c in columns[:12])
     if not any(c.role == "output" for c in columns):
         raise UsageError(
             f"{table.file}: no column looks like what is right: expected classes (few different "
-            f"words), numbers, lists of words, or texts called caption, transcript, ..."
+            f"words), numbers, lists of words, or texts called caption, transcript, ...; here are "
+            f"{seen}"
         )
     if not any(c.role == "modality" for c in columns):
         raise UsageError(
             f"{table.file}: no column looks like what is given: expected paths of files that are "
-            f"there, lists of numbers, several columns of numbers, or texts"
+            f"there, lists of numbers, several columns of numbers, or texts; here are {seen}"
         )
 
 
@@ -486,6 +604,8 @@ def _vector(columns: list[_Column], numbers: list[_Column]) -> None:
     whole = [c for c in numbers if not c.blanks]
     for column in numbers:
         column.role = "unused"
+        if column.blanks:
+            column.why += ", of which a vector may lack none"
     if not whole:
         return
     taken = {c.name for c in columns}
@@ -497,7 +617,7 @@ def _vector(columns: list[_Column], numbers: list[_Column]) -> None:
         vector.keys["column"] = whole[0].name
     columns.append(vector)
     for column in whole:
-        column.why = f"part of {name}"
+        column.role, column.why = "part", f"of the modality {name}"
 
 
 def _params(table: Table, columns: list[_Column], file: Path) -> tuple[dict[str, Any], list[str]]:
@@ -512,7 +632,7 @@ def _params(table: Table, columns: list[_Column], file: Path) -> tuple[dict[str,
     if by["split"]:
         params["split"] = by["split"]
         told = dict.fromkeys(str(row[by["split"]]) for row in table.rows)
-        names = {word: SPLITS[word.strip().lower()] for word in told}
+        names = {word: SPLITS.get(word.strip().lower(), "") for word in told}
         params["names"] = {word: ours for word, ours in names.items() if word != ours}
         lacking = {"train", "val", "test"} - set(names.values())
         if lacking == {"val"}:
@@ -539,25 +659,27 @@ def _params(table: Table, columns: list[_Column], file: Path) -> tuple[dict[str,
 
 
 def _told(columns: list[_Column]) -> list[str]:
-    words = {"group": "cluster", "subgroup": "subgroups", "unused": "not used"}
     lines = []
     for c in columns:
-        what = (
-            f"{c.role} ({c.kind})"
-            if c.role in ("modality", "output")
-            else words.get(c.role, c.role)
-        )
         blank = f"; {c.blanks} blank" if c.blanks else ""
-        lines.append(f"{c.name}: {what}: {c.why}{blank}")
+        lines.append(f"{c.name}: {_role(c)}: {c.why or 'of no kind that a task has'}{blank}")
     return lines
+
+
+def _role(column: _Column) -> str:
+    words = {"group": "cluster", "subgroup": "subgroups", "unused": "not used"}
+    if column.role in ("modality", "output"):
+        return f"{column.role} ({column.kind})"
+    return words.get(column.role, column.role)
 
 
 # --- the TOML ------------------------------------------------------------------------------------
 
 
 def _toml(table: Table, columns: list[_Column], params: dict[str, Any], name: str) -> str:
-    modalities = {_name(c.name): c for c in columns if c.role == "modality"}
-    outputs = {_name(c.name): c for c in columns if c.role == "output"}
+    taken: set[str] = set()
+    modalities = {_name(c.name, taken): c for c in columns if c.role == "modality"}
+    outputs = {_name(c.name, taken): c for c in columns if c.role == "output"}
     sizes = _sizes(table, params)
     main = next(iter(outputs))
     metric, also = _metrics(outputs[main])
@@ -626,10 +748,12 @@ def _keys(name: str, column: _Column) -> dict[str, Any]:
     return keys
 
 
-def _name(column: str) -> str:
-    """Return a name that a modality or an output can have."""
-    plain = re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_")
-    return plain or "column"
+def _name(column: str, taken: set[str]) -> str:
+    """Return a name that a modality or an output can have, and none has yet."""
+    plain = re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_") or "column"
+    found = next(n for k in count(1) if (n := plain if k == 1 else f"{plain}_{k}") not in taken)
+    taken.add(found)
+    return found
 
 
 def _sizes(table: Table, params: dict[str, Any]) -> dict[str, int]:
@@ -666,6 +790,10 @@ def _metrics(column: _Column) -> tuple[str, tuple[str, ...]]:
         return "mae", ("rmse", "pearson")
     if "transcript" in column.name.lower():
         return "wer", ("cer",)
+    if "caption" in column.name.lower():
+        return "cider_d", ("bleu4", "rouge_l")
+    if "translation" in column.name.lower():
+        return "sacrebleu", ("chrf",)
     return "rouge_l", ("bleu4", "chrf")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -106,7 +107,7 @@ def predictions_table(predictions: Mapping[str, Predictions]) -> pa.Table:
 
 
 def _is_vectors(values: Any) -> bool:
-    return getattr(values, "ndim", 0) == 2
+    return getattr(values, "ndim", 0) > 1
 
 
 def predictions_of(table: pa.Table, split: str) -> dict[str, Any]:
@@ -146,14 +147,15 @@ def _of_split(table: pa.Table, split: str) -> dict[str, Any]:
 def _column(values: Any) -> pa.Array:
     """Return values as a column, texts, numbers and lists of them without a detour.
 
-    Vectors [N, E] become lists of one length, which take just their bytes.
+    Vectors [N, E] become lists of one length, which take just their bytes; so do pictures
+    [N, C, H, W], whose shape is the task's to know.
     """
     import numpy as np
     import pyarrow as pa
 
     if _is_vectors(values):
         flat = _number_column(values.reshape(-1))
-        return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+        return pa.FixedSizeListArray.from_arrays(flat, math.prod(values.shape[1:]))
     kinds = {type(value) for value in values}
     if kinds == {str}:
         return _text_column(values)

@@ -429,10 +429,13 @@ def _scope(rows: Sequence[Row], groups: Sequence[seeds.Group]) -> str:
     if not groups:
         return ""
     counts = sorted({row.seeds for row in rows if row.seeds})
-    items = len(groups[0].items[0].ids)
     if _alone(groups):
         return f"no intervals and no order: {_alone(groups)}"
+    held = groups[0].items[0]
+    items = f"{len(held.ids):,} items"
+    if held.clusters != held.ids:
+        items += f" in {len(set(held.clusters)):,} clusters"
     if counts == [1]:
-        return f"95 % intervals over {items:,} items, for these weights: one seed"
+        return f"95 % intervals over {items}, for these weights: one seed"
     span = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return f"95 % intervals over {span} seeds x {items:,} items; one training set"
+    return f"95 % intervals over {span} seeds x {items}; one training set"

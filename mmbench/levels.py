@@ -8,16 +8,15 @@ compares. One table serves all budgets, since a budget never changes the test it
 
 from __future__ import annotations
 
-import itertools
 import re
 import sys
 from pathlib import Path
 
-from mmbench import catalog
+from mmbench import catalog, registry
 from mmbench.data import _load
 from mmbench.errors import UsageError
-from mmbench.scoring import score
-from mmbench.spec import LevelSpec, TaskSpec
+from mmbench.scoring import Score, score
+from mmbench.spec import LevelSpec, TaskSpec, alone_of
 from mmbench.types import Dataset
 
 #: Digits after the point that are written.
@@ -29,29 +28,33 @@ def levels(task: TaskSpec, dataset: Dataset) -> dict[str, LevelSpec]:
 
     Returns:
         Metric -> floor (it sees nothing), each modality alone, ceiling (it sees all), the proven
-        bounds that the dataset gives, and what the best late fusion has.
+        bounds that the dataset gives, and what the best late fusion has. A metric of all items as a
+        whole that says the same of floor and ceiling (how real pictures look) has no levels: there
+        is no way between them of which a score could be a share.
 
     Raises:
         UsageError: The dataset has no oracle.
     """
-    if dataset.oracle is None:
+    oracle = dataset.oracle
+    if oracle is None:
         raise UsageError(f"task {task.name!r}: its dataset has no oracle, so no levels are known")
     split = dataset.splits["test"]
     output = dataset.signature.main
-    names = tuple(task.modalities)
-    found: dict[frozenset[str], dict[str, float]] = {}
-    for size in range(len(names) + 1):
-        for heard in itertools.combinations(names, size):
-            said = dataset.oracle(split, frozenset(heard))
-            scored = score(said, split.references, output, task.metric_names, ids=split.ids)
-            found[frozenset(heard)] = {name: s.value for name, s in scored.scores.items()}
+    alone = alone_of(task.modalities)
+
+    def scores(heard: frozenset[str]) -> dict[str, Score]:
+        said = oracle(split, heard)
+        return dict(score(said, split.references, output, task.metric_names, ids=split.ids).scores)
+
+    nothing, everything = scores(frozenset()), scores(frozenset(task.modalities))
+    each = {name: scores(heard) for name, heard in alone.items()}
     proven = _load.bounds(task, dataset)
     late, late_references = _load.late(task, dataset)
     return {
         metric: LevelSpec(
-            floor=round(found[frozenset()][metric], DIGITS),
-            ceiling=round(found[frozenset(names)][metric], DIGITS),
-            alone={name: round(found[frozenset([name])][metric], DIGITS) for name in names},
+            floor=round(nothing[metric].value, DIGITS),
+            ceiling=round(everything[metric].value, DIGITS),
+            alone={name: round(own[metric].value, DIGITS) for name, own in each.items()},
             bound={k: round(v, DIGITS) for k, v in sorted(proven.get(metric, {}).items())},
             late=round(late[metric], DIGITS) if metric in late else None,
             late_reference=(
@@ -59,7 +62,16 @@ def levels(task: TaskSpec, dataset: Dataset) -> dict[str, LevelSpec]:
             ),
         )
         for metric in task.metric_names
+        if registry.load("metric", metric).local or not _alike(nothing[metric], everything[metric])
     }
+
+
+#: Two scores that are no more standard errors apart say the same.
+APART = 4
+
+
+def _alike(one: Score, other: Score) -> bool:
+    return abs(one.value - other.value) <= APART * max(one.se, other.se)
 
 
 def toml(found: dict[str, LevelSpec]) -> str:
@@ -99,7 +111,10 @@ def write(path: Path, found: dict[str, LevelSpec]) -> None:
 
 
 def main(names: list[str]) -> None:
-    """Compute and write the levels of the tasks that are named."""
+    """Compute and write the levels of the tasks that are named, or of the TOMLs."""
+    if not names or names[0].startswith("-"):
+        print("usage: python -m mmbench.levels TASK|FILE.toml ...: writes [levels] into the TOML")
+        return
     for name in names:
         task = catalog.task(name)
         write(catalog.task_path(name), levels(task, _load.load(task)))

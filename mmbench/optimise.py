@@ -152,46 +152,74 @@ def adamw(groups: list[dict[str, Any]], settings: OptimizerSpec) -> torch.optim.
     """
     import torch
 
+    known: list[_Known] = []  # of each group
+
     class AdamW(torch.optim.AdamW):
         def add_param_group(self, param_group: dict[str, Any]) -> None:
             inspect.unwrap(torch.optim.Optimizer.add_param_group)(self, param_group)
 
         @torch.no_grad()
         def step(self) -> None:  # type: ignore[override]
-            for group in self.param_groups:
-                moving = [p for p in group["params"] if p.grad is not None]
-                if any("step" not in self.state[p] for p in moving) or not _alike(moving):
-                    # The first step, or what only torch itself can sort out.
-                    inspect.unwrap(torch.optim.AdamW.step)(self)
-                    return
-            for group in self.param_groups:
-                self._move(group)
-
-        def _move(self, group: dict[str, Any]) -> None:
-            """Do what ``torch.optim.adam._fused_adam`` does with tensors of one kind."""
-            moving = [p for p in group["params"] if p.grad is not None]
-            if not moving:
-                return
-            states = [self.state[p] for p in moving]
-            steps = [state["step"] for state in states]
-            torch._foreach_add_(steps, 1)
-            torch._fused_adamw_(
-                moving,
-                [p.grad for p in moving],
-                [state["exp_avg"] for state in states],
-                [state["exp_avg_sq"] for state in states],
-                [],
-                steps,
-                amsgrad=False,
-                lr=group["lr"],
-                beta1=group["betas"][0],
-                beta2=group["betas"][1],
-                weight_decay=group["weight_decay"],
-                eps=group["eps"],
-                maximize=False,
-            )
+            moving = [
+                [p for p in group["params"] if p.grad is not None] for group in self.param_groups
+            ]
+            if len(known) != len(moving) or not all(map(_Known.covers, known, moving)):
+                known[:] = []
+                for those in moving:
+                    if any("step" not in self.state[p] for p in those) or not _alike(those):
+                        # The first step, or what only torch itself can sort out.
+                        inspect.unwrap(torch.optim.AdamW.step)(self)
+                        return
+                known[:] = [_Known(those, [self.state[p] for p in those]) for those in moving]
+            for group, each in zip(self.param_groups, known, strict=True):
+                each.move(group)
 
     return AdamW(groups, lr=settings.lr, betas=settings.betas, fused=True)
+
+
+class _Known:
+    """Parameters that move at a step and what an optimiser knows of them, as the kernel takes it.
+
+    To look all of it up takes longer than a step of a small model, and it seldom changes.
+    """
+
+    def __init__(self, moving: list[Tensor], states: list[dict[str, Tensor]]) -> None:
+        self.moving, self.states = moving, states
+        self.steps = [state["step"] for state in states]
+        self.means = [state["exp_avg"] for state in states]
+        self.squares = [state["exp_avg_sq"] for state in states]
+
+    def covers(self, moving: list[Tensor]) -> bool:
+        """Whether it is about these, and nothing of it was replaced."""
+        return len(moving) == len(self.moving) and all(
+            one is other and state["exp_avg"] is mean
+            for one, other, state, mean in zip(
+                moving, self.moving, self.states, self.means, strict=True
+            )
+        )
+
+    def move(self, group: dict[str, Any]) -> None:
+        """Do what ``torch.optim.adam._fused_adam`` does with tensors of one kind."""
+        import torch
+
+        if not self.moving:
+            return
+        torch._foreach_add_(self.steps, 1)
+        torch._fused_adamw_(
+            self.moving,
+            [p.grad for p in self.moving if p.grad is not None],
+            self.means,
+            self.squares,
+            [],
+            self.steps,
+            amsgrad=False,
+            lr=group["lr"],
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=False,
+        )
 
 
 def _alike(tensors: Sequence[Tensor]) -> bool:
@@ -211,7 +239,9 @@ def clip(parameters: Sequence[Tensor], most: float) -> None:
         torch.nn.utils.clip_grad_norm_(parameters, most, foreach=True)
     elif gradients:
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients, 2.0)), 2.0)
-        torch._foreach_mul_(gradients, torch.clamp(most / (norm + 1e-6), max=1.0))
+        share = torch.clamp(most / (norm + 1e-6), max=1.0)
+        if norm.is_cuda or share < 1:  # to look costs a GPU more than to multiply by one
+            torch._foreach_mul_(gradients, share)
 
 
 def factor(at: int, turns: int, settings: OptimizerSpec) -> float:

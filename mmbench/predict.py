@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmbench import devices
+from mmbench import devices, rng
 from mmbench.errors import DataError
 from mmbench.room import USUAL, Allowance
 from mmbench.spec import DecodingSpec
 from mmbench.types import GALLERY, QUERY, Array, Predictions, Split
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from mmbench.models.model import Model
 
 #: Values by name, one for each item.
@@ -37,6 +39,7 @@ def predict(
     progress: Callable[[int, int], None] | None = None,
     memory: Allowance = USUAL,
     entries: Mapping[str, Array] | None = None,
+    seed: int = 0,
 ) -> Predictions:
     """Predict every output for every item.
 
@@ -48,6 +51,8 @@ def predict(
         progress: Called with (items done, items in all).
         memory: What data may take; results do not depend on it.
         entries: For retrieval, what `read_gallery` returned; None: the gallery is read now.
+        seed: The run's. What is drawn for an item, where a model draws, is from a stream of that
+            seed and the item's id.
 
     Returns:
         Predictions in the order of the split. The column ``branches`` names, for each item, what
@@ -68,7 +73,7 @@ def predict(
             progress(done, size + unread)
 
     options = {"beams": decoding.beams, "length_penalty": decoding.length_penalty}
-    outputs, columns = _read(model, split, QUERY, size, options, memory, items)
+    outputs, columns = _read(model, split, QUERY, size, options, memory, items, seed)
     if split.gallery is not None:
         if entries is None:
             entries = read_gallery(model, split, memory, lambda done: items(size + done))
@@ -105,6 +110,7 @@ def _read(
     options: Mapping[str, Any],
     memory: Allowance,
     progress: Callable[[int], None],
+    seed: int = 0,
 ) -> tuple[Columns, Columns]:
     """Return predictions by output, and further columns, of the first `size` items of a side."""
     import torch
@@ -123,7 +129,8 @@ def _read(
     with torch.no_grad(), Feed(split, device, model.of_role(role), size, memory=memory) as feed:
         feed.plan(order)
         for index in order:
-            parts.append(model.read_out(feed.batch(index), options, role))
+            drawn = {"noise": _Noise(seed, [split.ids[i] for i in index.tolist()])}
+            parts.append(model.read_out(feed.batch(index), {**options, **drawn}, role))
             progress(int(index[-1]) + 1)
     outputs: Columns = {}
     columns: Columns = {}
@@ -131,7 +138,29 @@ def _read(
         for table, part in ((outputs, said), (columns, more)):
             for name, values in part.items():
                 table.setdefault(name, []).extend(values)
+    for name, values in outputs.items():
+        if isinstance(values[0], np.ndarray):  # pictures
+            outputs[name] = np.stack(values)
     return outputs, columns
+
+
+class _Noise:
+    """Draws standard normal numbers for the items of a batch, each from a stream of its own.
+
+    Args:
+        seed: The run's.
+        ids: The items'.
+    """
+
+    def __init__(self, seed: int, ids: Sequence[str]) -> None:
+        self.seed, self.ids = seed, ids
+
+    def __call__(self, size: int) -> Tensor:
+        """Return [B, size] float32; the same for an item whatever is beside it."""
+        import torch
+
+        rows = [rng.normal(self.seed, "sampling", name, count=size) for name in self.ids]
+        return torch.from_numpy(np.stack(rows).astype(np.float32))
 
 
 def _look_up(outputs: Columns, columns: Columns, gallery: Mapping[str, Array]) -> None:

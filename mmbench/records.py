@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -185,12 +186,14 @@ def leaks(
         got = scores.get(metric)
         if got is None or got.value is None or got.se is None:
             continue  # without a standard error nothing is beyond anything
+        # Of several items that all score the same there is no spread to tell an error by.
+        se = got.se if got.se == got.se else 0.0 if got.n > 1 else math.inf
         bounds = {k: b for k, b in level.bound.items() if set(heard) <= set(k.split("+"))}
         if late and level.late is not None:
             bounds["late fusion"] = level.late
         for names, bound in bounds.items():
             beyond = got.value - bound if got.higher_is_better else bound - got.value
-            if beyond > LEAK_SE * got.se + 1e-9:
+            if beyond > LEAK_SE * se + 1e-9:
                 found.append(
                     f"{metric} {got.value:.4f} is beyond the proven bound {bound:.4f} for {names}"
                 )

@@ -7,8 +7,8 @@ predictions beside them, and metrics that read those items.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
 from mmbench.errors import IncompatibleError
 
@@ -191,6 +191,28 @@ class FrameReferences:
         return replace(self, frames=[self.frames[i] for i in index], keys=keys)
 
 
+class ImageReading(NamedTuple):
+    """What is read off N images.
+
+    Attributes:
+        features: [N, D] float64.
+        attributes: Attribute -> [N] int, -1 where an image shows none of its values.
+    """
+
+    features: NDArray[np.float64]
+    attributes: Mapping[str, NDArray[np.int64]]
+
+
+class ImageReader(Protocol):
+    """Reads images [N, C, H, W] uint8, of the shape [C, H, W] that it names."""
+
+    shape: tuple[int, ...]
+
+    def __call__(self, images: NDArray[np.uint8]) -> ImageReading:
+        """Read; every image has features, whatever it shows."""
+        ...
+
+
 @dataclass(frozen=True)
 class ImageReferences:
     """Real images beside generated ones, as features; and what a generated image has to show.
@@ -198,10 +220,18 @@ class ImageReferences:
     Attributes:
         features: [N, D] float64 features of the real images, from a fixed network or recipe.
         attributes: Attribute -> [N] int, its right value; may be empty.
+        names: Attribute -> the names of its values, in the order of their numbers; where known.
+        read: Reads generated images, where the dataset can; else their features have to be given.
+        pairs: [N] int, a number that two items share of which one is an edit of the other.
+        known: [M, D] features of images that models were trained on; none where that is not known.
     """
 
     features: NDArray[np.float64]
     attributes: Mapping[str, NDArray[np.int64]]
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    read: ImageReader | None = None
+    pairs: NDArray[np.int64] | None = None
+    known: NDArray[np.float64] | None = None
     kind: ClassVar[str] = "image"
 
     def __len__(self) -> int:
@@ -211,7 +241,8 @@ class ImageReferences:
         """Return the references of the items `index`, in that order."""
         rows = list(index)
         taken = {name: values[rows] for name, values in self.attributes.items()}
-        return replace(self, features=self.features[rows], attributes=taken)
+        pairs = None if self.pairs is None else self.pairs[rows]
+        return replace(self, features=self.features[rows], attributes=taken, pairs=pairs)
 
 
 @dataclass(frozen=True)
@@ -244,8 +275,17 @@ def readable(references: References) -> list[list[str]] | None:
             [", ".join(name for name, there in zip(references.classes, row, strict=True) if there)]
             for row in references.labels
         ]
+    if isinstance(references, FrameReferences):
+        names = references.classes
+        return [[", ".join(names[k] for k in frames)] for frames in references.frames]
     if isinstance(references, ScalarReferences):
         return [[f"{value:g}"] for value in references.values]
+    if isinstance(references, ImageReferences) and references.names:
+        called, shown = references.names, references.attributes
+        return [
+            [", ".join(called[name][values[item]] for name, values in shown.items())]
+            for item in range(len(references))
+        ]
     if isinstance(references, MatchReferences) and references.names:
         return [[references.names[entry] for entry in own] for own in references.relevant]
     return None

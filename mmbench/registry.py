@@ -15,14 +15,17 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmbench.errors import MissingExtraError, UnknownNameError, UsageError
+
+if TYPE_CHECKING:
+    import ast
 
 #: Kind of component -> the package whose files are its built-in components.
 KINDS = {
@@ -348,19 +351,68 @@ def summary(kind: str, name: str) -> str:
     return text.partition("\n")[0]
 
 
-def refused(name: str) -> list[str]:
-    """Return the kinds of output that a fusion refuses, without importing built-in ones."""
+def refused(name: str, alone: bool = False) -> dict[str, str]:
+    """Return the kinds of output that a fusion refuses, and why, importing no built-in one.
+
+    Args:
+        name: The fusion.
+        alone: Whether it has one modality, so that it merges nothing.
+    """
     import ast
 
+    tables = ("refuses",) if alone else ("refuses", "refuses_merging")
     if name not in _builtin("fusion"):
-        return list(load("fusion", name).refuses)
-    tree = ast.parse(source("fusion", name).read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.AnnAssign | ast.Assign) and isinstance(node.value, ast.Dict):
+        fusion = load("fusion", name)
+        return {kind: why for table in tables for kind, why in getattr(fusion, table, {}).items()}
+    values = [value for table in tables if (value := _told_of("fusion", name, table)) is not None]
+    return {str(kind): str(why) for v in values for kind, why in ast.literal_eval(v).items()}
+
+
+def usual_encoder(kind: str) -> str:
+    """Return the encoder that says that it is taken for a kind of modality; empty if none does.
+
+    Built-in ones are not imported for it; those of the user's and of installed packages are.
+
+    Raises:
+        UsageError: Two say so.
+    """
+    found = [name for name in names("encoder") if kind in _usual_for(name)]
+    if len(found) > 1:
+        raise UsageError(
+            f"the encoders {' and '.join(found)} both say that they are taken for modalities of "
+            f"the kind {kind!r}: leave it out of usual_for in the one that is yours"
+        )
+    return found[0] if found else ""
+
+
+def _usual_for(name: str) -> Sequence[str]:
+    import ast
+
+    if name not in _builtin("encoder"):
+        told: Sequence[str] = getattr(load("encoder", name), "usual_for", ())
+        return told
+    value = _told_of("encoder", name, "usual_for")
+    return () if value is None else tuple(ast.literal_eval(value))
+
+
+def _told_of(kind: str, name: str, attribute: str) -> ast.expr | None:
+    """Return what a built-in component's class says that an attribute is, unread."""
+    return _attributes(kind, name).get(attribute)
+
+
+@cache
+def _attributes(kind: str, name: str) -> dict[str, ast.expr]:
+    """Return what is assigned to names in the file of a built-in component, the first of each."""
+    import ast
+
+    found: dict[str, ast.expr] = {}
+    for node in ast.walk(ast.parse(source(kind, name).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.AnnAssign | ast.Assign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            if any(isinstance(t, ast.Name) and t.id == "refuses" for t in targets):
-                return [str(ast.literal_eval(key)) for key in node.value.keys if key is not None]
-    return []
+            for target in targets:
+                if isinstance(target, ast.Name) and node.value is not None:
+                    found.setdefault(target.id, node.value)
+    return found
 
 
 def source(kind: str, name: str) -> Path:

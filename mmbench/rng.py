@@ -53,3 +53,15 @@ def integers(seed: int, *names: object, count: int, below: int) -> NDArray[np.in
 def permutation(seed: int, *names: object, count: int) -> NDArray[np.int64]:
     """Return a random order of ``range(count)``: the stable argsort of one word per item."""
     return np.argsort(words(seed, *names, count=count), kind="stable").astype(np.int64)
+
+
+def normal(seed: int, *names: object, count: int) -> NDArray[np.float64]:
+    """Return `count` standard normal float64, by Box and Muller's transform of the raw words.
+
+    The last digits of logarithm and cosine are the platform's.
+    """
+    pairs = -(-count // 2)
+    drawn = uniform(seed, *names, count=2 * pairs)
+    radius = np.sqrt(-2.0 * np.log1p(-drawn[:pairs]))
+    angle = 2.0 * np.pi * drawn[pairs:]
+    return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:count]

@@ -272,6 +272,7 @@ def promised(task: TaskSpec) -> Signature:
                 words if o.kind in ("text", "transcript") else o.classes,
                 name == task.main_output,
                 clock=o.clock or "pool",
+                shape=tuple(o.shape),
             )
             for name, o in task.outputs.items()
         },
@@ -538,7 +539,8 @@ def validation_score(
 
     split = dataset.splits["val"]
     limit = min(limit or run.task.budgets[run.budget].validation_items, len(split))
-    said = predict(model, split, DecodingSpec(beams=1), limit, memory=run.settings.memory)
+    greedy, memory = DecodingSpec(beams=1), run.settings.memory
+    said = predict(model, split, greedy, limit, memory=memory, seed=run.seed)
     output = dataset.signature.main
     references = {output: split.references[output].take(range(limit))}
     main = run.task.metrics.main
@@ -555,7 +557,13 @@ def _predict_tests(
     limit, decoding = run.settings.limit, _decoding(run)
     return {
         name: predict(
-            model, dataset.splits[name], decoding, limit, watcher.items, run.settings.memory
+            model,
+            dataset.splits[name],
+            decoding,
+            limit,
+            watcher.items,
+            run.settings.memory,
+            seed=run.seed,
         )
         for name in test_splits(run.task)
     }
@@ -592,11 +600,22 @@ def _decoding(run: Run) -> DecodingSpec:
 def _try_metrics(run: Run, dataset: Dataset) -> None:
     """Score a few references against themselves: a metric that fails shall do so before training.
 
+    Those that so few say nothing of are tried on as many as there will be.
+
     Raises:
         UsageError: A metric cannot be computed on such items.
     """
     split = dataset.splits["val"]
-    few = range(min(8, len(split)))
+    whole = min(len(split), run.settings.limit or len(split))
+    try:
+        _score_right(run, dataset, min(8, whole))
+    except UsageError:
+        _score_right(run, dataset, whole)
+
+
+def _score_right(run: Run, dataset: Dataset, count: int) -> None:
+    """Score the first references of the validation split against themselves."""
+    split, few = dataset.splits["val"], range(count)
     references = {name: refs.take(few) for name, refs in split.references.items()}
     right = {name: perfect(refs) for name, refs in references.items()}
     columns = {f"{o}.{name}": v for o, said in right.items() for name, v in said.columns.items()}

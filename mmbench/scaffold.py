@@ -93,9 +93,11 @@ def write(kind: str, name: str, folder: Path = Path(), force: bool = False) -> W
 
 def is_manifest(name: str) -> bool:
     """Whether what is to be a task's name is the path of a file, or folder, that lists items."""
-    return Path(name).suffix.lower() in (".jsonl", ".csv", ".tsv", ".parquet") or (
-        os.sep in name and Path(name).is_dir()
-    )
+    path = Path(name)
+    if path.is_dir():
+        told = ("dataset_info.json", "dataset_dict.json", "state.json")
+        return os.sep in name or any((path / file).is_file() for file in told)
+    return path.is_file() or bool(path.suffix)
 
 
 def put(name: str, text: str, folder: Path, force: bool = False) -> Written:

@@ -68,12 +68,15 @@ class OutputSpec(_Strict, frozen=True):
     """One thing to predict. A task with one output needs no ``main``.
 
     Attributes:
-        kind: ``text``, ``transcript``, ``label``, ``multilabel``, ``scalar`` or ``match``.
+        kind: ``text``, ``transcript``, ``label``, ``multilabel``, ``frames``, ``scalar``,
+            ``match`` or ``image``.
         main: Whether the task's metrics, in ``[metrics]``, are of this output.
-        classes: For ``label`` and ``multilabel``, the names of the classes, in the data's order.
-        clock: For ``transcript``, the time axis that it is read from: ``native:NAME``, the steps of
-            that modality's tokens, which models without it cannot have; or ``latent:L``, L steps
-            at even distances.
+        classes: For ``label``, ``multilabel`` and ``frames``, the names of the classes, in the
+            data's order.
+        clock: For ``transcript`` and ``frames``, the time axis that they are read from:
+            ``native:NAME``, the steps of that modality's tokens, which models without it cannot
+            have; or ``latent:L``, L steps at even distances.
+        shape: For ``image``, channels, height and width.
         metrics: Of an output that is not the main one, what it is scored with; the scores are
             called ``OUTPUT.METRIC``.
     """
@@ -83,6 +86,13 @@ class OutputSpec(_Strict, frozen=True):
     classes: tuple[str, ...] = ()
     metrics: tuple[MetricName, ...] = ()
     clock: Clock = ""
+    shape: tuple[Positive, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse one class under two numbers."""
+        twice = next((name for name in self.classes if self.classes.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"the class {twice!r} stands there twice")
 
 
 class MetricsSpec(_Strict, frozen=True):
@@ -153,15 +163,35 @@ class FileSpec(_Strict, frozen=True, kw_only=True):
     Attributes:
         url: Its address.
         sha256: SHA-256 of what is downloaded, as hex.
+        md5: Its MD5, where who publishes the file tells no more: it finds a broken download, and
+            not one that somebody forged. Exactly one of the two.
         name: What it is called in the folder; the last part of the address if not given.
         unpack: Into which subfolder an archive is unpacked, ``.`` being the folder itself; it is
             deleted then. Empty: it stays as it is.
     """
 
     url: str
-    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+    sha256: str = ""
+    md5: str = ""
     name: Annotated[str, Meta(pattern=r"^[^/\\]*\Z")] = ""
     unpack: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a file that cannot be checked, or is to be checked twice."""
+        if bool(self.sha256) == bool(self.md5):
+            raise ValueError("expected exactly one of sha256 and md5")
+        for name, digits, told in (("sha256", 64, self.sha256), ("md5", 32, self.md5)):
+            if told and not re.fullmatch(f"[0-9a-f]{{{digits}}}", told):
+                raise ValueError(
+                    f"{name} = {told[:80]!r}: expected {digits} digits from 0 to f, in lower case"
+                )
+        if ".." in self.unpack.split("/") or self.unpack.startswith("/"):
+            raise ValueError(f"unpack = {self.unpack!r}: expected a folder inside of the data's")
+
+    @property
+    def checksum(self) -> tuple[str, str]:
+        """Which checksum it has, as `hashlib` calls it, and the checksum as hex."""
+        return ("sha256", self.sha256) if self.sha256 else ("md5", self.md5)
 
 
 class SourceSpec(_Strict, frozen=True):
@@ -171,6 +201,9 @@ class SourceSpec(_Strict, frozen=True):
         paper: Who made them, and where it is told.
         url: Where they are found.
         licence: Under which terms; shown before anything is fetched.
+        cluster: What items share that makes them depend on one another (video, speaker, ...), by
+            which intervals are computed; ``none`` where every item is a unit of its own. Of data
+            that are not generated; tests hold it against what is loaded.
         published: Figures on exactly these splits.
         files: What ``mmbench data fetch`` downloads.
         folder: The folder that the files go into, if tasks share it; else the task's name.
@@ -179,6 +212,7 @@ class SourceSpec(_Strict, frozen=True):
     paper: str = ""
     url: str = ""
     licence: str = ""
+    cluster: str = ""
     published: tuple[PublishedSpec, ...] = ()
     files: tuple[FileSpec, ...] = ()
     folder: Annotated[str, Meta(pattern=r"^([a-z0-9][a-z0-9_]*)?\Z")] = ""
@@ -494,7 +528,8 @@ def heard_of(modalities: Mapping[str, _HasRole], named: Sequence[str] | None) ->
     """Return the modalities that a model hears, in the order in which it or the task names them.
 
     Where it names none of the gallery's it hears the whole gallery: ``image_only`` looks for texts
-    by their image alone, and what it finds has to be read.
+    by their image alone, and what it finds has to be read. Where it names a part of the gallery and
+    nothing of the query it hears the whole query: somebody has to be looking for what is found.
 
     Args:
         modalities: What the task has; each has a role.
@@ -502,8 +537,26 @@ def heard_of(modalities: Mapping[str, _HasRole], named: Sequence[str] | None) ->
     """
     if named is None:
         return tuple(modalities)
-    gallery = [name for name, modality in modalities.items() if modality.role == GALLERY]
-    return (*named, *(() if set(gallery) & set(named) else gallery))
+    sides = {role: [n for n, m in modalities.items() if m.role == role] for role in _ROLES}
+    gallery, own = sides[GALLERY], set(named)
+    if not own & set(gallery):
+        return (*named, *gallery)
+    part = bool(set(gallery) - own) and not own & set(sides[QUERY])
+    return (*(sides[QUERY] if part else ()), *named)
+
+
+def alone_of(modalities: Mapping[str, _HasRole]) -> dict[str, frozenset[str]]:
+    """Return what a model for each modality alone hears: modality -> modalities.
+
+    Of retrieval that is the other side too, or there would be nothing to compare with. A modality
+    is left out where its model would hear nothing of a query, or everything.
+    """
+    found = {name: frozenset(heard_of(modalities, [name])) for name in modalities}
+    roles = {name: {modalities[one].role for one in heard} for name, heard in found.items()}
+    if all(modality.role == QUERY for modality in modalities.values()):
+        return found
+    everything = frozenset(modalities)
+    return {n: h for n, h in found.items() if QUERY in roles[n] and h != everything}
 
 
 def _only(table: dict[str, ComponentSpec], kinds: set[str]) -> dict[str, ComponentSpec]:
@@ -623,8 +676,18 @@ def parse_task(content: Mapping[str, Any], where: str) -> TaskSpec:
                 f"{where}: outputs.{name}.metrics: it is the main output, whose metrics stand in "
                 f"[metrics]: move them there"
             )
-        if output.kind in ("label", "multilabel") and not output.classes:
+        if output.kind in ("label", "multilabel", "frames") and not output.classes:
             raise SpecError(f"{where}: outputs.{name}.classes is missing: name the classes")
+        if len(output.shape) != (3 if output.kind == "image" else 0):
+            told = list(output.shape) or "missing"
+            raise SpecError(
+                f"{where}: outputs.{name}.shape is {told}: "
+                + (
+                    "a picture has channels, height and width, as [3, 32, 32]"
+                    if output.kind == "image"
+                    else f"it is for pictures, and {name} is a {output.kind}: leave it out"
+                )
+            )
         _check_clock(name, output, task, where)
     if not task.outputs or not task.modalities:
         raise SpecError(f"{where}: a task needs at least one modality and one output")
@@ -637,13 +700,20 @@ def parse_task(content: Mapping[str, Any], where: str) -> TaskSpec:
     return task
 
 
+#: The kinds of output that are read from a time axis.
+_CLOCKED = ("transcript", "frames")
+
+
 def _check_clock(name: str, output: OutputSpec, task: TaskSpec, where: str) -> None:
-    """Refuse a transcript without a time axis, and a time axis that is nobody's."""
+    """Refuse a transcript or frames without a time axis, and a time axis that is nobody's."""
     kind, _, modality = output.clock.partition(":")
-    if (output.kind == "transcript") != bool(kind):
-        told = "is missing" if not kind else f"is for transcripts, and {name} is a {output.kind}"
+    if (output.kind in _CLOCKED) != bool(kind):
+        told = f"is for transcripts and frames, and {name} is a {output.kind}"
         offer = f"'native:{next(iter(task.modalities), 'audio')}' or 'latent:100'"
-        raise SpecError(f"{where}: outputs.{name}.clock {told}: a transcript has one, {offer}")
+        raise SpecError(
+            f"{where}: outputs.{name}.clock {told if kind else 'is missing'}: transcripts and "
+            f"frames have one, {offer}"
+        )
     if kind == "native" and modality not in task.modalities:
         raise SpecError(
             f"{where}: outputs.{name}.clock = {output.clock!r}: the task has no modality "

@@ -492,6 +492,11 @@ def explained(results: Path) -> Iterator[None]:
                 f"{results}: the disk is full: make room and give the same command again; "
                 f"finished records are intact"
             ) from None
+        if error.errno == errno.EEXIST and error.filename:
+            raise PlaceError(
+                f"{error.filename}: expected a folder and found a file: remove it, or --results or "
+                f"MMBENCH_RESULTS names another folder"
+            ) from None
         raise PlaceError(
             f"{results}: cannot be written ({error.strerror or error}): --results or "
             f"MMBENCH_RESULTS names another folder"

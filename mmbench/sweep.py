@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
-from mmbench import catalog, registry
+from mmbench import catalog, failures, registry
 from mmbench.data import _load
 from mmbench.errors import IncompatibleError, MissingExtraError, UsageError, nearest
 from mmbench.executors import Executor, Job, Outcome
@@ -16,7 +16,7 @@ from mmbench.executors.work import finished
 from mmbench.forecast import Forecast
 from mmbench.references import ANSWERED_BY
 from mmbench.run import Run, Settings, check, sized
-from mmbench.spec import TaskSpec, heard_of
+from mmbench.spec import ModelSpec, TaskSpec, alone_of, heard_of
 from mmbench.types import GALLERY, QUERY
 
 #: Seconds between two looks at whether another process is done with a run.
@@ -41,9 +41,10 @@ def plan(
         budget: A budget that every task has; None: each task's default.
         settings: See `Settings`.
         overrides: ``key.path=value`` for every model.
-        left_out: Takes a line for each model of ``all`` that needs what is not installed, and for
-            each task of ``all`` that needs the user's data where there are none; without it, such a
-            model is an error, as it is where it was named.
+        left_out: Takes a line for each model of ``all`` that needs what is not installed, for each
+            task of ``all`` that needs the user's data where there are none, and for each model that
+            does not fit a task of ``all``; without it, such a model is an error, as it is where
+            both were named.
 
     Raises:
         MmbenchError: A name, a definition or a pair that cannot work.
@@ -51,9 +52,20 @@ def plan(
     for metric in settings.metrics:
         registry.load("metric", metric)
     notes: list[str] = [] if left_out is None else left_out
+    everywhere = "all" in tasks and left_out is not None
+    anywhere = set(catalog.task_names(shipped=True)) - set(tasks) if everywhere else set()
+    refused: dict[tuple[str, str], str] = {}
     runs = []
+    named: dict[str, tuple[str, TaskSpec, object]] = {}
     for task_name in _unfolded(_tasks(name, settings, notes) for name in tasks):
         task = catalog.task(task_name)
+        own = (task, catalog.task_home(task.name))
+        before, *other = named.setdefault(task.name, (task_name, *own))
+        if tuple(other) != own:
+            raise UsageError(
+                f"{before} and {task_name}: both tasks are named {task.name!r}, and results go by "
+                f"names: rename one of them (name = ...)"
+            )
         _load.check_params(task)
         if settings.skip_bad:
             task = _load.skipping(task)
@@ -63,16 +75,15 @@ def plan(
             offer = f"did you mean {near!r}? " if near else ""
             known = ", ".join(task.budgets)
             raise UsageError(f"--budget {chosen}: {offer}the task {task.name!r} has {known}")
-        for metric in (*task.metric_names, *settings.metrics):
-            _check_metric(metric, task)
+        check_metrics(task, settings.metrics)
         for name in _unfolded(_models(name, task) for name in models):
-            model = sized(catalog.model(name, overrides, task), task)
-            for modality in model.modalities or ():
-                if modality not in task.modalities:
-                    raise IncompatibleError(
-                        f"model {model.name!r} looks at the modality {modality!r}, which the task "
-                        f"{task.name!r} lacks: it has {', '.join(task.modalities)}"
-                    )
+            try:
+                model = _on_task(catalog.model(name, overrides, task), task)
+            except IncompatibleError as error:
+                if task_name not in anywhere:
+                    raise
+                refused[task.name, name] = str(error)
+                continue
             runs += [
                 Run(task, model, chosen, seed, settings, name, task_name, tuple(overrides))
                 for seed in seeds
@@ -86,12 +97,45 @@ def plan(
             continue
         try:
             notes += filter(None, [check(run)])
+        except IncompatibleError as error:
+            if run.task_named not in anywhere:
+                told, many = str(error), {one.task.name for one in runs}
+                if len(many) > 1 and run.task.name not in told:
+                    told = f"on the task {run.task.name!r}: {told}"
+                raise IncompatibleError(told) from None
+            refused[run.task.name, run.named] = str(error)
         except MissingExtraError as error:
             if left_out is None or run.named in models:
                 raise
             lacking[run.named] = str(error)
     notes += [f"{name} is left out: {why}" for name, why in lacking.items()]
-    return [run for run in runs if run.named not in lacking]
+    without: dict[str, list[str]] = {}
+    for (task_name, _), why in refused.items():
+        without.setdefault(why, []).append(task_name)
+    notes += [
+        f"{', '.join(names)} {'goes' if len(names) == 1 else 'go'} without: {why}"
+        for why, names in without.items()
+    ]
+    return [
+        run
+        for run in runs
+        if run.named not in lacking and (run.task.name, run.named) not in refused
+    ]
+
+
+def _on_task(model: ModelSpec, task: TaskSpec) -> ModelSpec:
+    """Return a model as large as the task wants it.
+
+    Raises:
+        IncompatibleError: It does not fit the task.
+    """
+    for modality in model.modalities or ():
+        if modality not in task.modalities:
+            raise IncompatibleError(
+                f"model {model.name!r} looks at the modality {modality!r}, which the task "
+                f"{task.name!r} lacks: it has {', '.join(task.modalities)}"
+            )
+    return sized(model, task)
 
 
 def sweep(
@@ -174,14 +218,21 @@ def jobs(runs: Sequence[Run]) -> list[Job]:
 def ordered(jobs: Sequence[Job], forecast: Forecast, slots: int) -> list[Job]:
     """Return jobs as they begin: with several slots the longest first, so that none is last alone.
 
+    Those with a run that failed before come after all others: whatever it ends, it ends last.
+
     Args:
         jobs: In the plan's order.
         forecast: What is known of how long runs last.
         slots: How many jobs are carried out at a time.
     """
+
+    def failed(job: Job) -> bool:
+        return any(failures.of(run.folder) is not None for run in job.runs)
+
     if slots < 2:
-        return list(jobs)
-    return sorted(jobs, key=lambda job: -sum(forecast.cost(run) for run in job.runs))
+        return sorted(jobs, key=failed)
+    costs = {id(job): sum(forecast.cost(run) for run in job.runs) for job in jobs}
+    return sorted(jobs, key=lambda job: (failed(job), -costs[id(job)]))
 
 
 def failing(outcome: Outcome) -> bool:
@@ -232,8 +283,21 @@ def _tasks(name: str, settings: Settings, left_out: list[str]) -> list[str]:
     data = settings.data
     lacking = [n for n in names if _load.needs_data(catalog.task(n), data)]
     why = "--data names their folder" if data is None else f"{data} does not hold them"
-    left_out += [f"{n} is left out: its data are on your disk: {why}" for n in lacking]
+    if lacking:
+        left_out.append(
+            f"left out, since their data are on your disk ({why}): {', '.join(lacking)}"
+        )
     return [n for n in names if n not in lacking]
+
+
+def check_metrics(task: TaskSpec, more: Sequence[str] = ()) -> None:
+    """Refuse metrics that a task's outputs cannot be scored with.
+
+    Raises:
+        UsageError: It names the metric and the task.
+    """
+    for metric in (*task.metric_names, *more):
+        _check_metric(metric, task)
 
 
 def _check_metric(name: str, task: TaskSpec) -> None:
@@ -265,7 +329,8 @@ def _models(name: str, task: TaskSpec) -> list[str]:
         first = {catalog.model(n, (), task).digest(): n for n in reversed(fitting)}
         return [n for n in fitting if n in first.values()]
     if name == "unimodal":
-        return [f"{n}_only" for n, modality in task.modalities.items() if modality.role == QUERY]
+        queries = [n for n, modality in task.modalities.items() if modality.role == QUERY]
+        return [f"{n}_only" for n in [*alone_of(task.modalities)] or queries]
     return [name]
 
 
@@ -287,8 +352,9 @@ def _fits(name: str, task: TaskSpec) -> bool:
     enough = max(1, len(heard)) >= fusion.at_least
     # On a single modality every multimodal fusion is that modality's own model.
     redundant = model.modalities is None and len(task.modalities) < 2
-    served = kinds <= set(model.heads)
-    return enough and served and not redundant and not (kinds & set(fusion.refuses))
+    name, alone = model.fusion.name, len(heard) < 2
+    served = not any(catalog.why_not(model.heads, name, kind, alone) for kind in kinds)
+    return enough and served and not redundant
 
 
 def _unique(runs: Sequence[Run]) -> list[Run]:
@@ -296,8 +362,6 @@ def _unique(runs: Sequence[Run]) -> list[Run]:
     found: dict[tuple[str, str, int], Run] = {}
     for run in runs:
         first = found.setdefault((run.task.name, run.model.name, run.seed), run)
-        if first.task != run.task:
-            raise UsageError(f"two different tasks are called {run.task.name!r}: rename one")
         if first.model != run.model:
             raise UsageError(f"two different models are called {run.model.name!r}: rename one")
     return list(found.values())

@@ -287,7 +287,7 @@ class _Training:
     def _due(self) -> bool:
         kept, group = self.engine.checkpoints, self.engine.group
         if kept is None or (group.count > 1 and self.done % READ_EVERY):
-            return False  # agreeing takes time
+            return False  # agreeing takes time, and between readings each knows its own losses only
         return group.agreed(kept.due())
 
     def _save(self, place: Place, tensors: dict[str, Tensor]) -> None:

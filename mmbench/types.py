@@ -32,8 +32,10 @@ class Modality:
 
     Attributes:
         kind: ``image`` [C, H, W] uint8, ``video`` [T, H, W] uint8 grey, ``spectrogram`` [C, T, F]
-            uint8, ``text`` [L] token ids, ``sequence`` [T, d] and ``vector`` [d] floats of about
-            unit variance.
+            uint8, ``text`` [L] token ids, ``sequence`` [T, d], ``set`` [T, d] (a sequence whose
+            order means nothing), ``points`` [N, d] (a set of places) and ``vector`` [d] floats of
+            about unit variance; ``graph`` [1 + R, N, W], see `Links`; or any kind that an encoder
+            is for (`mmbench.models.Encoder.usual_for`), which are floats too.
         shape: Shape of ONE item.
         vocabulary: For text, the word of each token id; empty otherwise.
         role: For retrieval, whose it is: an item's, which is the ``query``, or ``gallery``, of the
@@ -45,6 +47,11 @@ class Modality:
     vocabulary: tuple[str, ...] = ()
     role: str = QUERY
 
+    @property
+    def relations(self) -> int:
+        """Kinds of edge R that it tells: none, unless it is a graph."""
+        return self.shape[0] - 1 if self.kind == "graph" else 0
+
 
 @dataclass(frozen=True)
 class Output:
@@ -52,18 +59,23 @@ class Output:
 
     Attributes:
         kind: ``text`` (a caption), ``transcript`` (what was said, in the order in which it was),
-            ``label`` (one class), ``multilabel`` (any number of classes), ``scalar`` (a number),
-            ``match`` (entries of a gallery).
+            ``label`` (one class), ``multilabel`` (any number of classes), ``frames`` (one class a
+            step of time), ``scalar`` (a number), ``match`` (entries of a gallery), ``image`` (a
+            picture that is generated).
         size: For text, the most tokens a target has, the end mark included; for a transcript, the
             most steps of a clock that a target takes, its symbols and a blank between equal ones;
-            for classes, how many there are; 1 for a number and for a match.
+            for classes, how many there are; for an image, the pixels of its height; 1 for a number
+            and for a match.
         vocabulary: For text, the word of each token id; for a transcript, the blank of CTC, then
             its symbols: characters where one of them is a blank space, else words; for classes,
             their names.
         main: Whether the task's main metric is on this output.
         offset: For a number, the mean of the training targets.
         scale: For a number, their standard deviation.
-        clock: For a transcript, the time axis that it is read from; see `Fusion.forward`.
+        clock: For a transcript and for frames, the time axis that they are read from; see
+            `Fusion.forward`.
+        background: For frames, the number of the class that is no event; None: every class is one.
+        shape: For an image, channels, height and width; empty otherwise.
     """
 
     kind: str
@@ -73,6 +85,8 @@ class Output:
     offset: float = 0.0
     scale: float = 1.0
     clock: str = "pool"
+    background: int | None = 0
+    shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,7 +127,9 @@ class Split:
         targets: Output -> what a model is trained on. Text: token ids [N, R, L] int, R texts an
             item, 0 where there is none (token 0 is padding); an item has at least one. Transcript:
             symbols [N, L] int, then zeros. Label: [N] int, -1 where it is not known. Multilabel:
-            [N, C] of 0 and 1. Scalar: [N] float, NaN where it is not known. Match: [N, R] int, the
+            [N, C] of 0 and 1. Frames: [N, T] int, the class of each step, -1 where it is not known
+            or there is none. Scalar: [N] float, NaN where it is not known. Image: pixels
+            [N, C, H, W] uint8. Match: [N, R] int, the
             entries of the gallery that are right for an item, -1 behind them where there are fewer;
             an item has at least one.
         references: Output -> what a metric compares with.
@@ -189,7 +205,7 @@ class Predictions:
 
     Attributes:
         ids: The N ids, in the order of the split.
-        outputs: Output -> N predictions (texts as str).
+        outputs: Output -> N predictions (texts as str; images as one array [N, C, H, W] uint8).
         columns: Further columns to keep, name -> N values (which modality spoke each word, ...);
             one called ``OUTPUT.gallery`` has M, one for each entry of the gallery.
     """
@@ -230,6 +246,34 @@ class Batch:
 
 
 @dataclass
+class Links:
+    """How the tokens of a stream hang together that do not follow one another.
+
+    A ``graph`` is an array [1 + R, N, W], W >= N. Plane 0 has a row for each of N nodes: who it is
+    (1, 2, ...; 0: there is no such node), then W - 1 numbers about it. Plane r has a 1 in row i and
+    column j (of the first N) where node i points at node j by relation r. Numbers of who is who and
+    of relations mean the same in all graphs of a task, and if it has a text, the number of a thing
+    is that of the word for it.
+
+    Attributes:
+        edges: [B, R, N, N] bool, True where node j points at node i: j speaks to i. The nodes are
+            the first N tokens; those behind them tell the edges to who knows no graphs.
+        names: [B, N] int, who a node is, 0 where there is none. What has one name in two streams
+            is one thing. None: they have no names.
+        line: Whether tokens follow one another all the same, as words do that name things.
+    """
+
+    edges: Tensor
+    names: Tensor | None = None
+    line: bool = False
+
+    @property
+    def graph(self) -> bool:
+        """Whether there are kinds of edge."""
+        return self.edges.shape[1] > 0
+
+
+@dataclass
 class Stream:
     """One modality of a batch after its encoder.
 
@@ -241,6 +285,8 @@ class Stream:
         raw: [B, ...] what the encoder read, absent items zeroed; None for a stream that has no
             input. Only for auxiliary losses that reconstruct: a prediction must not depend on it.
         lengths: [B] valid steps of `raw` where it is ragged, else None.
+        links: Of a graph or a set, its edges; of a text beside a graph, what its words name. None:
+            tokens follow one another.
     """
 
     x: Tensor
@@ -249,6 +295,7 @@ class Stream:
     present: Tensor
     raw: Tensor | None = None
     lengths: Tensor | None = None
+    links: Links | None = None
 
 
 @dataclass
@@ -265,6 +312,8 @@ class Branch:
         parts: How many of the T tokens come from each modality, one after the other; empty: all
             are of one line of time.
         partner: For retrieval, the branch of the gallery's side that it is compared with.
+        belief: Mean and log-variance, [B, L] each, of a latent variable, where it has one: for
+            heads that draw from it.
     """
 
     name: str
@@ -275,6 +324,7 @@ class Branch:
     time: Tensor | None = None
     parts: Sequence[int] = ()
     partner: Branch | None = None
+    belief: tuple[Tensor, Tensor] | None = None
 
 
 @dataclass

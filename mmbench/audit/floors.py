@@ -144,8 +144,6 @@ def _raw(split: Split, name: str, modality: Modality, which: str) -> Floats:
 
 def _one(modality: Modality, value: Array, length: int | None) -> Array:
     kind = modality.kind
-    if kind == "vector":
-        return value
     if kind == "text":
         return np.bincount(value[:length], minlength=len(modality.vocabulary))
     if kind == "sequence":
@@ -155,7 +153,19 @@ def _one(modality: Modality, value: Array, length: int | None) -> Array:
         return np.concatenate([heard.mean(axis=1).ravel(), heard.std(axis=1).ravel()])
     if kind == "video":
         return _grid(value[: length or len(value)].astype(np.float64).mean(axis=0, keepdims=True))
+    if kind not in ("image", "graph"):  # numbers, of whatever kind
+        return _numbers(value, length)
     return _grid(value.astype(np.float64))
+
+
+def _numbers(value: Array, length: int | None) -> Array:
+    """Return what is known of a kind's items: mean and spread over all axes but the last one."""
+    if value.ndim == 1:
+        return value
+    flat = value[:length].reshape(-1, value.shape[-1])
+    if not len(flat):
+        return np.zeros(2 * value.shape[-1])
+    return np.concatenate([flat.mean(axis=0), flat.std(axis=0)])
 
 
 def _grid(pixels: Floats) -> Floats:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmbench.references import LabelReferences, MultilabelReferences, ScalarReferences
+from mmbench.text import UNK
 from mmbench.types import Ragged, Signature, Split
 
 if TYPE_CHECKING:
@@ -21,9 +22,14 @@ def missing(split: Split) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def _digests(split: Split, modality: str) -> list[bytes]:
-    """Return a digest of each item's modality; an empty one where the item lacks it."""
+def _digests(split: Split, signature: Signature, modality: str) -> list[bytes]:
+    """Return a digest of each item's modality; an empty one where the item lacks it.
+
+    A text with a word that the vocabulary does not have is like no other one: which word it was is
+    not known.
+    """
     values = split.inputs[modality]
+    unknown = signature.modalities[modality].kind == "text"
     lengths: Any = None
     if isinstance(values, Ragged):
         lengths, values = np.asarray(values.lengths), values.values
@@ -34,6 +40,9 @@ def _digests(split: Split, modality: str) -> list[bytes]:
             found.append(b"")
             continue
         one = np.ascontiguousarray(values[index])
+        if unknown and (one == UNK).any():
+            found.append(f"{id(split)} {index}".encode())
+            continue
         told = b"" if lengths is None else str(int(lengths[index])).encode()
         found.append(hashlib.sha256(told + one.tobytes()).digest())
     return found
@@ -53,11 +62,11 @@ def _in_two(digests: Mapping[str, list[bytes]]) -> list[tuple[tuple[str, int], t
     return found
 
 
-def duplicates(splits: Mapping[str, Split]) -> list[str]:
+def duplicates(splits: Mapping[str, Split], signature: Signature) -> list[str]:
     """Return a line for each item that has all its inputs in common with one of another split."""
     whole: dict[str, list[bytes]] = {}
     for name, split in splits.items():
-        parts = [_digests(split, modality) for modality in split.inputs]
+        parts = [_digests(split, signature, modality) for modality in split.inputs]
         whole[name] = [
             hashlib.sha256(b"".join(one)).digest() if any(one) else b""
             for one in zip(*parts, strict=True)
@@ -68,11 +77,13 @@ def duplicates(splits: Mapping[str, Split]) -> list[str]:
     ]
 
 
-def shared(splits: Mapping[str, Split]) -> dict[str, int]:
+def shared(splits: Mapping[str, Split], signature: Signature) -> dict[str, int]:
     """Return for each modality how many items have it in common with one of another split."""
     modalities = next(iter(splits.values())).inputs
     found = {
-        modality: len(_in_two({name: _digests(split, modality) for name, split in splits.items()}))
+        modality: len(
+            _in_two({name: _digests(own, signature, modality) for name, own in splits.items()})
+        )
         for modality in modalities
     }
     return {modality: count for modality, count in found.items() if count}

@@ -116,6 +116,8 @@ def _explain(error: Exception) -> tuple[str, int]:
     from mmbench import registry
 
     what = str(error).splitlines()[0] if str(error) else "no message"
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory for this: {what}", 1
     own = registry.culprit(error)
     if own:
         return f"{own}: {type(error).__name__}: {what}; --debug shows the way there", 1
@@ -123,7 +125,10 @@ def _explain(error: Exception) -> tuple[str, int]:
 
 
 def _fail(message: str, code: int) -> int:
+    from mmbench import devices
     from mmbench.admission import visible
 
+    if devices.follows() and code in (2, INTERRUPTED):  # the process that leads says it
+        return code
     click.echo(f"error: {visible(' '.join(message.split()), 5000)}", err=True)
     return code

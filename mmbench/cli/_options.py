@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -111,6 +112,11 @@ def allow_missing(command: Command) -> Command:
 def as_json(command: Command) -> Command:
     """Add ``--json``."""
     return option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")(command)
+
+
+def where(results: Path) -> str:
+    """Return what a suggested command needs for it to look at the same records."""
+    return "" if results == Path("results") else f" --results {shlex.quote(str(results))}"
 
 
 def split_names(values: tuple[str, ...]) -> list[str]:

@@ -85,7 +85,8 @@ class Quiet:
 
     def _title(self) -> str:
         assert self.run is not None
-        return f"[{self.number}/{self.total}] {self.run.model.name} seed {self.run.seed}"
+        name = f"{self.run.task.name}/{self.run.model.name}"
+        return f"[{self.number}/{self.total}] {name} seed {self.run.seed}"
 
 
 class Plain(Quiet):
@@ -148,6 +149,7 @@ class _Board:
     total: int
     left: Left | None
     clock: Callable[[], float]
+    wide: bool = True
     rows: dict[int, _Row] = field(default_factory=dict)
     ended: set[int] = field(default_factory=set)
     failures: list[str] = field(default_factory=list)
@@ -166,11 +168,13 @@ class _Board:
     def _table(self, rows: list[_Row]) -> Table:
         from rich.progress_bar import ProgressBar
         from rich.table import Table
+        from rich.text import Text
 
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-        table.add_column("run", no_wrap=True, overflow="ellipsis")
+        # What may wrap is what a narrow terminal shortens: the names, which are cut, not wrapped.
+        table.add_column("run")
         table.add_column("phase", no_wrap=True, min_width=5)
-        table.add_column("", width=16)
+        table.add_column("", width=16 if self.wide else 6)
         for name in ("step", "loss", "val", "left"):
             table.add_column(name, justify="right", no_wrap=True)
         now = self.clock()
@@ -181,10 +185,9 @@ class _Board:
                 completed=row.done,
                 pulse=not known,
                 animation_time=now,
-                width=16,
             )
             table.add_row(
-                row.title,
+                Text(row.title, no_wrap=True, overflow="ellipsis"),
                 row.phase,
                 bar,
                 f"{row.done}/{row.total}" if known else "",
@@ -222,7 +225,7 @@ class Live(Quiet):
         from rich.live import Live as Screen
 
         self.console = console or Console(stderr=True)
-        self.board = _Board(total, left, clock)
+        self.board = _Board(total, left, clock, wide=self.console.width >= 100)
         self.screen = Screen(self.board, console=self.console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Live:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from mmbench.cli import _options
+from mmbench.cli._numbers import Whole
 from mmbench.cli._options import option
 from mmbench.errors import UsageError, refuse_unknown
 
@@ -29,7 +30,7 @@ FLIPS = 3
 @option(
     "--show-flips",
     "count",
-    type=click.IntRange(0, 1000),
+    type=Whole(0, 1000),
     default=0,
     help="Show so many items that changed most, of each sort.",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ def command() -> None:
 
     \b
     mmbench data check ./mine.toml
-    mmbench data fetch flickr8k_captioning
+    mmbench data fetch cifar10
     mmbench data list
     """  # noqa: D301
 
@@ -61,8 +62,11 @@ def check(task: str, data: Path | None, as_json: bool) -> int:
     where the data cannot be loaded at all.
     """
     from mmbench.audit import audit
+    from mmbench.sweep import check_metrics
 
-    found = audit(_task(task), data)
+    spec = _task(task)
+    check_metrics(spec)
+    found = audit(spec, data)
     if as_json:
         _options.print_json(found.as_json())
     else:
@@ -138,7 +142,7 @@ def _visible(text: str) -> str:
 @_fetched
 @_options.common
 def fetch(tasks: tuple[str, ...], yes: bool, quiet: bool, fetched: Path | None) -> None:
-    """Download the files that tasks name, check their SHA-256 and unpack them.
+    """Download the files that tasks name, check their checksums and unpack them.
 
     The licence is shown, and accepted once. A download that was cut goes on where it ended.
     Afterwards these tasks need no --data.
@@ -152,7 +156,8 @@ def fetch(tasks: tuple[str, ...], yes: bool, quiet: bool, fetched: Path | None) 
             _fetch.accept(task, fetched)
         folder = _fetch.fetch(task, fetched, None if quiet else _Shown())
         click.echo(f"{task.name}: {folder}")
-    click.echo(f"next: mmbench data check {tasks[0]}")
+    where = f"MMBENCH_FETCHED={shlex.quote(str(fetched))} " if fetched is not None else ""
+    click.echo(f"next: {where}mmbench data check {tasks[0]}")
 
 
 def _ask(task: TaskSpec, yes: bool) -> None:

@@ -25,13 +25,28 @@ if TYPE_CHECKING:
     default=None,
     help="Draw a model's wiring on the task into this folder.",
 )
+@option(
+    "--save",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=None,
+    help="Of a task: draw items of its test split into this folder, and write their sounds.",
+)
+@_options.data
 @_options.as_json
 @_options.common
-def command(name: str, task: str | None, figures: Path | None, as_json: bool) -> None:
+def command(
+    name: str,
+    task: str | None,
+    figures: Path | None,
+    save: Path | None,
+    data: Path | None,
+    as_json: bool,
+) -> None:
     """Describe a task, a model or a component by name, or a TOML or a .py file by path.
 
     \b
     mmbench describe captioning
+    mmbench describe captioning --save pictures
     mmbench describe hybrid
     mmbench describe hybrid -t sentiment --figures pictures
     """  # noqa: D301
@@ -53,9 +68,15 @@ def command(name: str, task: str | None, figures: Path | None, as_json: bool) ->
         raise UsageError(f"{given[0]}: is for models, and {name!r} is none")
     if figures is not None and task is None:
         raise UsageError("--figures: the wiring depends on the task: name one, e.g. -t sentiment")
+    if save is not None and not is_task:
+        raise UsageError(f"--save: draws items of a task, and {name!r} is none")
     if is_task:
         found_task = catalog.task(name)
-        _options.print_json(_builtins(found_task)) if as_json else _task(found_task, name)
+        saved = _save(found_task, save, data) if save is not None else {}
+        if as_json:
+            _options.print_json(_builtins(found_task) | saved)
+            return
+        _task(found_task, name, saved)
         return
     if is_model:
         on = catalog.task(task) if task is not None else None
@@ -163,7 +184,15 @@ def _builtins(spec: Any) -> Any:
     return msgspec.to_builtins(spec)
 
 
-def _task(task: TaskSpec, named: str) -> None:
+def _save(task: TaskSpec, folder: Path, data: Path | None) -> dict[str, Any]:
+    """Draw items of a task; return the files."""
+    from mmbench.report import contact
+
+    sheet, sounds = contact.save(task, folder, data)
+    return {"sheet": str(sheet), "sounds": [str(path) for path in sounds]}
+
+
+def _task(task: TaskSpec, named: str, saved: dict[str, Any]) -> None:
     click.echo(f"{task.name}@{task.version}: {task.summary}")
     click.echo(f"dataset     {task.dataset.name} {task.dataset.version}, seed {task.dataset.seed}")
     for name, value in task.dataset.params.items():
@@ -186,18 +215,31 @@ def _task(task: TaskSpec, named: str) -> None:
         )
     _levels(task)
     source = task.source
-    for key in ("paper", "url", "licence"):
+    for key in ("paper", "url", "licence", "cluster"):
         if getattr(source, key):
             click.echo(f"{key:<12}{getattr(source, key)}")
     for row in source.published:
         scores = ", ".join(f"{name} {value:.3f}" for name, value in row.scores.items())
         click.echo(f"published   {row.model}: {scores} ({row.source})")
+    if saved:
+        click.echo(f"picture     {saved['sheet']}")
+        sounds = saved["sounds"]
+        if sounds:
+            click.echo(f"sounds      {len(sounds)} beside it, the first {sounds[0]}")
     click.echo(f"next: mmbench run -t {named} -m MODEL")
 
 
 def _levels(task: TaskSpec) -> None:
     """Print what is possible: one table, then the proven bounds, a line a metric."""
+    from mmbench import catalog
+
     if not task.levels:
+        lender = catalog.borrowed(task.name)
+        if lender is not None:
+            click.echo(
+                f"\nlevels      none: those in the TOML are of {lender!r}, whose data are others; "
+                f"'python -m mmbench.levels {catalog.task_where(task.name)}' writes this task's"
+            )
         return
     click.echo("\nwhat is possible (the oracle's scores on the test split):")
     names = list(next(iter(task.levels.values())).alone)
@@ -219,6 +261,8 @@ def _levels(task: TaskSpec) -> None:
             proven[metric]["late fusion"] = level.late
     if any(proven.values()):
         click.echo("\nproven bounds (a score beyond one by more than 4 standard errors is a leak):")
+    else:
+        click.echo("no bound is proven here: a model may pass these references by a little")
     for metric, bounds in proven.items():
         if bounds:
             click.echo(

@@ -122,7 +122,7 @@ def command(
     if form == "text":
         board = made[0]
         best = next((row.model for row in board.rows if not row.external), "")
-        where = "" if results == Path("results") else f" --results {results}"
+        where = _options.where(results)
         record = f"{board.task.partition('@')[0]}/{best.partition('#')[0]}" if best else "@last"
         record = record if plain(record, MOST) == record else "@last"
         click.echo(f"next: mmbench show {shlex.quote(record)}{where}")

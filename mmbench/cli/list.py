@@ -22,6 +22,10 @@ COMPONENTS = {
     "metrics": "metric",
 }
 
+#: What stands in the columns of tasks; of metrics the main one, of items those of three splits,
+#: each with how many more there are.
+HEADS = ["task", "modalities", "outputs", "metrics", "train/val/test", "what it is"]
+
 
 @click.command("list")
 @click.argument(
@@ -65,7 +69,10 @@ def command(what: str | None, gallery: Path | None, task: str | None, as_json: b
     for name, rows in tables.items():
         if what is None:
             click.echo(f"{name}:")
-        columns = [[row["name"], row["kind"], *_outputs(row)] for row in rows]
+        columns = [[row["name"], row["kind"], *_outputs(row), *_sizes(row)] for row in rows]
+        if name == "tasks":
+            columns.insert(0, HEADS[:-1])
+            rows = [{"summary": HEADS[-1]}, *rows]
         widths = [max(map(len, column)) for column in zip(*columns, strict=True)]
         for row, cells in zip(rows, columns, strict=True):
             told = "  ".join(f"{cell:<{n}}" for cell, n in zip(cells, widths, strict=True))
@@ -92,6 +99,20 @@ def _outputs(row: dict[str, Any]) -> list[str]:
     return ["+".join(row["outputs"])] if "outputs" in row else []
 
 
+def _sizes(row: dict[str, Any]) -> list[str]:
+    """Return a task's main metric and its items, and how many more metrics and splits there are."""
+    if "metrics" not in row:
+        return []
+    main, *also = row["metrics"]
+    sizes = [str(row["items"][split]) for split in ("train", "val", "test")]
+    items = "/".join(sizes) + _more(len(row["items"]) - len(sizes))
+    return [f"{main}{_more(len(also))}", items]
+
+
+def _more(count: int) -> str:
+    return f"+{count}" if count else ""
+
+
 def _rows(what: str, on: str | None) -> list[dict[str, Any]]:
     from mmbench import catalog, registry
 
@@ -101,6 +122,8 @@ def _rows(what: str, on: str | None) -> list[dict[str, Any]]:
                 "name": task.name,
                 "kind": "+".join(task.modalities),
                 "outputs": list(dict.fromkeys(o.kind for o in task.outputs.values())),
+                "metrics": list(task.metric_names),
+                "items": dict(task.splits),
                 "summary": task.summary,
             }
             for task in map(catalog.task, catalog.task_names())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mmbench.cli import _options
+from mmbench.cli._numbers import Whole
 from mmbench.cli._options import option
 from mmbench.errors import UsageError, refuse_unknown
 
@@ -41,7 +42,7 @@ class WithFigures(click.Command):
 )
 @option(
     "--items",
-    type=click.IntRange(0, 40),
+    type=Whole(0, 40),
     default=None,
     help="Sample items on the page of a run or a task; 0: none, and no data are looked for.  "
     "[default: 8]",

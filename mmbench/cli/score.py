@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmbench.cli import _options
+from mmbench.cli._numbers import Whole
 from mmbench.cli._options import option
 from mmbench.errors import UsageError
 
@@ -47,7 +48,7 @@ FILE = click.Path(path_type=Path)
 )
 @option("--save", is_flag=True, help="Keep the scores as a record, for 'leaderboard' and 'show'.")
 @option("--name", default=None, help="The model's name in the record.  [default: that of FILE]")
-@option("--seed", type=click.IntRange(0), default=0, help="The training seed, for the record.")
+@option("--seed", type=Whole(0), default=0, help="The training seed, for the record.")
 @option(
     "--budget",
     default=None,
@@ -180,7 +181,7 @@ def _next(found: Evaluation, results: Path | None, grouped: bool) -> str:
     if results is not None:
         from mmbench import external
 
-        where = "" if results == Path("results") else f" --results {results}"
+        where = _options.where(results)
         return f"mmbench leaderboard -t {external.task_name(found)}{where}"
     if found.groupable and not grouped:
         column = found.groupable[0]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mmbench.cli import _options
+from mmbench.cli._numbers import Whole
 from mmbench.cli._options import option
 from mmbench.errors import NotComparableError, UsageError
 
@@ -23,11 +24,11 @@ PRINTED = 4
 
 @click.command("show")
 @click.argument("record", default="@last")
-@option("--seed", type=click.IntRange(0), default=None, help="Another seed of the same model.")
+@option("--seed", type=Whole(0), default=None, help="Another seed of the same model.")
 @option("--split", default="test", show_default=True, help="Which test split's items, e.g. ood.")
 @option(
     "--items",
-    type=click.IntRange(1, 90),
+    type=Whole(1, 90),
     default=None,
     help="Samples, in the text and on the figures.  [default: 4 printed, 12 on the sheet]",
 )
@@ -113,7 +114,7 @@ def command(
         shown = {name: str(path) for name, path in made.items()}
         _options.print_json(content | {"figures": shown, "warnings": warnings})
         return
-    where = "" if results == Path("results") else f" --results {results}"
+    where = _options.where(results)
     if made:
         click.echo("\n" + "\n".join(f"figure  {path}" for path in made.values()))
     click.echo(f"next: {about.next_command(found, where)}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmbench.cli import _options
+from mmbench.cli._numbers import Whole
 from mmbench.cli._options import option
 from mmbench.errors import UsageError
 
@@ -27,7 +28,7 @@ MOST_TRIALS = 10_000
 )
 @option(
     "--trials",
-    type=click.IntRange(1, MOST_TRIALS),
+    type=Whole(1, MOST_TRIALS),
     default=16,
     show_default=True,
     help="Trials of each model.",
@@ -42,7 +43,7 @@ MOST_TRIALS = 10_000
 )
 @option("--set", "settings", multiple=True, help="Override: KEY=VALUE, e.g. width=96.")
 @option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@option("--threads", type=click.IntRange(1), default=None, help="Compute threads.  [the task's]")
+@option("--threads", type=Whole(1), default=None, help="Compute threads.  [the task's]")
 @option("--force", is_flag=True, help="Begin anew.")
 @option(
     "--out",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mmbench.cli import _options
+from mmbench.cli._numbers import Amount
 from mmbench.cli._options import option
 from mmbench.errors import NewerError, UsageError
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 @option("--rerun", is_flag=True, help="Train each record's run once more.")
 @option(
     "--tolerance",
-    type=click.FloatRange(0, min_open=True),
+    type=Amount("standard errors"),
     default=2.0,
     show_default=True,
     help="Of --rerun: standard errors of a record's score within which another agrees.",
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 @option(
     "--limit-minutes",
     "minutes",
-    type=click.FloatRange(0, min_open=True),
+    type=Amount("minutes"),
     default=None,
     help="Of --rerun: begin no run that would go beyond so many, as the records' own times tell.",
 )
@@ -174,7 +175,7 @@ def _next(results: Path, verdicts: Sequence[Verdict], written: bool, rerun: bool
     from mmbench import trust
 
     kept = f"wrote {results / trust.FILE}; " if written else ""
-    where = "" if results == Path("results") else f" --results {results}"
+    where = _options.where(results)
     failed = [verdict.name for verdict in verdicts if verdict.outcome == "failed"]
     if failed:
         left = "what failed is left off the boards; " * written

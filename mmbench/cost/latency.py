@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 MOST, WARM = 100, 3
 #: Below so many times a 95th percentile would be little else than the longest of them.
 FEWEST = 20
+#: How many times the seconds that it may take it takes, so that there is a 95th percentile.
+PATIENCE = 5
 
 
 class Latency(NamedTuple):
@@ -49,7 +51,8 @@ def latency(
         model: On its device, trained.
         split: The items.
         decoding: How texts are read out.
-        seconds: After so many no further item is begun; one is timed at least.
+        seconds: After so many no further item is begun, if `FEWEST` are timed by then; at the
+            latest after `PATIENCE` times as many, and one is timed at least.
         limit: Of the first `limit` items only.
 
     Raises:
@@ -81,7 +84,8 @@ def latency(
             predict(model, item, decoding, **read)
             _wait(device)
             times.append(time.perf_counter() - start)
-            if time.perf_counter() - began > seconds:
+            spent = time.perf_counter() - began
+            if spent > seconds and (len(times) >= FEWEST or spent > PATIENCE * seconds):
                 break
     return percentiles(times)
 

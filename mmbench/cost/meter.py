@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 #: Timing single items takes this share of what the run took, within these bounds in seconds.
-SHARE, SHORTEST, LONGEST = 0.05, 0.4, 2.0
+SHARE, SHORTEST, LONGEST = 0.05, 0.05, 2.0
 
 
 class Meter:

@@ -8,6 +8,7 @@ disk has room for, or than the archive says.
 from __future__ import annotations
 
 import gzip
+import lzma
 import os
 import shutil
 import stat
@@ -23,6 +24,7 @@ from typing import IO, Any
 from mmbench.errors import DataError
 
 _BLOCK = 1 << 20
+_ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
 
 def unpack(archive: Path, folder: Path) -> list[Path]:
@@ -51,10 +53,12 @@ def unpack(archive: Path, folder: Path) -> list[Path]:
                 _write(archive, beside / name, room if size < 0 else size, opened)
         return [_move(beside / name, folder / name) for name, _, _ in members]
     except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib.error,
-            NotImplementedError, RuntimeError) as error:  # fmt: skip
+            lzma.LZMAError, NotImplementedError, RuntimeError) as error:  # fmt: skip
         why = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{archive}: is not a whole archive: {why}") from None
     except OSError as error:
+        if error.errno is None:  # of bz2, which says so of broken content
+            raise DataError(f"{archive}: is not a whole archive: {error}") from None
         raise DataError(f"{folder}: cannot be written: {error.strerror or error}") from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -85,6 +89,14 @@ def _members(archive: Path, stack: ExitStack) -> Iterator[Member]:
                 raise _refuse(archive, member.name, "is a link or a device")
             if member.isreg():
                 yield member.name, member.size, (lambda m=member: tar.extractfile(m))
+        # What is compressed has its checksum at the end, behind what a tar file reads.
+        while tar.fileobj is not None and tar.fileobj.read(_BLOCK):
+            pass
+    elif archive.name.endswith(_ENDINGS):
+        raise DataError(
+            f"{archive}: is not a whole archive: it cannot be read as what its name says: copy or "
+            f"fetch it again"
+        )
     else:
         raise DataError(f"{archive}: expected a .zip, a .tar (.gz, .bz2, .xz) or a .gz")
 

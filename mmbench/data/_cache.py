@@ -6,11 +6,12 @@ digest of the builder's own source, so that an edited builder never meets old da
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from mmbench import rng
+from mmbench import text as texts
 from mmbench.errors import DataError
 
 MANIFEST = "manifest.json"
@@ -48,11 +51,33 @@ class Parts:
     dtype: Any
     make: Callable[[], Iterable[Any]]
 
+    def whole(self) -> Any:
+        """Return the array, in memory."""
+        made = [np.asarray(part, dtype=self.dtype) for part in self.make()]
+        return np.concatenate(made) if made else np.empty(self.shape, dtype=self.dtype)
 
-#: Arrays (or `Parts`) and JSON values, both by name.
+
 _tell: ContextVar[Callable[[str], None]] = ContextVar("tell", default=lambda text: None)
 
+#: Arrays (or `Parts`) and JSON values, both by name.
 Made = tuple[Mapping[str, Any], Mapping[str, Any]]
+
+
+def rendered(
+    rows: Sequence[slice], shape: tuple[int, ...], dtype: Any, render: Callable[[int, slice], Any]
+) -> Parts:
+    """Return an array that is rendered block by block, of which one is in memory at a time.
+
+    Args:
+        rows: The items of each block, one behind the other; none: an array of no item.
+        shape: Of an item.
+        dtype: Its type.
+        render: Number of a block, its items -> the items [n, *shape].
+    """
+    items = rows[-1].stop if rows else 0
+    return Parts(
+        (items, *shape), dtype, lambda: (render(block, own) for block, own in enumerate(rows))
+    )
 
 
 def source_digest(*files: str | Path) -> str:
@@ -136,7 +161,13 @@ def entry_folder(cache: Path, key: Mapping[str, Any]) -> Path:
 
 
 def _spelled(key: Mapping[str, Any]) -> str:
-    return json.dumps(key, sort_keys=True, default=_plain)
+    return json.dumps({**key, "shared": _shared()}, sort_keys=True, default=_plain)
+
+
+@functools.cache
+def _shared() -> str:
+    """Return the digest of what builders draw and encode with."""
+    return source_digest(rng.__file__, texts.__file__)
 
 
 def _plain(value: Any) -> Any:

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from mmbench.spec import ModalitySpec, OutputSpec
+from mmbench import catalog
+from mmbench.errors import SpecError
+from mmbench.spec import ModalitySpec, OutputSpec, check_params
 
 
 @dataclass(frozen=True)
@@ -42,3 +44,28 @@ class Request:
     modalities: Mapping[str, ModalitySpec] = field(default_factory=dict)
     outputs: Mapping[str, OutputSpec] = field(default_factory=dict)
     home: Path | None = None
+
+
+ParamsT = TypeVar("ParamsT")
+
+
+def checked(request: Request, name: str, version: int, kind: type[ParamsT]) -> ParamsT:
+    """Return the parameters of a task, held against its builder's `Params` and `VERSION`.
+
+    Args:
+        request: What the task asks for.
+        name: The dataset.
+        version: The one that this mmbench makes.
+        kind: The struct of its parameters.
+
+    Raises:
+        SpecError: Another version is asked for, or a parameter is unknown or wrong.
+    """
+    where = f"{catalog.task_where(request.task)}: dataset"
+    if request.version != version:
+        raise SpecError(
+            f"{where}.version = {request.version}: this mmbench makes {name} {version}; "
+            f"write version = {version}"
+        )
+    found: ParamsT = check_params(request.params, kind, f"{where}.params")
+    return found

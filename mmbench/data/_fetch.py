@@ -3,7 +3,7 @@
 What is fetched lies in ``FETCHED/NAME/``, `FETCHED` being ``MMBENCH_FETCHED`` or the user's folder
 for data, and `NAME` the TOML's ``source.folder``, or the task's name; tasks that name one folder
 share it. Commands that are given no ``--data`` look there. A file counts as fetched when it has its
-SHA-256 (or, unpacked, when its mark says so). Downloads that were cut go on where they ended.
+checksum (or, unpacked, when its mark says so). Downloads that were cut go on where they ended.
 """
 
 from __future__ import annotations
@@ -28,10 +28,13 @@ ATTEMPTS = 5
 #: Seconds that a server may be silent.
 PATIENCE = 30
 _BLOCK = 1 << 16
-#: What is known of a fetched folder: file -> SHA-256 of what was downloaded for it.
+#: What is known of a fetched folder: file -> checksum of what was downloaded for it.
 MARK = ".fetched.json"
 #: The licences that the user has accepted: SHA-256 of the text -> the task it was shown for.
 LICENCES = "licences.json"
+
+#: How people write a checksum's name.
+_SPELLED = {"sha256": "SHA-256", "md5": "MD5"}
 
 #: Told (name of the file, bytes that are there, bytes in all or 0).
 Watch = Callable[[str, int, int], None]
@@ -80,7 +83,7 @@ def state(task: TaskSpec, root: Path | None = None) -> State:
     """Look at what is there of a task's files; nothing is asked of any server."""
     folder = folder_of(task, root)
     marks = _marks(folder)
-    there = sum(marks.get(_name(file)) == file.sha256 for file in task.source.files)
+    there = sum(marks.get(_name(file)) == file.checksum[1] for file in task.source.files)
     size = 0
     if folder.is_dir():
         size = sum(p.lstat().st_size for p in folder.rglob("*") if p.is_file())
@@ -135,13 +138,13 @@ def fetch(task: TaskSpec, root: Path | None = None, watch: Watch | None = None) 
         raise DataError(f"{folder}: cannot be made: {error.strerror or error}") from None
     for file in task.source.files:
         name = _name(file)
-        if _marks(folder).get(name) == file.sha256:
+        if _marks(folder).get(name) == file.checksum[1]:
             continue
         path = _download(file, folder / name, watch)
         if file.unpack:
             _archives.unpack(path, _inside(folder, file.unpack))
             path.unlink()
-        _write(folder / MARK, {**_marks(folder), name: file.sha256})
+        _write(folder / MARK, {**_marks(folder), name: file.checksum[1]})
     return folder
 
 
@@ -189,6 +192,7 @@ def _download(file: FileSpec, target: Path, watch: Watch | None) -> Path:
         raise DataError(f"{file.url}: expected an address that begins with http:// or https://")
     pooch.get_logger().setLevel(logging.ERROR)
     part = target.with_name(f"{target.name}.part")
+    kind, expected = file.checksum
 
     def resumed(url: str, output: Any, _: Any) -> None:
         _resume(url, part, target.name, watch)
@@ -196,16 +200,16 @@ def _download(file: FileSpec, target: Path, watch: Watch | None) -> Path:
 
     try:
         pooch.retrieve(
-            file.url, f"sha256:{file.sha256}", target.name, target.parent, downloader=resumed
+            file.url, f"{kind}:{expected}", target.name, target.parent, downloader=resumed
         )
     except requests.RequestException as error:
         raise DataError(f"{file.url}: cannot be fetched: {_why(error, part)}") from None
     except ValueError:  # pooch: the content is not what it should be
-        got = _sha256(part) if part.is_file() else "nothing"
+        got = _checksum(part, kind) if part.is_file() else "nothing"
         part.unlink(missing_ok=True)
         raise DataError(
-            f"{file.url}: has the SHA-256 {got}, expected {file.sha256}: it is not the file that "
-            f"the task names; it was deleted"
+            f"{file.url}: has the {_SPELLED[kind]} {got}, expected {expected}: it is not the file "
+            f"that the task names; it was deleted"
         ) from None
     except OSError as error:
         raise DataError(f"{target}: cannot be written: {error.strerror or error}") from None
@@ -263,9 +267,9 @@ def _attempt(url: str, part: Path, before: int, name: str, watch: Watch | None) 
             raise requests.ConnectionError(f"{there} of {total} bytes came")
 
 
-def _sha256(path: Path) -> str:
+def _checksum(path: Path, kind: str) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, kind).hexdigest()
 
 
 # --- what is remembered --------------------------------------------------------------------------
@@ -280,7 +284,9 @@ def _licences(root: Path | None) -> Path:
 
 
 def _licence(task: TaskSpec) -> str:
-    return hashlib.sha256(task.source.licence.encode()).hexdigest()
+    # Of one set of files, whichever task asks for them: another set under the same terms is shown.
+    what = task.source.folder or task.name
+    return hashlib.sha256(f"{what}\0{task.source.licence}".encode()).hexdigest()
 
 
 def _read(path: Path) -> dict[str, str]:

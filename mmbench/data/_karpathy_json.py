@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,16 +85,6 @@ def read(file: Path) -> list[Photo]:
     return found
 
 
-def check_lengths(where: str, name: str, captions: Sequence[str]) -> None:
-    """Refuse what is too long to be a caption."""
-    for k, caption in enumerate(captions):
-        if len(caption) > LONGEST:
-            raise DataError(
-                f"{where}: {name}: its caption {k + 1} has {len(caption):,} characters, more than "
-                f"any caption ({LONGEST:,})"
-            )
-
-
 def is_bare(name: str) -> bool:
     """Whether a name leads into no other folder."""
     return name not in ("", ".", "..") and "/" not in name and "\\" not in name
@@ -112,6 +102,5 @@ def _check(image: _Image, where: str, seen: Mapping[str, int]) -> None:
         )
     if not image.sentences:
         raise DataError(f"{where}: {name} has no captions: an image needs at least one")
-    check_lengths(where, name, [sentence.raw for sentence in image.sentences])
     if name in seen:
         raise DataError(f"{where}: {name} stands at images[{seen[name]}] already: remove one")

@@ -134,6 +134,8 @@ def late(task: TaskSpec, dataset: Dataset) -> tuple[dict[str, float], dict[str, 
 def _request(task: TaskSpec, root: Path | None) -> Request:
     if root is None:
         root = _fetch.fetched(task)
+    elif not root.expanduser().is_dir():
+        raise DataError(f"{root}: --data (or MMBENCH_DATA) has to name a folder that is there")
     return Request(
         task=task.name,
         version=task.dataset.version,
@@ -193,9 +195,17 @@ def _check(task: TaskSpec, dataset: Dataset) -> None:
         if made is None or made.kind != output.kind:
             known = ", ".join(f"{n} ({o.kind})" for n, o in dataset.signature.outputs.items())
             raise SpecError(f"{where}: outputs.{name} ({output.kind}): the data have {known}")
+        if tuple(output.shape) != tuple(made.shape):
+            raise SpecError(
+                f"{where}: outputs.{name}.shape = {list(output.shape)}, but one of the data's is "
+                f"{list(made.shape)}"
+            )
     for name, size in task.splits.items():
         if name not in dataset.splits:
             raise DataError(f"{where}: splits.{name}: the data have {', '.join(dataset.splits)}")
         found = len(dataset.splits[name]) + len(dataset.left_out.get(name, ()))
         if found != size:
-            raise DataError(f"{where}: splits.{name} = {size}, but the data have {found}")
+            raise DataError(
+                f"{where}: splits.{name} = {size}, but the data have {found}: if they are meant "
+                f"to, write so there, and raise the task's version"
+            )

@@ -42,6 +42,32 @@ def find(request: Request, files: Sequence[str], folders: Sequence[str], wanted:
     )
 
 
+def folder(request: Request, name: str, mark: str, wanted: str) -> Path:
+    """Return the folder of a data set: the one that ``--data`` names, or the one `name` in it.
+
+    Args:
+        request: Whose `root` is looked at.
+        name: What the folder is called.
+        mark: A file or folder by which it is known.
+        wanted: What is expected of it, in words, for the error.
+
+    Raises:
+        DataError: No folder is named, or neither holds the mark.
+    """
+    if request.root is None:
+        raise DataError(
+            f"task {request.task!r} needs data of yours: --data DIR or MMBENCH_DATA=DIR, DIR being "
+            f"{wanted}, or the folder above it"
+        )
+    for place in (request.root, request.root / name):
+        if (place / mark).exists():
+            return place
+    raise DataError(
+        f"{request.root}: neither {mark} nor {name}/{mark} is there: task {request.task!r} expects "
+        f"--data (or MMBENCH_DATA) to name {wanted}"
+    )
+
+
 def sampled_digest(file: Path) -> str:
     """Return the SHA-256 over a file's size and its first and last mebibyte.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import numpy as np
@@ -62,6 +62,39 @@ def versions() -> dict[str, str]:
     return {"soundfile": soundfile.__version__, "libsndfile": soundfile.__libsndfile_version__}
 
 
+class UndecodableError(Exception):
+    """Why a sound cannot be decoded; whoever catches it knows which one."""
+
+
+def decode(source: Path | IO[bytes]) -> tuple[Floats, int]:
+    """Decode a sound.
+
+    Args:
+        source: A file, or one that is open: WAV, FLAC, Ogg, whatever libsndfile reads.
+
+    Returns:
+        [S, C] float64 in -1..1, S above 0, and the samples a second.
+
+    Raises:
+        UndecodableError: It is missing, cut off, no sound, or empty.
+    """
+    soundfile = library()
+    try:
+        with soundfile.SoundFile(str(source) if isinstance(source, Path) else source) as file:
+            promised, rate = int(file.frames), int(file.samplerate)
+            cut = re.search(r"^data\s*: (\d+) \(should be (\d+)\)", file.extra_info, re.M)
+            wave = file.read(dtype="float64", always_2d=True)
+    except (soundfile.LibsndfileError, RuntimeError, OSError, TypeError, ValueError) as error:
+        raise UndecodableError(_why(source, error)) from None
+    if cut or len(wave) < promised:
+        raise UndecodableError(f"is cut off: it promises {promised} samples")
+    if not len(wave):
+        raise UndecodableError("holds no sound: it is 0 samples long")
+    if not np.isfinite(wave).all():
+        raise UndecodableError("holds a sample that is no finite number")
+    return np.asarray(wave), rate
+
+
 def read(path: Path, label: str, rate: int) -> Floats:
     """Decode a file of sound; several channels are averaged.
 
@@ -76,39 +109,32 @@ def read(path: Path, label: str, rate: int) -> Floats:
     Raises:
         DataError: It is missing, cut off, no sound, empty, or of another rate.
     """
-    soundfile = library()
     try:
-        with soundfile.SoundFile(str(path)) as file:
-            promised, found_rate = int(file.frames), int(file.samplerate)
-            cut = re.search(r"^data\s*: (\d+) \(should be (\d+)\)", file.extra_info, re.M)
-            wave = file.read(dtype="float64", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
-        raise DataError(f"{path}: {_why(path, error)} ({label}): {_AGAIN}") from None
-    if cut or len(wave) < promised:
-        raise DataError(f"{path}: is cut off ({label}): {_AGAIN}")
-    if not len(wave):
-        raise DataError(f"{path}: holds no sound ({label}): it is 0 samples long")
-    if found_rate != rate:
+        wave, found = decode(path)
+    except UndecodableError as error:
+        raise DataError(f"{path}: {error} ({label}): copy the file again from its source") from None
+    if found != rate:
         raise DataError(
-            f"{path}: has {found_rate} samples a second ({label}), and the task says {rate}: "
+            f"{path}: has {found} samples a second ({label}), and the task says {rate}: "
             f"resample it, or name its rate in dataset.params"
         )
     return np.asarray(wave.mean(axis=1))
 
 
-_AGAIN = "copy the file again from its source"
+def _why(source: Path | IO[bytes], error: Exception) -> str:
+    if isinstance(source, Path):
+        if not source.exists():
+            return "there is no such file"
+        if source.stat().st_size == 0:
+            return "is an empty file"
+    told = " ".join(str(error).split())
+    return f"cannot be decoded as sound: {told.rpartition('Error : ')[2] or type(error).__name__}"
 
 
-def _why(path: Path, error: Exception) -> str:
-    if not path.exists():
-        return "there is no such file"
-    if path.stat().st_size == 0:
-        return "is an empty file"
-    return f"cannot be decoded: {' '.join(str(error).split()).rpartition('Error : ')[2]}"
-
-
-def log_mel(wave: Floats, params: MelParams) -> Array:
+def log_mel(wave: Floats, params: MelParams, lowest: float = LOWEST) -> Array:
     """Return the power in bands over time, in decibels, as bytes: [S] -> [T, F] uint8.
+
+    A byte is `STEP` decibels, and 0 is `lowest` and whatever is below.
 
     Windows lie wholly inside of the sound, ``T = 1 + (S - window) // hop``; one that is shorter
     than a window is filled up with silence. Of each the power spectrum |FFT|^2 / sum(window)^2 is
@@ -124,10 +150,17 @@ def log_mel(wave: Floats, params: MelParams) -> Array:
     power = np.abs(np.fft.rfft(frames * shape, n=size)) ** 2 / shape.sum() ** 2  # [T, size/2 + 1]
     # Not by a library of linear algebra: its sums depend on how many rows it is given.
     banks = mel_bands(params.bands, size, params.rate)
-    energy = np.stack([(power * bank).sum(axis=1) for bank in banks], axis=1)
+    energy = np.stack([_weighted(power, bank) for bank in banks], axis=1)
     decibels = 10.0 * np.log10(np.maximum(energy, SILENCE))
-    levels = np.clip(np.rint((decibels - LOWEST) / STEP), 0, 255)
+    levels = np.clip(np.rint((decibels - lowest) / STEP), 0, 255)
     return np.asarray(levels, dtype=np.uint8)
+
+
+def _weighted(power: Floats, bank: Floats) -> Floats:
+    """Return the sums [T] of a band, which is narrow: what it weighs by 0 is not looked at."""
+    inside = np.flatnonzero(bank)
+    own = slice(int(inside[0]), int(inside[-1]) + 1)
+    return np.asarray((power[:, own] * bank[own]).sum(axis=1))
 
 
 def mel_bands(bands: int, size: int, rate: int) -> Floats:

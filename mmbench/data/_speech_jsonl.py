@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from mmbench.data import _contents, _left_out, _places
 from mmbench.data._contract import Request
 from mmbench.errors import DataError
 
@@ -28,6 +29,7 @@ class Row:
         files: Column -> the file that it names.
         texts: Column -> what stands there.
         speaker: Who speaks; empty where the file does not say.
+        fault: Why a file or a text of it cannot be used; empty where all can.
     """
 
     line: int
@@ -36,6 +38,7 @@ class Row:
     files: Mapping[str, Path]
     texts: Mapping[str, str]
     speaker: str
+    fault: str = ""
 
     @property
     def label(self) -> str:
@@ -49,28 +52,19 @@ def find(request: Request, folder: str, manifest: str) -> Path:
     Raises:
         DataError: There is none.
     """
-    wanted = f"a folder that holds {manifest}"
-    if request.root is None:
-        raise DataError(
-            f"task {request.task!r} needs data of yours: --data DIR or MMBENCH_DATA=DIR, DIR being "
-            f"{wanted}, or the folder above it"
-        )
-    for place in (request.root, request.root / folder):
-        if (place / manifest).is_file():
-            return place / manifest
-    raise DataError(
-        f"{request.root}: neither {manifest} nor {folder}/{manifest} is there: task "
-        f"{request.task!r} expects --data (or MMBENCH_DATA) to name {wanted}"
-    )
+    return _places.folder(request, folder, manifest, f"a folder that holds {manifest}") / manifest
 
 
-def read(file: Path, files: Sequence[str], texts: Sequence[str]) -> list[Row]:
+def read(
+    file: Path, files: Sequence[str], texts: Sequence[str], skip_bad: bool = False
+) -> list[Row]:
     """Return all lines, in the file's order. Columns that are not asked for may say anything.
 
     Args:
         file: The JSONL file; paths in it are relative to its folder and stay inside of it.
         files: Columns that name files.
         texts: Columns that hold texts.
+        skip_bad: Whether a line whose files or texts are wrong is one with a `fault`.
 
     Raises:
         DataError: The file is missing or broken, or a line is: one line that names it.
@@ -84,11 +78,13 @@ def read(file: Path, files: Sequence[str], texts: Sequence[str]) -> list[Row]:
     rows: list[Row] = []
     seen: dict[str, int] = {}
     folder = file.parent.resolve()
-    for number, line in enumerate(content.splitlines(), 1):
+    for number, line in enumerate(content.split("\n"), 1):
         if not line.strip():
             continue
         where = f"{file}: line {number}"
         row = _row(_object(line, where), number, folder, files, texts, where)
+        if row.fault and not skip_bad:
+            raise DataError(row.fault)
         if row.id in seen:
             raise DataError(f"{where}: the id {row.id!r} stands on line {seen[row.id]} already")
         seen[row.id] = number
@@ -114,24 +110,38 @@ def _row(
     texts: Sequence[str],
     where: str,
 ) -> Row:
-    for column in ("id", "split", *files, *texts):
-        value = content.get(column)
-        if not isinstance(value, str) or not value.strip():
-            raise DataError(f"{where}: {column} = {value!r}: expected a text that is not empty")
-    for column in texts:
-        if len(content[column]) > LONGEST:
-            raise DataError(
-                f"{where}: {column} has {len(content[column]):,} characters: expected one "
-                f"sentence, of {LONGEST:,} at most"
-            )
+    for column in ("id", "split"):
+        _check_text(content, column, where)
+    fault = ""
+    held: dict[str, Path] = {}
+    try:
+        for column in texts:
+            _check_text(content, column, where)
+            if len(content[column]) > LONGEST:
+                raise DataError(
+                    f"{where}: {column} has {len(content[column]):,} characters: expected one "
+                    f"sentence, of {LONGEST:,} at most"
+                )
+        for column in files:
+            _check_text(content, column, where)
+            held[column] = _inside(folder, content[column], column, where)
+    except DataError as error:
+        fault = str(error)
     return Row(
         line=number,
         id=content["id"],
         split=content["split"],
-        files={column: _inside(folder, content[column], column, where) for column in files},
-        texts={column: content[column] for column in texts},
+        files=held,
+        texts={column: content.get(column, "") for column in texts},
         speaker=str(content.get("speaker", "")),
+        fault=fault,
     )
+
+
+def _check_text(content: Mapping[str, Any], column: str, where: str) -> None:
+    value = content.get(column)
+    if not isinstance(value, str) or not value.strip():
+        raise DataError(f"{where}: {column} = {value!r}: expected a text that is not empty")
 
 
 def _inside(folder: Path, name: str, column: str, where: str) -> Path:
@@ -165,21 +175,35 @@ def parted(rows: Sequence[Row], names: Mapping[str, str], file: Path) -> dict[st
     return found
 
 
-def content_digest(rows: Sequence[Row], columns: Sequence[str]) -> str:
+def usable(
+    splits: Mapping[str, Sequence[Row]],
+) -> tuple[dict[str, list[Row]], dict[str, list[str]]]:
+    """Return the lines of each split without a fault, and the faults of the others.
+
+    Raises:
+        DataError: All lines of a split have one.
+    """
+    good: dict[str, list[Row]] = {}
+    faults: dict[str, list[str]] = {}
+    for name, rows in splits.items():
+        good[name] = [row for row in rows if not row.fault]
+        if len(good[name]) < len(rows):
+            faults[name] = [row.fault for row in rows if row.fault]
+            if not good[name]:
+                raise _left_out.nothing_left(name, faults[name][0])
+    return good, faults
+
+
+def content_digest(cache: Path, rows: Sequence[Row], columns: Sequence[str]) -> str:
     """Return the SHA-256 over ids and the content of their files: what features depend on.
 
     Raises:
         DataError: A file cannot be read.
     """
+    jobs = [(row, column) for row in rows for column in columns]
+    paths = [row.files[column] for row, column in jobs]
+    found = _contents.digests(cache, paths, [row.label for row, _ in jobs])
     total = hashlib.sha256()
-    for row in rows:
-        for column in columns:
-            try:
-                with row.files[column].open("rb") as file:
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
-            except OSError as error:
-                raise DataError(
-                    f"{row.files[column]}: cannot be read: {error.strerror} ({row.label})"
-                ) from None
-            total.update(f"{row.id}\0{column}\0{digest}\n".encode())
+    for (row, column), digest in zip(jobs, found, strict=True):
+        total.update(f"{row.id}\0{column}\0{digest}\n".encode())
     return total.hexdigest()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -38,6 +39,59 @@ def versions() -> dict[str, str]:
     return {"av": av.__version__, "libavcodec": libraries.get("libavcodec", "")}
 
 
+class UndecodableError(Exception):
+    """Why a video cannot be decoded; whoever catches it knows which one."""
+
+
+def decode(source: Path | IO[bytes], grey: Callable[[Any], NDArray[np.uint8]]) -> list[Any]:
+    """Decode the first video stream; its sound is not looked at.
+
+    Args:
+        source: A file, or one that is open: MP4 and whatever else FFmpeg reads.
+        grey: Turns a frame of PyAV into [H, W].
+
+    Returns:
+        At least one frame [H, W].
+
+    Raises:
+        UndecodableError: It is missing, cut off, no video, or empty.
+    """
+    av = library()
+    try:
+        with av.open(str(source) if isinstance(source, Path) else source) as container:
+            if not container.streams.video:
+                raise UndecodableError("holds no video")
+            stream = container.streams.video[0]
+            promised = int(stream.frames)  # 0 where the container does not say
+            frames = [grey(frame) for frame in container.decode(stream)]
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise UndecodableError(_why(source, error)) from None
+    if len(frames) < promised and _samples(source) < promised:
+        raise UndecodableError(f"is cut off: it promises {promised} frames and has {len(frames)}")
+    if not frames:
+        raise UndecodableError("holds no frame")
+    return frames
+
+
+def _samples(source: Path | IO[bytes]) -> int:
+    """Return how many frames of the first video stream are in the file.
+
+    A clip that was trimmed without encoding it anew keeps frames that are not to be shown, which
+    the list of edits of an MP4 says.
+    """
+    av = library()
+    if not isinstance(source, Path):
+        source.seek(0)
+    try:
+        with av.open(
+            str(source) if isinstance(source, Path) else source, options={"ignore_editlist": "1"}
+        ) as container:
+            stream = container.streams.video[0]
+            return sum(packet.size > 0 for packet in container.demux(stream))
+    except (av.FFmpegError, OSError, ValueError):
+        return 0
+
+
 def read(path: Path, label: str) -> NDArray[np.uint8]:
     """Decode the first video stream of a file; its sound is not looked at.
 
@@ -51,26 +105,10 @@ def read(path: Path, label: str) -> NDArray[np.uint8]:
     Raises:
         DataError: It is missing, cut off, no video, or empty.
     """
-    av = library()
     try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise DataError(f"{path}: holds no video ({label})")
-            stream = container.streams.video[0]
-            promised = int(stream.frames)  # 0 where the container does not say
-            frames = [_grey(frame) for frame in container.decode(stream)]
-    except (av.FFmpegError, OSError) as error:
-        raise DataError(
-            f"{path}: {_why(path, error)} ({label}): copy the file again from its source"
-        ) from None
-    if len(frames) < promised:
-        raise DataError(
-            f"{path}: is cut off ({label}): it promises {promised} frames and has {len(frames)}: "
-            f"copy the file again from its source"
-        )
-    if not frames:
-        raise DataError(f"{path}: holds no frame ({label})")
-    return np.stack(frames)
+        return np.stack(decode(path, _grey))
+    except UndecodableError as error:
+        raise DataError(f"{path}: {error} ({label}): copy the file again from its source") from None
 
 
 def _grey(frame: Any) -> NDArray[np.uint8]:
@@ -90,9 +128,11 @@ def _grey(frame: Any) -> NDArray[np.uint8]:
     return _WIDENED[luma]
 
 
-def _why(path: Path, error: Exception) -> str:
-    if not path.exists():
-        return "there is no such file"
-    if path.stat().st_size == 0:
-        return "is an empty file"
-    return f"cannot be decoded: {getattr(error, 'strerror', None) or type(error).__name__}"
+def _why(source: Path | IO[bytes], error: Exception) -> str:
+    if isinstance(source, Path):
+        if not source.exists():
+            return "there is no such file"
+        if source.stat().st_size == 0:
+            return "is an empty file"
+    told = getattr(error, "strerror", None) or type(error).__name__
+    return f"cannot be decoded as video: {told}"

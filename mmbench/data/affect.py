@@ -33,10 +33,9 @@ from mmbench import catalog
 from mmbench.data import _places, _standard, _unpickle
 from mmbench.data._cache import Entry, Made, cached
 from mmbench.data._cache import source_digest as digest_of
-from mmbench.data._contract import Request
+from mmbench.data._contract import Request, checked
 from mmbench.errors import DataError, SpecError
 from mmbench.references import ScalarReferences
-from mmbench.spec import check_params
 from mmbench.types import Dataset, Modality, Output, Ragged, Signature, Split
 
 if TYPE_CHECKING:
@@ -113,17 +112,12 @@ def source_digest(request: Request) -> str:
 
 
 def _params(request: Request) -> Params:
-    where = f"{catalog.task_where(request.task)}: dataset"
-    if request.version != VERSION:
-        raise SpecError(
-            f"{where}.version = {request.version}: this mmbench makes affect {VERSION}; "
-            f"write version = {VERSION}"
-        )
-    params: Params = check_params(request.params, Params, f"{where}.params")
+    params = checked(request, "affect", VERSION, Params)
+    where = f"{catalog.task_where(request.task)}: dataset.params"
     if any(Path(name).is_absolute() or ".." in Path(name).parts for name in params.folders):
-        raise SpecError(f"{where}.params.folders: expected folders inside of --data")
+        raise SpecError(f"{where}.folders: expected folders inside of --data")
     if Path(params.file).name != params.file or not params.file:
-        raise SpecError(f"{where}.params.file: {params.file!r} is not the bare name of a file")
+        raise SpecError(f"{where}.file: {params.file!r} is not the bare name of a file")
     return params
 
 

@@ -13,25 +13,23 @@ not be tested on the other; and 309 of the 593 test photographs are validation p
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
-from mmbench import catalog, text
-from mmbench.data import _images, _karpathy_json
-from mmbench.data._cache import Entry, Made, cached
+from mmbench import text
+from mmbench.data import _images, _karpathy_json, _left_out, _places
+from mmbench.data._cache import Entry, Made, Parts, cached
 from mmbench.data._cache import source_digest as digest_of
-from mmbench.data._contract import Request
+from mmbench.data._contract import Request, checked
 from mmbench.data._karpathy_json import LONGEST, is_bare
-from mmbench.errors import DataError, SpecError
+from mmbench.errors import DataError
 from mmbench.references import LabelReferences
-from mmbench.spec import Positive, check_params
+from mmbench.spec import Positive
 from mmbench.text import Vocabulary
 from mmbench.types import Dataset, Modality, Output, Ragged, Signature, Split
 
@@ -56,6 +54,8 @@ class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         size: Pixels of a side; images become squares, their proportions not kept.
         min_count: How often a word stands in the training captions to enter the vocabulary.
         max_length: Words of a caption at most.
+        skip_bad: Whether rows that cannot be used, by their image or their caption, are left out,
+            counted and recorded.
     """
 
     folder: str = "flickr8k"
@@ -64,6 +64,7 @@ class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     size: Positive = 64
     min_count: Positive = 2
     max_length: Positive = 24
+    skip_bad: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def build(request: Request) -> Dataset:
     splits = _splits(file, request)
     entry = _prepared(file, splits, request, params)
     words = tuple(entry.values["vocabulary"])
-    return Dataset(
+    dataset = Dataset(
         signature=Signature(
             {
                 "image": Modality("image", (3, params.size, params.size)),
@@ -101,6 +102,8 @@ def build(request: Request) -> Dataset:
         splits={name: _split(name, pairs, entry) for name, pairs in splits.items()},
         fingerprint=entry.fingerprint,
     )
+    bad = {name: _left_out.of(entry, f"{name}_bad") for name in splits}
+    return _left_out.without(dataset, bad)
 
 
 def source_digest(request: Request) -> str:
@@ -113,29 +116,12 @@ def source_digest(request: Request) -> str:
 
 
 def _params(request: Request) -> Params:
-    where = f"{catalog.task_where(request.task)}: dataset"
-    if request.version != VERSION:
-        raise SpecError(
-            f"{where}.version = {request.version}: this mmbench makes caption_pairs {VERSION}; "
-            f"write version = {VERSION}"
-        )
-    return check_params(request.params, Params, f"{where}.params")  # type: ignore[no-any-return]
+    return checked(request, "caption_pairs", VERSION, Params)
 
 
 def _find(request: Request, params: Params) -> Path:
     wanted = f"a folder that holds {params.pairs} and {params.images}/"
-    if request.root is None:
-        raise DataError(
-            f"task {request.task!r} needs data of yours: --data DIR or MMBENCH_DATA=DIR, "
-            f"DIR being {wanted}, or the folder above it"
-        )
-    for folder in (request.root, request.root / params.folder):
-        if (folder / params.pairs).is_file():
-            return folder / params.pairs
-    raise DataError(
-        f"{request.root}: neither {params.pairs} nor {params.folder}/{params.pairs} is there: "
-        f"task {request.task!r} expects --data (or MMBENCH_DATA) to name {wanted}"
-    )
+    return _places.folder(request, params.folder, params.pairs, wanted) / params.pairs
 
 
 def _splits(file: Path, request: Request) -> dict[str, list[_Pair]]:
@@ -155,7 +141,7 @@ def _splits(file: Path, request: Request) -> dict[str, list[_Pair]]:
 
 def _rows(file: Path) -> list[tuple[str, _Pair]]:
     try:
-        head, *lines = file.read_text(encoding="utf-8").splitlines() or [""]
+        head, *lines = file.read_text(encoding="utf-8").split("\n")
     except OSError as error:
         raise DataError(f"{file}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -178,11 +164,6 @@ def _row(where: str, number: int, line: str) -> tuple[str, _Pair]:
         raise DataError(f"{where}: unknown label {label!r}, expected one of {', '.join(CLASSES)}")
     if not is_bare(image):
         raise DataError(f"{where}: image {image!r} is not the bare name of a file")
-    if len(caption) > LONGEST:
-        raise DataError(
-            f"{where}: the caption of {image} has {len(caption):,} characters, more than any "
-            f"caption ({LONGEST:,}): is a quote or a line end missing?"
-        )
     return SPLITS[split], _Pair(number, image, CLASSES.index(label), caption)
 
 
@@ -196,46 +177,63 @@ def _prepared(
             first.setdefault(pair.image, pair.line)
     paths = [where / name for name in first]
     labels = [f"{file.name}:{line}" for line in first.values()]
-    listed = hashlib.sha256()
-    for path, size in zip(paths, _images.sizes(paths, labels), strict=True):
-        listed.update(f"{path.name}\0{size}\n".encode())
+    shown = _images.Photographs(paths, labels, params.size)
+    images = _images.prepared(request.cache, shown, params.skip_bad)
+    pixels, unseen = images.arrays["pixels"], _left_out.of(images)
     key = {
         "name": "caption_pairs",
         "version": VERSION,
         "params": params,
         "splits": list(splits),
         "pairs": digest_of(file),
-        "files": listed.hexdigest(),
-        "pillow": version("pillow"),
-        "source": digest_of(__file__, _images.__file__, _karpathy_json.__file__, text.__file__),
+        "images": images.fingerprint,
+        "source": digest_of(__file__, _karpathy_json.__file__, text.__file__),
     }
 
     def make() -> Made:
-        tokens = {name: _tokens(file, pairs) for name, pairs in splits.items()}
-        vocabulary = Vocabulary.build(tokens["train"], params.min_count)
-        pixels = _images.decode(paths, labels, params.size)
-        place = {name: k for k, name in enumerate(first)}
-        arrays: dict[str, Array] = {}
+        values: dict[str, Any] = {}
+        tokens, wrong = {}, {}
         for name, pairs in splits.items():
-            arrays[f"{name}_image"] = pixels[[place[pair.image] for pair in pairs]]
+            tokens[name] = text.tokenize([pair.caption for pair in pairs], "ptb")
+            wrong[name] = _wrong(file, pairs, tokens[name])
+            if wrong[name] and not params.skip_bad:
+                raise DataError(wrong[name][min(wrong[name])])
+        place = {name: k for k, name in enumerate(first)}
+        if params.skip_bad:
+            for name, pairs in splits.items():
+                blind = {k: unseen[place[pair.image]] for k, pair in enumerate(pairs)
+                         if place[pair.image] in unseen}  # fmt: skip
+                values[f"{name}_bad"] = wrong[name] | blind
+        left = values.get("train_bad", {})
+        training = [own for k, own in enumerate(tokens["train"]) if k not in left]
+        vocabulary = Vocabulary.build(training, params.min_count)
+        arrays: dict[str, Array | Parts] = {}
+        for name, pairs in splits.items():
+            arrays[f"{name}_image"] = _images.taken(pixels, [place[pair.image] for pair in pairs])
             rows = [vocabulary.encode(own[: params.max_length]) for own in tokens[name]]
             padded = np.zeros((len(rows), params.max_length), dtype=np.int32)
             for row, ids in zip(padded, rows, strict=True):
                 row[: len(ids)] = ids
             arrays[f"{name}_caption"] = padded
             arrays[f"{name}_lengths"] = np.array([len(ids) for ids in rows], dtype=np.int64)
-        values: dict[str, Any] = {"vocabulary": vocabulary.words}
-        return arrays, values
+        return arrays, {**values, "vocabulary": vocabulary.words}
 
     return cached(request.cache, key, make)
 
 
-def _tokens(file: Path, pairs: Sequence[_Pair]) -> list[list[str]]:
-    tokens = text.tokenize([pair.caption for pair in pairs], "ptb")
-    for pair, own in zip(pairs, tokens, strict=True):
-        if not own:
-            raise DataError(f"{file}:{pair.line}: the caption of {pair.image} has no word")
-    return tokens
+def _wrong(file: Path, pairs: Sequence[_Pair], tokens: Sequence[Sequence[str]]) -> _left_out.Bad:
+    """Return which captions cannot be used, and why."""
+    found = {}
+    for k, (pair, own) in enumerate(zip(pairs, tokens, strict=True)):
+        where = f"{file}:{pair.line}: the caption of {pair.image}"
+        if len(pair.caption) > LONGEST:
+            found[k] = (
+                f"{where} has {len(pair.caption):,} characters, more than any caption "
+                f"({LONGEST:,}): is a quote or a line end missing?"
+            )
+        elif not own:
+            found[k] = f"{where} has no word"
+    return found
 
 
 def _split(name: str, pairs: Sequence[_Pair], entry: Entry) -> Split:

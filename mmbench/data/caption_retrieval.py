@@ -16,13 +16,11 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from mmbench import catalog
-from mmbench.data import karpathy
+from mmbench.data import _left_out, karpathy
 from mmbench.data._cache import Entry
-from mmbench.data._contract import Request
-from mmbench.errors import SpecError
+from mmbench.data._contract import Request, checked
 from mmbench.references import MatchReferences
-from mmbench.spec import Count, Positive, check_params
+from mmbench.spec import Count, Positive
 from mmbench.text import EOS
 from mmbench.types import GALLERY, Dataset, Modality, Output, Ragged, Signature, Split
 
@@ -43,6 +41,8 @@ class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         min_count: How often a word stands in the training captions to enter the vocabulary.
         max_length: Words of a caption at most.
         restval: Whether training takes the images marked ``restval`` too.
+        skip_bad: Whether images that cannot be read are left out, counted and recorded; their
+            captions stay in the gallery, right for none.
     """
 
     folder: str = "flickr8k"
@@ -55,6 +55,7 @@ class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     min_count: Positive = 5
     max_length: Positive = 24
     restval: bool = False
+    skip_bad: bool = False
 
 
 def build(request: Request) -> Dataset:
@@ -71,7 +72,7 @@ def build(request: Request) -> Dataset:
     splits, images, captions = karpathy.prepared(request, params)
     words = tuple(captions.values["vocabulary"])
     fingerprint = hashlib.sha256(f"match{images.fingerprint}{captions.fingerprint}".encode())
-    return Dataset(
+    dataset = Dataset(
         signature=Signature(
             {
                 "image": Modality("image", (3, params.size, params.size)),
@@ -82,6 +83,7 @@ def build(request: Request) -> Dataset:
         splits={name: _split(name, images, captions) for name in splits},
         fingerprint=fingerprint.hexdigest(),
     )
+    return _left_out.without(dataset, karpathy.bad_items(images, captions))
 
 
 def source_digest(request: Request) -> str:
@@ -94,13 +96,7 @@ def source_digest(request: Request) -> str:
 
 
 def _params(request: Request) -> karpathy.Params:
-    where = f"{catalog.task_where(request.task)}: dataset"
-    if request.version != VERSION:
-        raise SpecError(
-            f"{where}.version = {request.version}: this mmbench makes caption_retrieval "
-            f"{VERSION}; write version = {VERSION}"
-        )
-    own = msgspec.structs.asdict(check_params(request.params, Params, f"{where}.params"))
+    own = msgspec.structs.asdict(checked(request, "caption_retrieval", VERSION, Params))
     own["max_length"] += 1  # a target has an end mark, and what is looked for has none
     return karpathy.Params(**own)
 
@@ -119,7 +115,7 @@ def _split(name: str, images: Entry, captions: Entry) -> Split:
     counts = spoken.sum(axis=1)
     return Split(
         ids=ids,
-        inputs={"image": images.arrays[name]},
+        inputs={"image": karpathy.pixels_of(name, images, captions)},
         targets={"match": right},
         references={
             "match": MatchReferences(

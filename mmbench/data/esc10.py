@@ -21,12 +21,11 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from mmbench import catalog
+from mmbench.data import _places
 from mmbench.data._cache import source_digest as digest_of
-from mmbench.data._contract import Request
-from mmbench.errors import DataError, SpecError
+from mmbench.data._contract import Request, checked
+from mmbench.errors import DataError
 from mmbench.references import LabelReferences
-from mmbench.spec import check_params
 from mmbench.types import Dataset, Modality, Output, Signature, Split
 
 if TYPE_CHECKING:
@@ -113,29 +112,12 @@ def _recording(clip: str) -> str:
 
 
 def _params(request: Request) -> Params:
-    where = f"{catalog.task_where(request.task)}: dataset"
-    if request.version != VERSION:
-        raise SpecError(
-            f"{where}.version = {request.version}: this mmbench makes esc10 {VERSION}; "
-            f"write version = {VERSION}"
-        )
-    return check_params(request.params, Params, f"{where}.params")  # type: ignore[no-any-return]
+    return checked(request, "esc10", VERSION, Params)
 
 
 def _find(request: Request, params: Params) -> Path:
     wanted = f"a folder that holds {params.file}"
-    if request.root is None:
-        raise DataError(
-            f"task {request.task!r} needs data of yours: --data DIR or MMBENCH_DATA=DIR, DIR being "
-            f"{wanted}, or the folder above it"
-        )
-    for folder in (request.root, request.root / params.folder):
-        if (folder / params.file).is_file():
-            return folder / params.file
-    raise DataError(
-        f"{request.root}: neither {params.file} nor {params.folder}/{params.file} is there: task "
-        f"{request.task!r} expects --data (or MMBENCH_DATA) to name {wanted}"
-    )
+    return _places.folder(request, params.folder, params.file, wanted) / params.file
 
 
 def _read(file: Path) -> dict[str, Array]:

@@ -24,15 +24,15 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from mmbench import catalog, rng
-from mmbench.data import _building, _cache, _sound, _speech_jsonl, _video
+from mmbench import rng
+from mmbench.data import _building, _cache, _left_out, _sound, _speech_jsonl, _video
 from mmbench.data._cache import source_digest as digest_of
-from mmbench.data._contract import Request
+from mmbench.data._contract import Request, checked
 from mmbench.data._sound import MelParams
 from mmbench.data._speech_jsonl import Row
-from mmbench.errors import DataError, SpecError
+from mmbench.errors import DataError
 from mmbench.references import TextReferences
-from mmbench.spec import Positive, check_params
+from mmbench.spec import Positive
 from mmbench.text import steps_needed
 from mmbench.types import Dataset, Modality, Output, Ragged, Signature, Split
 
@@ -60,6 +60,8 @@ class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         noise: What is added.
         talkers: Utterances that a babble is made of.
         mel: What spectrograms are made by.
+        skip_bad: Whether utterances that cannot be read are left out, counted and recorded; with a
+            babble, those too whose babble cannot.
     """
 
     folder: str = "grid_s1"
@@ -69,6 +71,7 @@ class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     noise: Literal["white", "babble"] = "white"
     talkers: Positive = 6
     mel: MelParams = MelParams()
+    skip_bad: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def build(request: Request) -> Dataset:
     """
     params = _params(request)
     file = _speech_jsonl.find(request, params.folder, params.manifest)
-    splits = _splits(file)
+    splits, faults = _speech_jsonl.usable(_splits(file, params))
     entry = _features(splits, request, params)
     symbols = _symbols([row.texts["text"] for row in splits["train"]], params.units)
     numbers = {symbol: number for number, symbol in enumerate(symbols)}
@@ -111,11 +114,13 @@ def build(request: Request) -> Dataset:
     for name, rows in splits.items():
         found[name] = _split(rows, entry, slice(start, start + len(rows)), said[name])
         start += len(rows)
-    return Dataset(
+    dataset = Dataset(
         signature=Signature(modalities, {"words": Output("transcript", longest, symbols)}),
         splits=found,
         fingerprint=entry.fingerprint,
+        left_out=faults,
     )
+    return _left_out.without(dataset, _left_out.of_splits(entry, splits))
 
 
 def source_digest(request: Request) -> str:
@@ -129,17 +134,11 @@ def source_digest(request: Request) -> str:
 
 
 def _params(request: Request) -> Params:
-    where = f"{catalog.task_where(request.task)}: dataset"
-    if request.version != VERSION:
-        raise SpecError(
-            f"{where}.version = {request.version}: this mmbench makes grid {VERSION}; "
-            f"write version = {VERSION}"
-        )
-    return check_params(request.params, Params, f"{where}.params")  # type: ignore[no-any-return]
+    return checked(request, "grid", VERSION, Params)
 
 
-def _splits(file: Path) -> dict[str, list[Row]]:
-    rows = _speech_jsonl.read(file, ("video", "audio"), ("text",))
+def _splits(file: Path, params: Params) -> dict[str, list[Row]]:
+    rows = _speech_jsonl.read(file, ("video", "audio"), ("text",), params.skip_bad)
     splits = _speech_jsonl.parted(rows, SPLITS, file)
     for name, held in splits.items():
         if not held:
@@ -158,7 +157,8 @@ def _features(
         "version": VERSION,
         "mel": params.mel,
         "noise": [params.snr_db, params.noise, params.talkers, request.seed] if noisy else None,
-        "files": _speech_jsonl.content_digest(rows, ("video", "audio")),
+        "files": _speech_jsonl.content_digest(request.cache, rows, ("video", "audio")),
+        "skip_bad": params.skip_bad,
         "libraries": {**_sound.versions(), **_video.versions()},
         "source": digest_of(
             __file__, _sound.__file__, _video.__file__, _building.__file__, rng.__file__
@@ -171,7 +171,7 @@ def _features(
         else _Job(row, params, request.seed, ())
         for row in rows
     ]
-    return _building.prepared(request.cache, key, jobs, _item)
+    return _building.prepared(request.cache, key, jobs, _item, skip=params.skip_bad)
 
 
 def _others(row: Row, training: Sequence[Row], request: Request, params: Params) -> tuple[Row, ...]:

@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from mmbench import catalog, rng, text
-from mmbench.data import _building, _cache, _sound, _speech_jsonl
+from mmbench import rng, text
+from mmbench.data import _building, _cache, _left_out, _sound, _speech_jsonl
 from mmbench.data._cache import source_digest as digest_of
-from mmbench.data._contract import Request
+from mmbench.data._contract import Request, checked
 from mmbench.data._sound import MelParams
 from mmbench.data._speech_jsonl import Row
-from mmbench.errors import DataError, SpecError
+from mmbench.errors import DataError
 from mmbench.references import TextReferences
-from mmbench.spec import Positive, check_params
+from mmbench.spec import Positive
 from mmbench.text import Vocabulary
 from mmbench.types import Dataset, Modality, Output, Ragged, Signature, Split
 
@@ -52,6 +52,7 @@ class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         min_count: How often a word stands in the training texts to enter a vocabulary.
         max_length: Tokens of a training target at most, the end mark included; and of ``griko``.
         mel: What spectrograms are made by.
+        skip_bad: Whether utterances that cannot be read are left out, counted and recorded.
     """
 
     folder: str = "griko_italian"
@@ -60,6 +61,7 @@ class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     min_count: Positive = 1
     max_length: Positive = 40
     mel: MelParams = MelParams()
+    skip_bad: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def build(request: Request) -> Dataset:
     """
     params = _params(request)
     file = _speech_jsonl.find(request, params.folder, params.manifest)
-    splits = _splits(file, request)
+    splits, faults = _speech_jsonl.usable(_splits(file, request, params))
     rows = [row for held in splits.values() for row in held]
     entry = _features(rows, request, params)
     spoken = {name: _tokens(held, "italian") for name, held in splits.items()}
@@ -100,13 +102,15 @@ def build(request: Request) -> Dataset:
         if params.transcript:
             inputs["griko"] = _ids(heard[name], source, params.max_length)
         found[name] = _split(held, inputs, spoken[name], words, params.max_length)
-    return Dataset(
+    dataset = Dataset(
         signature=Signature(
             modalities, {"italian": Output("text", params.max_length, words.words)}
         ),
         splits=found,
         fingerprint=entry.fingerprint,
+        left_out=faults,
     )
+    return _left_out.without(dataset, _left_out.of_splits(entry, splits))
 
 
 def source_digest(request: Request) -> str:
@@ -120,18 +124,12 @@ def source_digest(request: Request) -> str:
 
 
 def _params(request: Request) -> Params:
-    where = f"{catalog.task_where(request.task)}: dataset"
-    if request.version != VERSION:
-        raise SpecError(
-            f"{where}.version = {request.version}: this mmbench makes griko "
-            f"{VERSION}; write version = {VERSION}"
-        )
-    return check_params(request.params, Params, f"{where}.params")  # type: ignore[no-any-return]
+    return checked(request, "griko", VERSION, Params)
 
 
-def _splits(file: Path, request: Request) -> dict[str, list[Row]]:
+def _splits(file: Path, request: Request, params: Params) -> dict[str, list[Row]]:
     """Sort lines by split, and draw the validation items."""
-    rows = _speech_jsonl.read(file, ("audio",), ("griko", "italian"))
+    rows = _speech_jsonl.read(file, ("audio",), ("griko", "italian"), params.skip_bad)
     splits = _speech_jsonl.parted(rows, SPLITS, file)
     known = splits["train"]
     wanted = request.splits.get("val", 0)
@@ -154,11 +152,13 @@ def _features(rows: Sequence[Row], request: Request, params: Params) -> _cache.E
         "name": "griko",
         "version": VERSION,
         "mel": params.mel,
-        "files": _speech_jsonl.content_digest(rows, ("audio",)),
+        "files": _speech_jsonl.content_digest(request.cache, rows, ("audio",)),
+        "skip_bad": params.skip_bad,
         "libraries": _sound.versions(),
         "source": digest_of(__file__, _sound.__file__, _building.__file__),
     }
-    return _building.prepared(request.cache, key, [_Job(row, params.mel) for row in rows], _item)
+    jobs = [_Job(row, params.mel) for row in rows]
+    return _building.prepared(request.cache, key, jobs, _item, skip=params.skip_bad)
 
 
 def _item(job: _Job) -> dict[str, Array]:

@@ -7,9 +7,10 @@ descriptions" (CVPR 2015), in which Flickr8k, Flickr30k and others are passed on
 the file's own ``tokens``, where it has them, are not looked at.
 
 Items keep the file's order. The vocabulary is built on all captions of the training split. A
-caption without a single word (blank, or nothing but punctuation) is left out everywhere. Training
-targets are words, then ``<eos>``; a caption of more than ``max_length - 1`` words is cut there
-before its ``<eos>``. References are never cut.
+caption without a single word (blank, or nothing but punctuation) is an error, as is one of more
+than 5,000 characters; where bad items are left out, the whole item is. Training targets are words,
+then ``<eos>``; a caption of more than ``max_length - 1`` words is cut there before its ``<eos>``.
+References are never cut.
 
 **Tags** (``tags = true``) make a second modality out of what people said. For each image one
 caption is drawn; its distinct words, sorted alphabetically, are its tags, each kept with
@@ -25,22 +26,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
 
-from mmbench import catalog, rng, text
-from mmbench.data import _coco_json, _images, _karpathy_json
+from mmbench import rng, text
+from mmbench.data import _coco_json, _images, _karpathy_json, _left_out, _places
 from mmbench.data._cache import Entry, Made, cached
 from mmbench.data._cache import source_digest as digest_of
-from mmbench.data._contract import Request
-from mmbench.data._karpathy_json import Photo, read
-from mmbench.errors import DataError, SpecError
+from mmbench.data._contract import Request, checked
+from mmbench.data._karpathy_json import LONGEST, Photo, read
+from mmbench.errors import DataError
 from mmbench.references import TextReferences
-from mmbench.spec import Count, Fraction, Positive, check_params
+from mmbench.spec import Count, Fraction, Positive
 from mmbench.text import Vocabulary
 from mmbench.types import Dataset, Modality, Output, Ragged, Signature, Split
 
@@ -73,6 +73,8 @@ class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         tags: Whether the modality ``tags`` exists.
         tag_keep: Probability with which a tag is kept.
         max_tags: Tags of an item at most.
+        skip_bad: Whether items that cannot be used, by their image or a caption, are left out,
+            counted and recorded; captions of images that cannot be read stay in the vocabulary.
     """
 
     folder: str = "flickr8k"
@@ -88,6 +90,7 @@ class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tags: bool = False
     tag_keep: Fraction = 0.5
     max_tags: Positive = 20
+    skip_bad: bool = False
 
 
 def build(request: Request) -> Dataset:
@@ -107,11 +110,29 @@ def build(request: Request) -> Dataset:
     if params.tags:
         modalities["tags"] = Modality("text", (params.max_tags,), words)
     fingerprint = hashlib.sha256(f"{images.fingerprint}{captions.fingerprint}".encode())
-    return Dataset(
+    dataset = Dataset(
         signature=Signature(modalities, {"caption": Output("text", params.max_length, words)}),
         splits={name: _split(name, images, captions, params) for name in splits},
         fingerprint=fingerprint.hexdigest(),
     )
+    return _left_out.without(dataset, bad_items(images, captions))
+
+
+def pixels_of(name: str, images: Entry, captions: Entry) -> Array:
+    """Return the images of a split, [N, 3, S, S]; nothing is copied."""
+    start = 0
+    for split, ids in captions.values["ids"].items():
+        if split == name:
+            own: Array = images.arrays["pixels"][start : start + len(ids)]
+            return own
+        start += len(ids)
+    raise KeyError(name)
+
+
+def bad_items(images: Entry, captions: Entry) -> dict[str, _left_out.Bad]:
+    """Return which items of each split cannot be used, by their image or a caption, and why."""
+    unseen = _left_out.of_splits(images, captions.values["ids"])
+    return {name: _left_out.of(captions, f"{name}_bad") | own for name, own in unseen.items()}
 
 
 def prepared(request: Request, params: Params) -> tuple[list[str], Entry, Entry]:
@@ -145,31 +166,15 @@ def digest_of_annotations(request: Request, params: Params) -> str:
 
 
 def _params(request: Request) -> Params:
-    where = f"{catalog.task_where(request.task)}: dataset"
-    if request.version != VERSION:
-        raise SpecError(
-            f"{where}.version = {request.version}: this mmbench makes karpathy {VERSION}; "
-            f"write version = {VERSION}"
-        )
-    return check_params(request.params, Params, f"{where}.params")  # type: ignore[no-any-return]
+    return checked(request, "karpathy", VERSION, Params)
 
 
 def _find(request: Request, params: Params) -> tuple[Path, list[Path]]:
     """Return the dataset's folder, the one named or in it `params.folder`, and its annotations."""
     wanted = f"a folder that holds {params.annotations} and {params.images}/"
-    if request.root is None:
-        raise DataError(
-            f"task {request.task!r} needs data of yours: --data DIR or MMBENCH_DATA=DIR, "
-            f"DIR being {wanted}, or the folder above it"
-        )
-    for folder in (request.root, request.root / params.folder):
-        if (folder / params.annotations).is_file():
-            others = [folder / params.test] if params.layout == "coco" else []
-            return folder, [folder / params.annotations, *others]
-    raise DataError(
-        f"{request.root}: neither {params.annotations} nor {params.folder}/{params.annotations} "
-        f"is there: task {request.task!r} expects --data (or MMBENCH_DATA) to name {wanted}"
-    )
+    folder = _places.folder(request, params.folder, params.annotations, wanted)
+    others = [folder / params.test] if params.layout == "coco" else []
+    return folder, [folder / params.annotations, *others]
 
 
 def _read(files: Sequence[Path], params: Params) -> list[Photo]:
@@ -203,29 +208,13 @@ def _splits(files: Sequence[Path], request: Request, params: Params) -> dict[str
 def _pixels(
     folder: Path, splits: Mapping[str, Sequence[Photo]], request: Request, params: Params
 ) -> Entry:
-    """Decode the images; the entry serves every task and seed that shows them at this size."""
+    """Decode the images of all splits, one behind the other."""
     where = _images.find_folder(folder, tuple(dict.fromkeys((params.images, *FOLDERS))))
-    paths = {name: [where / p.path for p in photos] for name, photos in splits.items()}
-    labels = {name: [f"images[{p.index}]" for p in photos] for name, photos in splits.items()}
-    listed = hashlib.sha256()
-    for name in splits:
-        sizes = _images.sizes(paths[name], labels[name])
-        for path, size in zip(paths[name], sizes, strict=True):
-            listed.update(f"{name}\0{path.name}\0{size}\n".encode())
-    key = {
-        "name": "karpathy_images",
-        "version": VERSION,
-        "size": params.size,
-        "files": listed.hexdigest(),
-        "pillow": version("pillow"),
-        "source": digest_of(__file__, _images.__file__),
-    }
-
-    def make() -> Made:
-        names = list(splits)
-        return {n: _images.decoded(paths[n], labels[n], params.size) for n in names}, {}
-
-    return cached(request.cache, key, make)
+    photos = [photo for own in splits.values() for photo in own]
+    paths = [where / photo.path for photo in photos]
+    labels = [f"images[{photo.index}]" for photo in photos]
+    shown = _images.Photographs(paths, labels, params.size)
+    return _images.prepared(request.cache, shown, params.skip_bad)
 
 
 def _captions(
@@ -245,10 +234,13 @@ def _captions(
     }
 
     def make() -> Made:
+        bad: dict[str, _left_out.Bad] | None
+        bad = {name: {} for name in splits} if params.skip_bad else None
         spoken = {
-            name: _spoken(files[-1] if name == "test" else files[0], photos, params)
+            name: _spoken(files[-1] if name == "test" else files[0], photos, params,
+                          None if bad is None else bad[name])
             for name, photos in splits.items()
-        }
+        }  # fmt: skip
         training = [tokens for item in spoken["train"] for _, tokens in item.captions]
         vocabulary = Vocabulary.build(training, params.min_count)
         arrays: dict[str, Array] = {}
@@ -264,6 +256,8 @@ def _captions(
             arrays[f"{name}_words"] = np.array([item.mean_words for item in items])
             values["ids"][name] = [item.filename for item in items]
             values["texts"][name] = [[raw for raw, _ in item.captions] for item in items]
+        if bad is not None:
+            values.update({f"{name}_bad": own for name, own in bad.items()})
         return arrays, values
 
     return cached(request.cache, key, make)
@@ -271,7 +265,7 @@ def _captions(
 
 @dataclass(frozen=True)
 class _Item:
-    """One image's captions that have words: (as written, tokens)."""
+    """One image's captions: (as written, tokens)."""
 
     filename: str
     captions: tuple[tuple[str, list[str]], ...]
@@ -281,21 +275,43 @@ class _Item:
         return sum(len(tokens) for _, tokens in self.captions) / len(self.captions)
 
 
-def _spoken(file: Path, photos: Sequence[Photo], params: Params) -> list[_Item]:
-    """Tokenise the captions of a split and leave out those without a word."""
+def _spoken(
+    file: Path, photos: Sequence[Photo], params: Params, bad: _left_out.Bad | None
+) -> list[_Item]:
+    """Tokenise the captions of a split; an item whose captions are wrong has none that say a word.
+
+    Raises:
+        DataError: A caption is wrong, and nobody takes note of it in `bad`.
+    """
     tokens = iter(text.tokenize([raw for photo in photos for raw in photo.captions], "ptb"))
     needed = 2 if params.tags else 1  # one becomes the tags
     items = []
-    for photo in photos:
-        captions = [(raw, next(tokens)) for raw in photo.captions]
-        kept = tuple(caption for caption in captions if caption[1])
-        if len(kept) < needed:
-            raise DataError(
-                f"{file}: images[{photo.index}]: {photo.filename} has {len(kept)} captions with "
-                f"words: at least {needed} needed"
-            )
-        items.append(_Item(photo.filename, kept))
+    for place, photo in enumerate(photos):
+        captions = tuple((raw, next(tokens)) for raw in photo.captions)
+        where = f"{file}: images[{photo.index}]: {photo.filename}"
+        fault = _fault(captions)
+        if fault is None and len(captions) < needed:
+            fault = f" has {len(captions)} captions: at least {needed} needed"
+        if fault is not None:
+            if bad is None:
+                raise DataError(f"{where}{fault}: --skip-bad leaves such items out and counts them")
+            bad[place] = f"{where}{fault}"
+            captions = (("", []),) * needed
+        items.append(_Item(photo.filename, captions))
     return items
+
+
+def _fault(captions: Sequence[tuple[str, list[str]]]) -> str | None:
+    """Return what is wrong with a photograph's captions."""
+    for k, (raw, tokens) in enumerate(captions, 1):
+        if len(raw) > LONGEST:
+            return (
+                f": its caption {k} has {len(raw):,} characters, more than any caption "
+                f"({LONGEST:,})"
+            )
+        if not tokens:
+            return f": its caption {k} has no word"
+    return None
 
 
 def _draw(
@@ -342,7 +358,7 @@ def by_length(words: Array) -> Array:
 
 def _split(name: str, images: Entry, captions: Entry, params: Params) -> Split:
     """Put a split together from the two entries; nothing is copied."""
-    inputs: dict[str, Array | Ragged] = {"image": images.arrays[name]}
+    inputs: dict[str, Array | Ragged] = {"image": pixels_of(name, images, captions)}
     groups = {"length": by_length(captions.arrays[f"{name}_words"])}
     present = {}
     if params.tags:

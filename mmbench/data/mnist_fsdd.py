@@ -35,15 +35,15 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from mmbench import catalog, rng
-from mmbench.data import _building, _cache, _sound
+from mmbench import rng
+from mmbench.data import _building, _cache, _contents, _left_out, _sound
 from mmbench.data._cache import Made, cached
 from mmbench.data._cache import source_digest as digest_of
-from mmbench.data._contract import Request
+from mmbench.data._contract import Request, checked
 from mmbench.data._sound import MelParams
 from mmbench.errors import DataError, SpecError, nearest
 from mmbench.references import LabelReferences
-from mmbench.spec import Weight, check_params
+from mmbench.spec import Weight
 from mmbench.types import Dataset, Modality, Output, Ragged, Signature, Split
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         snr_db: Signal-to-noise ratio of recordings in decibels; none: as recorded.
         seconds: Recordings are cut there.
         mel: What spectrograms are made by.
+        skip_bad: Whether pairs whose recording cannot be read are left out, counted and recorded.
     """
 
     images: str = "mnist"
@@ -79,6 +80,7 @@ class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     snr_db: Annotated[float, Meta(ge=-60.0, le=60.0)] | None = None
     seconds: Annotated[float, Meta(gt=0.0)] = 1.0
     mel: MelParams = MelParams(bands=32)
+    skip_bad: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def build(request: Request) -> Dataset:
     joined = hashlib.sha256(f"{pictures.fingerprint}{sounds.fingerprint}".encode())
     for split in splits.values():
         joined.update("\n".join(split.ids).encode())
-    return Dataset(
+    dataset = Dataset(
         signature=Signature(
             {
                 "image": Modality("image", (1, *image.shape[1:])),
@@ -133,6 +135,15 @@ def build(request: Request) -> Dataset:
         splits=splits,
         fingerprint=joined.hexdigest(),
     )
+    # Of a recording that cannot be read, all pairs go.
+    wrong = {recordings[place].path.stem: why for place, why in _left_out.of(sounds).items()}
+    bad = {name: {row: wrong[clip] for row, clip in enumerate(_clips(split)) if clip in wrong}
+           for name, split in splits.items()}  # fmt: skip
+    return _left_out.without(dataset, bad)
+
+
+def _clips(split: Split) -> list[str]:
+    return [] if split.clusters is None else split.clusters.tolist()
 
 
 def source_digest(request: Request) -> str:
@@ -149,13 +160,7 @@ def source_digest(request: Request) -> str:
 
 
 def _params(request: Request) -> Params:
-    where = f"{catalog.task_where(request.task)}: dataset"
-    if request.version != VERSION:
-        raise SpecError(
-            f"{where}.version = {request.version}: this mmbench makes mnist_fsdd {VERSION}; "
-            f"write version = {VERSION}"
-        )
-    return check_params(request.params, Params, f"{where}.params")  # type: ignore[no-any-return]
+    return checked(request, "mnist_fsdd", VERSION, Params)
 
 
 def _root(request: Request, params: Params) -> Path:
@@ -225,21 +230,25 @@ def _part(recording: Recording, held_out: str) -> str:
 
 def _sounds(recordings: Sequence[Recording], request: Request, params: Params) -> _cache.Entry:
     """Decode all recordings; one entry serves every task that hears them so."""
+    paths = [recording.path for recording in recordings]
     listed = hashlib.sha256()
-    for recording in recordings:
-        listed.update(f"{recording.path.name}\0{digest_of(recording.path)}\n".encode())
+    for path, digest in zip(
+        paths, _contents.digests(request.cache, paths, ["a recording"] * len(paths)), strict=True
+    ):
+        listed.update(f"{path.name}\0{digest}\n".encode())
     key = {
         "name": "mnist_fsdd_sounds",
         "version": VERSION,
         "mel": params.mel,
         "seconds": params.seconds,
         "noise": None if params.snr_db is None else [params.snr_db, request.seed],
+        "skip_bad": params.skip_bad,
         "files": listed.hexdigest(),
         "libraries": _sound.versions(),
         "source": digest_of(__file__, _sound.__file__, _building.__file__, rng.__file__),
     }
     jobs = [_Job(recording, params, request.seed) for recording in recordings]
-    return _building.prepared(request.cache, key, jobs, _item, part=256)
+    return _building.prepared(request.cache, key, jobs, _item, part=256, skip=params.skip_bad)
 
 
 def _item(job: _Job) -> dict[str, Array]:

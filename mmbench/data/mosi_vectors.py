@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from mmbench import catalog, rng
+from mmbench import rng
 from mmbench.data import _places, _standard
 from mmbench.data._cache import Made, cached
 from mmbench.data._cache import source_digest as digest_of
-from mmbench.data._contract import Request
-from mmbench.errors import DataError, SpecError
+from mmbench.data._contract import Request, checked
+from mmbench.errors import DataError
 from mmbench.references import LabelReferences
-from mmbench.spec import Positive, check_params
+from mmbench.spec import Positive
 from mmbench.types import Dataset, Modality, Output, Signature, Split
 
 if TYPE_CHECKING:
@@ -100,13 +100,7 @@ def source_digest(request: Request) -> str:
 
 
 def _params(request: Request) -> Params:
-    where = f"{catalog.task_where(request.task)}: dataset"
-    if request.version != VERSION:
-        raise SpecError(
-            f"{where}.version = {request.version}: this mmbench makes mosi_vectors {VERSION}; "
-            f"write version = {VERSION}"
-        )
-    return check_params(request.params, Params, f"{where}.params")  # type: ignore[no-any-return]
+    return checked(request, "mosi_vectors", VERSION, Params)
 
 
 def _find(request: Request) -> Path:

@@ -56,15 +56,24 @@ def checkpoints(folder: Path) -> Found:
     found.reverse()
     named = [
         f"{path.parent.parent.name}/{path.parent.name}/{path.name[1:].removesuffix('.checkpoint')} "
-        f"({readable(size)}, {_since(age)} old)"
+        f"({_seeds(path)}{readable(size)}, {_since(age)} old)"
         for age, path, size in found[:SHOWN]
     ]
     more = f", and {len(found) - SHOWN} younger" if len(found) > SHOWN else ""
     whole = readable(sum(size for _, _, size in found))
     told = f"{counted(len(found), 'checkpoint')} of unfinished runs, {whole}: {', '.join(named)}"
     old = [shlex.quote(str(path)) for age, path, _ in found[:SHOWN] if age > OLD]
-    fix = f"the same 'mmbench run' goes on with them; if nobody will: rm -r {' '.join(old)}"
-    yield Check("checkpoints", "warn" if old else "ok", told + more, fix if old else "")
+    fix = "the same 'mmbench run' goes on with them"
+    fix += f"; if nobody will: rm -r {' '.join(old)}" if old else ""
+    yield Check("checkpoints", "warn" if old else "ok", told + more, fix)
+
+
+def _seeds(folder: Path) -> str:
+    """Say which seeds train as the batch that a checkpoint is of; nothing of a single run."""
+    from mmbench.checkpoint import seeds_of
+
+    seeds = seeds_of(folder)
+    return f"seeds {', '.join(map(str, seeds))}; " if seeds else ""
 
 
 def size_of(folder: Path) -> int:

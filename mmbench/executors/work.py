@@ -14,7 +14,7 @@ from mmbench.errors import DeviceError, MmbenchError, PlaceError, RunError, Stor
 from mmbench.executors.contract import Job, Outcome, Watch
 from mmbench.rescore import outdated, rescore
 from mmbench.run import Run, execute
-from mmbench.together import execute_together
+from mmbench.together import made_together
 
 
 def carry_out(job: Job, watch: Watch) -> list[Outcome]:
@@ -90,10 +90,14 @@ def _together(runs: list[Run], watch: Watch) -> list[Outcome]:
     error: MmbenchError
     try:
         with _cache.telling(watcher.note):
-            made = execute_together(runs, watcher)
+            made = made_together(runs, watcher)
+        if not made:  # what fails then is one seed's trouble
+            return [_alone(run, watch, run.alone) for run in runs]
         return [Outcome(run, stored) for run, stored in zip(runs, made, strict=True)]
-    except (PlaceError, DeviceError):
+    except PlaceError:
         raise
+    except DeviceError as lost:
+        raise _lost(runs[0], lost) from lost
     except MmbenchError as known:
         error = known
     except Exception as unknown:
@@ -105,17 +109,35 @@ def _together(runs: list[Run], watch: Watch) -> list[Outcome]:
     return found
 
 
-def _alone(run: Run, watch: Watch) -> Outcome:
+def _alone(run: Run, watch: Watch, made_as: Run | None = None) -> Outcome:
+    """Make a run; of a batch that is none after all, as the run of which nobody asked for one."""
     watcher = watch(run)
     try:
         with _cache.telling(watcher.note):
-            return Outcome(run, execute(run, watcher))
-    except (PlaceError, DeviceError):
+            if made_as is None:
+                return Outcome(run, execute(run, watcher))
+            there = None if run.settings.force else made_as.finished()
+            return Outcome(run, there or execute(made_as, watcher))
+    except PlaceError:
         raise
+    except DeviceError as lost:
+        raise _lost(run, lost) from lost
     except MmbenchError as error:
         return Outcome(run, error=error)
     except Exception as error:
         return Outcome(run, error=unforeseen(error))
+
+
+def _lost(run: Run, error: DeviceError) -> DeviceError:
+    """Note that a run failed with which the group of processes ends, and name it.
+
+    The others are begun before it when the same command comes again, so that it cannot keep them
+    from ever being made.
+    """
+    note_failure(run, error)
+    lost = DeviceError(f"{run.task.name}/{run.model.name} seed {run.seed}: {error}")
+    lost.exit_code = error.exit_code
+    return lost
 
 
 def finished(run: Run) -> Outcome | None:

@@ -55,7 +55,7 @@ def extrapolated(real: Floats, generated: Floats) -> tuple[float, Floats]:
     """
     size = len(real)
     whole, moves = frechet(real, generated)
-    group = _groups(real, generated)
+    group = groups(real, generated, GROUPS)
     without, inverse, moved = [], [], np.zeros(size)
     for gone in range(GROUPS):
         kept = group != gone
@@ -69,9 +69,9 @@ def extrapolated(real: Floats, generated: Floats) -> tuple[float, Floats]:
     return float(value), np.asarray(pseudo - pseudo.mean())
 
 
-def _groups(real: Floats, generated: Floats) -> NDArray[np.int64]:
+def groups(real: Floats, generated: Floats, count: int) -> NDArray[np.int64]:
     """Return [N] the group of each item: in turn, in the order of checksums of their features."""
     sums = [[zlib.crc32(row.tobytes()) for row in side] for side in (generated, real)]
     group = np.empty(len(real), dtype=np.int64)
-    group[np.lexsort(sums)] = np.arange(len(real)) % GROUPS
+    group[np.lexsort(sums)] = np.arange(len(real)) % count
     return group

@@ -91,6 +91,25 @@ def cover(centres: Floats, points: Floats, k: int, closed: bool) -> Cover:
     )  # fmt: skip
 
 
+def nearest(points: Floats, centres: Floats, others: bool = False) -> Floats:
+    """Return [N] the squared distance of each point to the nearest centre.
+
+    Args:
+        points: [N, D].
+        centres: [M, D].
+        others: Whether the centre of a point's own number is left out; M is N then.
+    """
+    found = np.full(len(points), np.inf)
+    for rows, distance, slack in _distances(points, centres):
+        if others:
+            own = np.arange(rows.start, rows.stop)
+            distance[own - rows.start, own] = np.inf
+        limit = distance.min(axis=1, keepdims=True) + 2 * slack.max(axis=1, keepdims=True)
+        i, j = np.nonzero(distance <= limit)
+        np.minimum.at(found, i + rows.start, _exact(points, centres, i + rows.start, j))
+    return found
+
+
 def _nearest(x: Floats, k: int) -> tuple[Ints, Floats]:
     """Return, [N, k], the nearest other rows of each row, and their squared distances."""
     nearest, radii = np.empty((len(x), k), dtype=np.int64), np.empty((len(x), k))

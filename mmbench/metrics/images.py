@@ -21,37 +21,13 @@ import numpy as np
 from mmbench.errors import UsageError
 from mmbench.metrics import _frechet, _mmd, _neighbours
 from mmbench.metrics._contract import metric, ratio
+from mmbench.metrics._generated import both, lacks_features
 from mmbench.metrics._settled import COLUMNS, settle, settled
 
 if TYPE_CHECKING:
     from mmbench.metrics._items.image import ImageItems
     from mmbench.metrics._neighbours import Cover
     from mmbench.types import Floats
-
-
-def _lacks_features(items: ImageItems, fewest: int = 3, per_feature: int = 0) -> str:
-    """Say what is missing to compare features, or return an empty string."""
-    if items.generated is None:
-        return "the predictions have no column 'features': give those of each generated image"
-    gone = np.flatnonzero(items.missing)
-    if len(gone):
-        return (
-            f"{len(gone)} generated images are missing (item {gone[0]} first): a set of images "
-            f"cannot be compared in part; score all, or only the items that there are"
-        )
-    need = max(fewest, per_feature * items.real.shape[1])
-    if len(items) < need:
-        return (
-            f"{len(items)} images are too few: it needs {need} for {items.real.shape[1]} features"
-        )
-    return ""
-
-
-def _both(items: ImageItems, fewest: int = 3) -> tuple[Floats, Floats]:
-    reason = _lacks_features(items, fewest)
-    if items.generated is None or reason:
-        raise UsageError(reason)
-    return items.real, items.generated
 
 
 # --- distances -----------------------------------------------------------------------------------
@@ -70,7 +46,7 @@ def _u_statistic(rows: Floats) -> tuple[float, Floats]:
     higher_is_better=False,
     local=False,
     settings="kernel:(x.y/D+1)^3|pairs:all but an item's own",
-    check=_lacks_features,
+    check=lacks_features,
 )
 def kid(items: ImageItems) -> Floats:
     """KID: the squared maximum mean discrepancy of the features, unbiased.
@@ -92,7 +68,7 @@ def kid(items: ImageItems) -> Floats:
     Returns:
         [N, 1]: the mean of each item's pairs.
     """
-    return _mmd.placements(*_both(items))[:, None]
+    return _mmd.placements(*both(items))[:, None]
 
 
 @metric(
@@ -103,7 +79,7 @@ def kid(items: ImageItems) -> Floats:
     higher_is_better=False,
     local=False,
     settings="covariance:unbiased",
-    check=_lacks_features,
+    check=lacks_features,
 )
 def fid(items: ImageItems) -> Floats:
     """FID: the Frechet distance of the features, with the bias that N images have.
@@ -118,7 +94,7 @@ def fid(items: ImageItems) -> Floats:
     Returns:
         [N, 2]: the value, and by how much each item's pseudo-value differs.
     """
-    value, moves = _frechet.frechet(*_both(items))
+    value, moves = _frechet.frechet(*both(items))
     return settle(max(value, 0.0), max(value, 0.0) + moves)
 
 
@@ -129,7 +105,7 @@ def fid(items: ImageItems) -> Floats:
     higher_is_better=False,
     local=False,
     settings=f"covariance:unbiased|sizes:N and N - N/{_frechet.GROUPS}",
-    check=partial(_lacks_features, fewest=2 * _frechet.GROUPS, per_feature=2),
+    check=partial(lacks_features, fewest=2 * _frechet.GROUPS, per_feature=2),
 )
 def fid_infinite(items: ImageItems) -> Floats:
     """FID at infinitely many images: FID with its bias of ``c / N`` taken away.
@@ -147,7 +123,7 @@ def fid_infinite(items: ImageItems) -> Floats:
     Returns:
         [N, 2]: the value, and by how much each item's pseudo-value differs.
     """
-    value, moves = _frechet.extrapolated(*_both(items))
+    value, moves = _frechet.extrapolated(*both(items))
     return settle(value, value + moves)
 
 
@@ -169,7 +145,7 @@ def _neighbour_rows(
 ) -> Floats:
     if k < 1:
         raise UsageError(f"k = {k}: expected the number of a nearest neighbour, at least 1")
-    real, generated = _both(items, k + 2)
+    real, generated = both(items, k + 2)
     sides = (real, generated) if around_real else (generated, real)
     return np.stack(of(_neighbours.cover(*sides, k, closed)), axis=1)
 
@@ -179,7 +155,7 @@ _NEIGHBOURS: dict[str, Any] = {
     "columns": ("score", "without"),
     "whole": _jackknife,
     "local": False,
-    "check": _lacks_features,
+    "check": lacks_features,
 }
 
 

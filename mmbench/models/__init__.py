@@ -6,7 +6,7 @@ A plug-in derives from one of the contracts::
 """
 
 from mmbench.models.contract import Combined, Combiner, Encoder, Fusion, Head, HeadOut, Objective
-from mmbench.types import Batch, Branch, Fused, Stream
+from mmbench.types import Batch, Branch, Fused, Links, Stream
 
 __all__ = [
     "Batch",
@@ -18,6 +18,7 @@ __all__ = [
     "Fusion",
     "Head",
     "HeadOut",
+    "Links",
     "Objective",
     "Stream",
 ]

@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 import msgspec
 from torch import nn
 
-from mmbench import registry
+from mmbench import catalog, registry
 from mmbench.errors import IncompatibleError, SpecError, nearest
 from mmbench.models.clock import check_clock
 from mmbench.models.contract import Additive, Combiner, Encoder, Fusion, Head, Objective
@@ -29,6 +29,11 @@ def build(spec: ModelSpec, signature: Signature) -> Model:
     """
     _check_names(signature)
     modalities = used_modalities(spec, signature)
+    for output in signature.outputs.values():
+        why = catalog.why_not(spec.heads, spec.fusion.name, output.kind, len(modalities) < 2)
+        if why:
+            mark = " " if why.startswith("has ") else ": "
+            raise IncompatibleError(f"model {spec.name!r}{mark}{why}")
     encoders = {name: _encoder(name, spec, signature) for name in modalities}
     fusion, gallery = _fusions(spec, signature, modalities)
     heads: dict[str, list[Head]] = {}
@@ -50,6 +55,7 @@ def build(spec: ModelSpec, signature: Signature) -> Model:
         heads[name] = [
             construct("head", what, where, output=output, width=spec.width) for _ in range(count)
         ]
+        heads[name][0].check(fusion)
         combiners[name] = _combiner(spec, name, output.kind, branches)
     clocks = {head.clock for group in heads.values() for head in group}
     if len(clocks) > 1:
@@ -84,12 +90,12 @@ def used_modalities(spec: ModelSpec, signature: Signature) -> list[str]:
                 f"it has {', '.join(signature.modalities)}"
             )
     queries = signature.of_role(QUERY)
-    if spec.modalities and not set(queries) & set(spec.modalities):
+    heard = heard_of(signature.modalities, spec.modalities)
+    if spec.modalities and not set(queries) & set(heard):
         raise IncompatibleError(
             f"model {spec.name!r} looks at nothing of a query, only at the gallery: what it finds "
             f"would not depend on what is looked for: run {queries[0]}_only, or constant as a floor"
         )
-    heard = heard_of(signature.modalities, spec.modalities)
     return [name for name in signature.modalities if name in heard]
 
 
@@ -214,12 +220,6 @@ def _fusion(spec: ModelSpec, signature: Signature, modalities: list[str]) -> Fus
             f"({', '.join(modalities) or 'none'}): models for one are called "
             f"{modalities[0] if modalities else 'text'}_only"
         )
-    for output in signature.outputs.values():
-        if output.kind in fusion.refuses:
-            raise IncompatibleError(
-                f"model {spec.name!r}: the fusion {spec.fusion.name!r} does not serve outputs of "
-                f"kind {output.kind!r}: {fusion.refuses[output.kind]}"
-            )
     names = modalities or [PRIOR]
     where = f"{spec.name}: fusion"
     given: dict[str, Any] = {"modalities": names, "width": spec.width}
@@ -251,8 +251,10 @@ def _for_kind(
     table: Mapping[str, ComponentSpec], part: str, kind: str, model: str
 ) -> ComponentSpec:
     if kind not in table:
+        own = f", or --include a file whose encoder says usual_for = ({kind!r},)"
         raise IncompatibleError(
             f"model {model!r} has no {part} for {kind!r}: its {part}s are for "
             f"{', '.join(table) or 'nothing'}; add [{part}s.{kind}] to its TOML"
+            f"{own if part == 'encoder' else ''}"
         )
     return table[kind]

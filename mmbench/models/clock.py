@@ -91,7 +91,8 @@ def resample(x: Tensor, mask: Tensor, time: Tensor, times: Tensor, real: Tensor)
     apart = (times[:, :, None] - time[:, None, :]).abs()  # [B, T, T_m]
     near = (1.0 - apart / reach[:, None, None]).clamp(min=0.0) + 1e-6
     near = near * mask[:, None, :].to(near.dtype)
-    return (near / near.sum(dim=-1, keepdim=True)) @ x
+    # Where nothing is real (an absent modality that adds no nodes to a graph) nothing is said.
+    return (near / near.sum(dim=-1, keepdim=True).clamp(min=1e-12)) @ x
 
 
 def timeline(streams: Mapping[str, Stream]) -> tuple[Tensor, tuple[int, ...]]:
@@ -119,14 +120,18 @@ def _on_clock(branch: Branch, times: Tensor, real: Tensor) -> Branch:
             f"needs: set Branch.time, or leave out timed = True"
         )
     blocks = list(branch.parts) or [branch.seq.shape[1]]
+    masks = torch.split(branch.mask, blocks, dim=1)
     parts = zip(
         torch.split(branch.seq, blocks, dim=1),
-        torch.split(branch.mask, blocks, dim=1),
+        masks,
         torch.split(branch.time.to(branch.seq.dtype), blocks, dim=1),
         strict=True,
     )
     moved = [resample(x, mask, time, times.to(x.dtype), real) for x, mask, time in parts]
-    seq = torch.stack(moved).mean(dim=0) if len(moved) > 1 else moved[0]
+    seq = moved[0]
+    if len(moved) > 1:  # the mean of those parts that an item has
+        there = torch.stack([mask.any(dim=1) for mask in masks]).sum(dim=0).clamp(min=1)
+        seq = torch.stack(moved).sum(dim=0) / there[:, None, None]
     return Branch(branch.name, seq, real, branch.pooled, branch.present, times)
 
 

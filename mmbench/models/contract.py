@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmbench.types import Batch, Branch, Fused, Stream
+from mmbench.errors import IncompatibleError
+from mmbench.types import Batch, Branch, Fused, Links, Stream
 
 if TYPE_CHECKING:
     from mmbench.models.model import Model
@@ -34,6 +35,9 @@ class Encoder(nn.Module, ABC):
     component = "encoder"
     #: The kinds of modality that it reads.
     kinds: tuple[str, ...] = ()
+    #: Those of them for which it is taken where a model names no encoder. A new kind of modality is
+    #: one file with an encoder that says so: every model then reads it. A plain tuple of strings.
+    usual_for: tuple[str, ...] = ()
 
     @abstractmethod
     def forward(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -47,6 +51,18 @@ class Encoder(nn.Module, ABC):
             Tokens [B, T, D] and their mask [B, T], True = real.
         """
 
+    def links(self, x: Tensor, mask: Tensor) -> Links | None:
+        """Return how the tokens hang together, for strategies that send messages along edges.
+
+        Args:
+            x: [B, ...] as `forward` has it.
+            mask: [B, T] what `forward` returned.
+
+        Returns:
+            None: they follow one another, which is what most encoders have.
+        """
+        return None
+
 
 class Fusion(nn.Module, ABC):
     """Turns streams into branches.
@@ -55,12 +71,15 @@ class Fusion(nn.Module, ABC):
         modalities: Their names, in the order of the task. Use names, never positions.
         width: D.
         inputs: Given only to a class that has a parameter of this name: modality -> `Modality`,
-            for strategies that reconstruct what the encoders read (`Stream.raw`).
+            for strategies that reconstruct what the encoders read (`Stream.raw`), or that know
+            what kinds of edge a graph has (`Stream.links`).
     """
 
     component = "fusion"
     #: Kinds of output for which it makes no sense, with the reason that a user reads.
     refuses: Mapping[str, str] = {}
+    #: Kinds of output that it does not serve where it has several branches, with the reason.
+    refuses_merging: Mapping[str, str] = {}
     #: The fewest modalities that it can work with.
     at_least: int = 1
     #: Whether each branch hears one modality only, so that only decisions are merged.
@@ -143,7 +162,8 @@ class HeadOut:
         states: [B, ..., D] the head's last hidden state, for gates.
         answer: [B, ..., C] normalised log-probabilities of C symbols or classes; for a number,
             [B, 2] its mean and the logarithm of its variance; for a match, [B, B] how alike each
-            item is to the entry that stands beside each.
+            item is to the entry that stands beside each; for an image, [B, C H W] pixels of -1..1,
+            and what else its head needs behind them.
     """
 
     states: Tensor
@@ -200,6 +220,13 @@ class Head(nn.Module, ABC):
     #: The time axis that it needs of a branch; see `Fusion.forward`.
     clock = "pool"
 
+    def check(self, fusion: Fusion) -> None:
+        """Refuse a fusion that lacks what this head needs.
+
+        Raises:
+            IncompatibleError: That.
+        """
+
     @abstractmethod
     def forward(self, branch: Branch, target: Tensor) -> HeadOut:
         """Predict, knowing the `target` only where teacher forcing needs it."""
@@ -246,6 +273,59 @@ class Adversarial(ABC):
 
         The M guesses stand in the order of the features.
         """
+
+
+class Inferring(ABC):
+    """What a fusion offers in which each modality is an expert on a latent variable z [B, L].
+
+    Attributes:
+        latent: L.
+    """
+
+    latent: int
+
+    @abstractmethod
+    def judge(self, streams: Mapping[str, Stream]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what each modality says of z: mean and log-variance [B, M, L], who is there."""
+
+    @abstractmethod
+    def recollect(self, name: str, z: Tensor, stream: Stream) -> Tensor:
+        """Return [B], how badly z gives back what a modality's encoder read."""
+
+
+class Generative(ABC):
+    """What a head offers whose pictures a discriminator tells from real ones.
+
+    Attributes:
+        discriminator: Judges pictures [B, C, H, W] of -1..1 beside each of K summaries [B, D], how
+            real and how fitting they are: -> [K, B]. Its parameters are
+            ``heads.*.discriminator.*``.
+    """
+
+    discriminator: nn.Module
+
+    @abstractmethod
+    def drawn(self, branch: Branch) -> Tensor:
+        """Paint pictures [B, C, H, W] of -1..1 from noise."""
+
+
+def adversaries(
+    model: Model, output: str, branches: Sequence[Branch], asking: str
+) -> Iterator[tuple[Generative, Branch]]:
+    """Yield the head of each branch that has a discriminator, with the branch.
+
+    Raises:
+        IncompatibleError: One has none; `asking` is the objective that needs it.
+    """
+    for at, branch in enumerate(branches):
+        head = model.head_of(output, at)
+        if not isinstance(head, Generative):
+            raise IncompatibleError(
+                f"the objective {asking!r} needs a head with a discriminator, such as 'image_gan', "
+                f"and the one of {output!r} is {type(head).__name__}: name it in "
+                f"[heads.{head.kind}]"
+            )
+        yield head, branch
 
 
 class Objective(ABC):

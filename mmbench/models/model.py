@@ -25,7 +25,7 @@ from mmbench.models.contract import (
     stack,
 )
 from mmbench.models.sides import of_one_side, pair_names, pairs
-from mmbench.types import GALLERY, QUERY, Batch, Branch, Fused, Signature, Stream
+from mmbench.types import GALLERY, QUERY, Batch, Branch, Fused, Links, Signature, Stream
 
 #: The stream of a model that looks at no modality: its learned null token.
 PRIOR = "prior"
@@ -44,10 +44,16 @@ class _Encoded(Stream):
 
     @classmethod
     def of(
-        cls, x: Tensor, mask: Tensor, present: Tensor, raw: Tensor, lengths: Tensor | None
+        cls,
+        x: Tensor,
+        mask: Tensor,
+        present: Tensor,
+        raw: Tensor,
+        lengths: Tensor | None,
+        links: Links | None,
     ) -> _Encoded:
         """Make one without a clock."""
-        made = cls(x, mask, mask, present, raw, lengths)
+        made = cls(x, mask, mask, present, raw, lengths, links)
         del made.time
         return made
 
@@ -96,6 +102,9 @@ class Model(nn.Module):
         super().__init__()
         self.signature = signature
         self.width = width
+        graphs = any(signature.modalities[name].relations for name in encoders)
+        #: Texts whose words are the names of nodes.
+        self._naming = {n for n in encoders if graphs and signature.modalities[n].kind == "text"}
         self._fit: set[str] = set()  # the roles of which what a fusion returns has been looked at
         self.encoders = nn.ModuleDict(encoders)
         self.fusion = fusion
@@ -156,7 +165,13 @@ class Model(nn.Module):
         here = present[:, None]
         tokens = torch.where(here[..., None], tokens, self.null[name].to(tokens.dtype))
         mask = torch.where(here, mask, first)
-        return _Encoded.of(tokens, mask, present, x, lengths)
+        encoder = self.encoders[name]
+        assert isinstance(encoder, Encoder)
+        links = encoder.links(x, mask)
+        if links is None and name in self._naming and mask.shape == x.shape:  # a token is a word
+            size, count = mask.shape
+            links = Links(mask.new_zeros(size, 0, count, count), x.long(), line=True)
+        return _Encoded.of(tokens, mask, present, x, lengths, links)
 
     def fuse(self, batch: Batch) -> Fused:
         """Encode and fuse.

@@ -17,14 +17,20 @@ from mmbench.types import Modality, Stream
 
 #: Channels of a picture's decoder, and how often it doubles height and width.
 CHANNELS, DOUBLINGS = 16, 3
+#: The kinds of modality that are pixels from 0 to 255: [C, H, W], of a video [T, H, W].
+PIXELS = ("image", "spectrogram", "video")
+#: Points around which a decoded set of points lies.
+CENTRES = 16
 
 
 class Decoder(nn.Module):
     """-log p(x | z) per dimension, by the kind of modality.
 
-    ``sequence`` and ``vector``: Gaussian of unit variance. ``image`` and ``spectrogram``: Bernoulli
-    of pixels scaled to [0, 1], decoded by transposed convolutions. ``text``: multinomial, a bag of
-    words.
+    ``image``, ``spectrogram`` and ``video`` (its frames as channels): Bernoulli of pixels scaled to
+    [0, 1], decoded by transposed convolutions. ``text``: multinomial, a bag of words. ``points``:
+    each is drawn from an even mixture of Gaussians of unit variance around `CENTRES` points, so
+    that their order says nothing. ``sequence``, ``vector``, ``set``, ``graph`` and all other kinds,
+    which are numbers: Gaussian of unit variance.
 
     Args:
         modality: What one item looks like.
@@ -40,12 +46,14 @@ class Decoder(nn.Module):
         self.last: nn.Module
         if self.kind == "text":
             self.last = nn.Linear(hidden, len(modality.vocabulary))
-        elif self.kind in ("image", "spectrogram"):
+        elif self.kind in PIXELS:
             self.last = _Picture(hidden, self.shape)
-        elif self.kind in ("sequence", "vector"):
-            self.last = nn.Linear(hidden, math.prod(self.shape))
-        else:
+        elif self.kind == "points":
+            self.last = nn.Linear(hidden, CENTRES * self.shape[1])
+        elif modality.vocabulary:
             raise ValueError(f"cannot reconstruct a modality of kind {self.kind!r}")
+        else:
+            self.last = nn.Linear(hidden, math.prod(self.shape))
 
     def forward(self, z: Tensor, raw: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return [B] nats per dimension of raw [B, ...] given z [B, L]; padding does not count."""
@@ -56,8 +64,10 @@ class Decoder(nn.Module):
             each = -said.log_softmax(dim=-1).gather(1, words)
         else:
             raw = torch.where(real, raw, 0).float()
+            if self.kind == "points":
+                return _of_points(said.view(len(said), CENTRES, -1), raw, real)
             said = said.view(-1, *self.shape)[tuple(slice(0, n) for n in (None, *raw.shape[1:]))]
-            if self.kind in ("image", "spectrogram"):
+            if self.kind in PIXELS:
                 target = (raw / 255.0).clamp(0.0, 1.0)
                 each = F.binary_cross_entropy_with_logits(said, target, reduction="none")
             else:
@@ -73,6 +83,21 @@ class Decoder(nn.Module):
             return raw != 0 if self.kind == "text" else torch.ones_like(raw, dtype=torch.bool)
         real = torch.arange(raw.shape[axis], device=raw.device) < lengths[:, None]
         return real.view(len(raw), *[n if a == axis else 1 for a, n in enumerate(raw.shape)][1:])
+
+
+def _of_points(centres: Tensor, raw: Tensor, real: Tensor) -> Tensor:
+    """Return [B] nats per number of points [B, N, d] drawn around centres [B, K, d].
+
+    Args:
+        centres: Those of the even mixture.
+        raw: The points.
+        real: [B, N, 1] or of raw's shape, which of them are no padding.
+    """
+    squares = (raw[:, :, None] - centres[:, None]).square().sum(dim=-1)  # [B, N, K]
+    each = math.log(centres.shape[1]) - torch.logsumexp(-0.5 * squares, dim=-1)
+    there = real[..., 0]
+    total: Tensor = (each * there).sum(dim=1)
+    return total / (raw.shape[-1] * there.sum(dim=1)).clamp(min=1)
 
 
 class _Picture(nn.Module):

@@ -78,6 +78,23 @@ def gathered(x: Tensor) -> Tensor:
     return x if _active is None else _active.together(x)
 
 
+def of_another(x: Tensor) -> Tensor:
+    """Return for each item of x [B, ...] what another one has: the one before it in the batch.
+
+    >>> of_another(torch.tensor([1, 2, 3])).tolist()
+    [3, 1, 2]
+    """
+    rolled = torch.roll(gathered(x), 1, dims=0)
+    return rolled if _active is None else rolled[_active.start : _active.start + _active.items]
+
+
+def among_first(share: float, items: int) -> int:
+    """Return how many of the items at hand are among the first of the batch, a share of it."""
+    if _active is None:
+        return round(share * items)
+    return min(max(round(share * _active.batch) - _active.start, 0), _active.items)
+
+
 def normal_like(x: Tensor) -> Tensor:
     """Draw from N(0, 1) in the shape of x [B, ...]; the batch's draws do not depend on its parts.
 

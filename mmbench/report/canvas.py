@@ -276,6 +276,33 @@ class Page:
         xs, ys = [x for x, _ in points], [self.high - y for _, y in points]
         self.figure.add_artist(Line2D(xs, ys, color=colour, transform=self.pixels, **options))
 
+    def arrow(
+        self,
+        start: tuple[float, float],
+        end: tuple[float, float],
+        colour: str,
+        gap: float = 0.0,
+        **options: Any,
+    ) -> None:
+        """Draw an arrow that leaves `gap` pixels at both ends; options as a patch has."""
+        from matplotlib.patches import FancyArrowPatch
+
+        points = gap * 72 / DPI
+        self.figure.add_artist(
+            FancyArrowPatch(
+                (start[0], self.high - start[1]),
+                (end[0], self.high - end[1]),
+                arrowstyle="-|>",
+                mutation_scale=8,
+                shrinkA=points,
+                shrinkB=points,
+                linewidth=1.1,
+                color=colour,
+                transform=self.pixels,
+                **options,
+            )
+        )
+
     def write(self, x: float, y: float, text: str, style: Style, right: bool = False) -> None:
         """Write one line whose top is at `y`; it begins (or, if `right`, ends) at `x`."""
         self.figure.text(

@@ -125,7 +125,8 @@ def _media(folder: Path, stem: str, answers: Answers, flip: Flip) -> dict[str, s
     found = {}
     names = [name for name, of in answers.modalities.items() if of.kind != "text"]
     shown = replace(answers, modalities={name: answers.modalities[name] for name in names})
-    for name, (wide, draw) in zip(names, drawings(shown, _sample(answers, flip, "")), strict=True):
+    drawn = drawings(shown, _sample(answers, flip, ""))[: len(names)]  # no picture that was wanted
+    for name, (wide, draw, _) in zip(names, drawn, strict=True):
         page = Page(wide + 2, IMAGE + 4)
 
         def picture(page: Page = page, draw: Any = draw) -> Any:

@@ -180,7 +180,7 @@ def cost_lines(record: Record) -> list[str]:
     cost = record.cost
     if not cost:
         return ["not known: made elsewhere"]
-    lines = [_size(cost), _training(cost), _testing(record), _alone(record), _memory(record)]
+    lines = [_size(cost), _training(record), _testing(record), _alone(record), _memory(record)]
     return [line for line in (*lines, _energy(record), _busy(record)) if line]
 
 
@@ -195,13 +195,15 @@ def _size(cost: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _training(cost: Mapping[str, Any]) -> str:
-    parts = []
+def _training(record: Record) -> str:
+    cost, parts = record.cost, []
     if "train_seconds" in cost:
         early = ", stopped early" if cost.get("stopped_early") else ""
         steps = f", {cost['steps']:,} steps{early}" if "steps" in cost else ""
         best = f", best at {cost['best_step']:,}" if cost.get("best_step") else ""
-        parts.append(f"trained {duration(cost['train_seconds'])}{steps}{best}")
+        how = str(record.provenance.get("measured", {}).get("train_seconds", ""))
+        share = f" ({how})" if how else ""
+        parts.append(f"trained {duration(cost['train_seconds'])}{share}{steps}{best}")
     if "samples_per_second" in cost:
         parts.append(f"{cost['samples_per_second']:,.0f} samples/s")
     return "; ".join(parts)
@@ -239,6 +241,9 @@ def _memory(record: Record) -> str:
             parts.append(f"peak {what} {gigabytes(value)}")
     if parts and "peak_host_bytes" in record.cost and caveats.whole_process(record):
         parts[0] += " (of the whole process, earlier runs included)"
+    seeds = record.provenance.get("batched_seeds")
+    if parts and isinstance(seeds, list) and len(seeds) > 1:
+        parts[0] += f" (of all {len(seeds)} seeds together)"
     return "; ".join(parts)
 
 

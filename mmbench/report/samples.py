@@ -6,8 +6,9 @@ named in one line, and everything else is shown without it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,14 @@ import numpy as np
 from mmbench import registry, rng, store
 from mmbench.admission import visible
 from mmbench.errors import MmbenchError
-from mmbench.references import MatchReferences, References, Slots, TextReferences, readable
+from mmbench.references import (
+    ImageReferences,
+    MatchReferences,
+    References,
+    Slots,
+    TextReferences,
+    readable,
+)
 from mmbench.spec import TaskSpec
 from mmbench.types import Array, Modality, Ragged, Split
 
@@ -44,6 +52,7 @@ class Answers:
         modalities: What `data` holds.
         right: For each prediction what would have been right, where the record itself knows it.
         kind: The kind of output: of a ``text`` each word has weights, of all else the answer.
+        pictures: For an ``image``, what was painted, [N, C, H, W] uint8.
     """
 
     task: str
@@ -61,6 +70,7 @@ class Answers:
     modalities: Mapping[str, Modality] = field(default_factory=dict)
     right: Sequence[Sequence[str]] | None = None
     kind: str = "text"
+    pictures: Array | None = None
 
     @property
     def references(self) -> TextReferences | None:
@@ -102,6 +112,7 @@ class Sample:
         truth: The item's slots, where its dataset plants them.
         row: Its row in the data, or None.
         spoken: Whether it is a text, word by word; else its one answer is one word.
+        picture: What was painted, [C, H, W] uint8; None of another kind of output.
     """
 
     id: str
@@ -113,6 +124,7 @@ class Sample:
     truth: Slots | None = None
     row: int | None = None
     spoken: bool = True
+    picture: Array | None = None
 
     @property
     def words(self) -> list[str]:
@@ -165,12 +177,18 @@ def collect(
     right = columns.get(f"{output}.references")
     right = None if right is None else [[visible(str(text)) for text in each] for each in right]
     data, modalities = items_of(record, task, split, root, warnings, told=right is not None)
+    references = None if data is None else data.references.get(output)
+    pictures = _pictures(columns[output], task, output) if kind == "image" else None
     answers = Answers(
         task=record.task,
         split=split,
         output=output,
         ids=columns["id"],
-        texts=_texts(columns[output], kind, None if data is None else data.references.get(output)),
+        texts=(
+            _texts(columns[output], kind, references)
+            if pictures is None
+            else _shown(pictures, references)
+        ),
         weights=weights,
         branches=_branches(record, columns, weights),
         metric=task.metrics.main,
@@ -181,6 +199,7 @@ def collect(
         modalities=modalities,
         right=right if right is not None or data is None else _of_data(data, output, columns["id"]),
         kind=kind,
+        pictures=pictures,
     )
     return answers, warnings
 
@@ -221,6 +240,30 @@ def _texts(said: Sequence[Any], kind: str, references: References | None) -> lis
         return [_text(value) for value in said]
     told = [[names[e] if names else f"#{e}" for e in (own or ())[:FOUND]] for own in said]
     return [visible(" / ".join(own)) for own in told]
+
+
+def _pictures(said: Any, task: TaskSpec, output: str) -> Array | None:
+    """Return pictures [N, C, H, W] uint8; None where what was said is none."""
+    shape = task.outputs[output].shape
+    if not isinstance(said, np.ndarray) or said.size != len(said) * math.prod(shape):
+        return None
+    return said.reshape(-1, *shape).astype(np.uint8)
+
+
+def _shown(pictures: Array, references: References | None) -> list[str]:
+    """Say what pictures show, as far as the data can read it."""
+    read = references.read if isinstance(references, ImageReferences) else None
+    names = references.names if isinstance(references, ImageReferences) else {}
+    if read is None:
+        return ["a picture"] * len(pictures)
+    found = read(pictures).attributes
+    return [
+        ", ".join(
+            names[name][found[name][item]] if found[name][item] >= 0 else f"no {name}"
+            for name in names
+        )
+        for item in range(len(pictures))
+    ]
 
 
 def _text(said: Any) -> str:
@@ -274,6 +317,15 @@ def item_of(values: Array | Ragged, row: int) -> Any:
     return values[row]
 
 
+def with_words(modalities: Mapping[str, Modality]) -> dict[str, Modality]:
+    """Let graphs know the task's words: the number of a thing is that of the word for it."""
+    words = next((m.vocabulary for m in modalities.values() if m.kind == "text"), ())
+    return {
+        name: replace(m, vocabulary=words) if m.kind == "graph" else m
+        for name, m in modalities.items()
+    }
+
+
 def words_in(modality: Modality, item: Any) -> list[str]:
     """Return the words of a text; padding left out."""
     known = modality.vocabulary
@@ -305,6 +357,7 @@ def _sample(answers: Answers, item: int, why: str) -> Sample:
         truth=None if truth is None or truth.slots is None or row is None else truth.slots[row],
         row=row,
         spoken=answers.kind == "text",
+        picture=None if answers.pictures is None else answers.pictures[item],
     )
 
 
@@ -384,7 +437,7 @@ def items_of(
         )
         return None, {}
     found = dataset.splits[split]
-    modalities = dataset.signature.modalities
+    modalities = with_words(dataset.signature.modalities)
     # Of retrieval, an item is a query; the gallery belongs to none.
     return found, {name: modalities[name] for name in modalities if name in found.inputs}
 

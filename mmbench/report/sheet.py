@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from mmbench.report import colours
+import numpy as np
+
+from mmbench.report import arrows, clouds, colours
 from mmbench.report.canvas import Page, Placed, Style, Word, lay, shorten, width
 from mmbench.report.samples import Answers, Sample, item_of, scored, words_in
 from mmbench.report.verdicts import swap_words, verdicts
@@ -19,6 +22,10 @@ IMAGE, _BESIDE = 192, 196
 _NARROW = 124  # three of these fit side by side
 #: An image of fewer pixels a side is shown as the squares that it consists of.
 _SQUARES = 56
+#: Axes of targets that are pictures, [N, C, H, W].
+PICTURES = 4
+#: Frames of a video that are shown.
+_FRAMES = 8
 TITLE, HEAD = Style(12.0, bold=True), Style(10.5, bold=True)
 ID, SMALL = Style(8.5, bold=True), Style(8.0, colours.FAINT)
 _SAID, _LABEL = Style(9.0), 38
@@ -39,8 +46,12 @@ class Cell(NamedTuple):
     high: float
 
 
-#: Draws one modality of an item at (x, y); it may use `IMAGE` pixels of height.
-Drawing = tuple[int, Callable[[Page, float, float], None]]
+class Drawing(NamedTuple):
+    """Draws one modality of an item, its top left at (x, y), into so many pixels."""
+
+    wide: int
+    draw: Callable[[Page, float, float], None]
+    high: int = IMAGE
 
 
 def figure(answers: Answers, samples: Sequence[Sample], title: str) -> Any:
@@ -116,12 +127,25 @@ def drawings(answers: Answers, sample: Sample) -> list[Drawing]:
         there = answers.data.present.get(name)
         item = item_of(answers.data.inputs[name], row)
         if there is not None and not there[row]:
-            found.append((_BESIDE, _absent(name)))
-        elif modality.kind in _DRAW:
-            found.append(_DRAW[modality.kind](name, modality, item))
+            found.append(_absent(name))
         else:
-            found.append((_BESIDE, _note(f"{name}: {modality.kind}, not drawn")))
+            found.append(drawing(name, modality, item))
+    real = answers.data.targets.get(answers.output)
+    if sample.picture is not None:
+        # Beside the inputs, one each: a picture and what is as wide as a sound fit into a row.
+        found.insert(1, _framed("generated", sample.picture))
+        if real is not None:
+            found.insert(3, _framed("real", real[sample.row]))
+    elif isinstance(real, np.ndarray) and real.ndim == PICTURES:
+        found.append(_framed("real", real[sample.row]))
     return found
+
+
+def drawing(name: str, modality: Modality, item: Any) -> Drawing:
+    """Return how to draw one item of a modality; of a kind that is not known as a heat map."""
+    if not np.size(item):
+        return _note(f"{name}:", ["(empty)"])
+    return _DRAW.get(modality.kind, _other)(name, modality, item)
 
 
 def _rows(cells: Sequence[Cell]) -> list[list[Cell]]:
@@ -134,17 +158,17 @@ def _high(row: Sequence[Cell]) -> float:
 
 def band(answers: Answers, sample: Sample) -> int:
     """Return the height that an item's modalities take: a row of them, or more."""
-    return (1 + max(row for row, _, _ in places(drawings(answers, sample)))) * (IMAGE + 10)
+    return max(y + drawn.high + 10 for _, y, drawn in places(drawings(answers, sample)))
 
 
 def places(drawn: Sequence[Drawing]) -> list[tuple[int, int, Drawing]]:
-    """Put drawings side by side, as many as fit into a cell: (row, x, drawing)."""
-    found, row, x = [], 0, 0
-    for drawing in drawn:
-        if x and x + drawing[0] > CELL:
-            row, x = row + 1, 0
-        found.append((row, x, drawing))
-        x += drawing[0] + 12
+    """Put drawings side by side, as many as fit into a cell: (x, y, drawing)."""
+    found, x, y, high = [], 0, 0, 0
+    for each in drawn:
+        if x and x + each.wide > CELL:
+            x, y, high = 0, y + high + 10, 0
+        found.append((x, y, each))
+        x, high = x + each.wide + 12, max(high, each.high)
     return found
 
 
@@ -166,8 +190,8 @@ def _draw(page: Page, answers: Answers, each: Cell, x: float, y: float) -> None:
 
 def draw_inputs(page: Page, answers: Answers, sample: Sample, x: float, y: float) -> float:
     """Draw an item's modalities, their top left at (x, y); return the `y` below them."""
-    for row, left, (_, draw) in places(drawings(answers, sample)):
-        draw(page, x + left, y + row * (IMAGE + 10))
+    for left, down, drawn in places(drawings(answers, sample)):
+        drawn.draw(page, x + left, y + down)
     return y + band(answers, sample)
 
 
@@ -188,11 +212,11 @@ def legend(
     return lay(words, 10_000)[0]
 
 
-def _image(name: str, modality: Modality, item: Any) -> Drawing:
+def _image(name: str, modality: Modality, item: Any, side: float = IMAGE) -> Drawing:
     """Draw [C, H, W] pixels; of other than three channels the first, in grey."""
     _, high, wide = item.shape
     pixels = item.transpose(1, 2, 0) if item.shape[0] == 3 else item[0]
-    scale = IMAGE / max(high, wide)
+    scale = side / max(high, wide)
     options: dict[str, Any] = {
         "interpolation": "nearest" if max(high, wide) < _SQUARES else "bicubic"
     }
@@ -202,7 +226,18 @@ def _image(name: str, modality: Modality, item: Any) -> Drawing:
     def draw(page: Page, x: float, y: float) -> None:
         page.image(x, y, wide * scale, high * scale, pixels, **options)
 
-    return round(wide * scale), draw
+    return Drawing(round(wide * scale), draw)
+
+
+def _framed(name: str, item: Any) -> Drawing:
+    """Draw [C, H, W] pixels below their name."""
+    wide, draw, _ = _image(name, Modality("image", item.shape), item, IMAGE - 20)
+
+    def framed(page: Page, x: float, y: float) -> None:
+        page.write(x, y - 1, name, SMALL)
+        draw(page, x, y + 18)
+
+    return Drawing(max(wide, _NARROW), framed)
 
 
 def _spectrogram(name: str, modality: Modality, item: Any) -> Drawing:
@@ -219,22 +254,95 @@ def _spectrogram(name: str, modality: Modality, item: Any) -> Drawing:
                 interpolation="nearest", cmap="magma", vmin=0, vmax=255,
             )  # fmt: skip
 
-    return _BESIDE, draw
+    return Drawing(_BESIDE, draw)
+
+
+def _video(name: str, modality: Modality, item: Any) -> Drawing:
+    """Draw frames [T, H, W] of a video at even distances, the first and the last among them."""
+    if item.ndim != 3:
+        return _other(name, modality, item)
+    frames, high, wide = item.shape
+    shown = np.unique(np.linspace(0, frames - 1, min(frames, _FRAMES)).round().astype(int))
+    columns = min(len(shown), _FRAMES // 2)
+    rows = -(-len(shown) // columns)
+    scale = min((IMAGE - 24) / (rows * high), CELL / (columns * wide))
+
+    def draw(page: Page, x: float, y: float) -> None:
+        page.write(x, y - 1, f"{name}, {len(shown)} of {frames} frames", SMALL)
+        for k, frame in enumerate(shown):
+            row, column = divmod(k, columns)
+            page.image(
+                x + column * wide * scale, y + 18 + row * high * scale, wide * scale, high * scale,
+                item[frame], cmap="gray", vmin=0, vmax=255,
+                interpolation="nearest" if max(high, wide) < _SQUARES else "bicubic",
+            )  # fmt: skip
+
+    return Drawing(max(round(columns * wide * scale), _NARROW), draw)
+
+
+def _waveform(name: str, modality: Modality, item: Any) -> Drawing:
+    """Draw a waveform [T] or [C, T] as the range that it has at each pixel, channels as rows."""
+    channels = np.atleast_2d(np.asarray(item, dtype=np.float64))
+    if channels.ndim != 2:
+        return _other(name, modality, item)
+    most = max(float(np.abs(channels).max()), 1e-9)
+    each = (IMAGE - 24) / len(channels)
+
+    def draw(page: Page, x: float, y: float) -> None:
+        page.write(x, y - 1, name, SMALL)
+        for k, channel in enumerate(channels):
+            middle = y + 18 + (k + 0.5) * each
+            cuts = np.linspace(0, len(channel), _BESIDE + 1).astype(int)
+            for column, (start, stop) in enumerate(itertools.pairwise(cuts)):
+                part = channel[start : max(stop, start + 1)]
+                top, low = float(part.max()) / most, float(part.min()) / most
+                high = max((top - low) * each / 2, 1.0)
+                page.box(x + column, middle - top * each / 2, 1.0, high, colours.INK)
+
+    return Drawing(_BESIDE, draw)
+
+
+def _other(name: str, modality: Modality, item: Any) -> Drawing:
+    """Draw numbers of any shape as a heat map, the first axis to the right; else say their kind."""
+    values = np.asarray(item)
+    if values.dtype.kind not in "biuf":
+        return _note(f"{name}: {modality.kind}, not drawn")
+    flat = values.astype(np.float64).reshape(len(values) if values.ndim else 1, -1)
+    flat = np.nan_to_num(flat, posinf=0.0, neginf=0.0)
+    return _map(f"{name}: {modality.kind}", flat.T, max(float(np.abs(flat).max()), 1e-9))
 
 
 def _sequence(name: str, modality: Modality, item: Any) -> Drawing:
     """Draw the steps [T, d] of a sequence as a heat map, time to the right, blue below zero."""
     most = max(float(abs(item).max(initial=0.0)), 1e-9)
-    return _NARROW, _map(name, item.T, most)
+    return _map(name, item.T, most)
+
+
+def _graph(name: str, modality: Modality, item: Any) -> Drawing:
+    """Draw who points at whom, and by which relation."""
+    return Drawing(arrows.SIDE, arrows.drawn(name, item, modality.vocabulary))
 
 
 def _vector(name: str, modality: Modality, item: Any) -> Drawing:
     """Draw the numbers [d] of a vector as a strip, blue below zero."""
     most = max(float(abs(item).max(initial=0.0)), 1e-9)
-    return _NARROW, _map(name, item[None], most)
+    return _map(name, item[None], most)
 
 
-def _map(name: str, values: Any, most: float) -> Callable[[Page, float, float], None]:
+def _points(name: str, modality: Modality, item: Any) -> Drawing:
+    """Draw a set of points [N, d], near ones dark."""
+
+    def draw(page: Page, x: float, y: float) -> None:
+        page.write(x, y - 1, name, SMALL)
+        page.image(
+            x, y + 18, _NARROW, _NARROW, clouds.drawn(item),
+            interpolation="nearest", cmap="gray", vmin=0, vmax=255,
+        )  # fmt: skip
+
+    return Drawing(_NARROW, draw)
+
+
+def _map(name: str, values: Any, most: float) -> Drawing:
     def draw(page: Page, x: float, y: float) -> None:
         page.write(x, y - 1, name, SMALL)
         page.image(
@@ -242,24 +350,27 @@ def _map(name: str, values: Any, most: float) -> Callable[[Page, float, float], 
             interpolation="nearest", cmap="RdBu_r", vmin=-most, vmax=most,
         )  # fmt: skip
 
-    return draw
+    return Drawing(_NARROW, draw)
 
 
 def _text(name: str, modality: Modality, item: Any) -> Drawing:
     """Write the words [L] of a text; padding left out."""
-    return _BESIDE, _note(f"{name}:", words_in(modality, item) or ["(empty)"])
+    return _note(f"{name}:", words_in(modality, item) or ["(empty)"])
 
 
-def _absent(name: str) -> Callable[[Page, float, float], None]:
+def _absent(name: str) -> Drawing:
     return _note(f"{name}:", ["none"])
 
 
-def _note(label: str, words: Sequence[str] = ()) -> Callable[[Page, float, float], None]:
-    def draw(page: Page, x: float, y: float) -> None:
-        page.write_lines(x, y, lay([Word(w, SMALL) for w in label.split()], _BESIDE, 2))
-        page.write_lines(x, y + 20, lay([Word(w, _SAID) for w in words], _BESIDE, 8))
+def _note(label: str, words: Sequence[str] = ()) -> Drawing:
+    above = lay([Word(w, SMALL) for w in label.split()], _BESIDE, 2)
+    lines = lay([Word(w, _SAID) for w in words], _BESIDE, 8)
 
-    return draw
+    def draw(page: Page, x: float, y: float) -> None:
+        page.write_lines(x, y, above)
+        page.write_lines(x, y + 20, lines)
+
+    return Drawing(_BESIDE, draw, 20 + max(1, len(lines)) * _SAID.line)
 
 
 #: Kind of modality -> how to draw one item of it.
@@ -268,5 +379,10 @@ _DRAW: dict[str, Callable[[str, Modality, Any], Drawing]] = {
     "spectrogram": _spectrogram,
     "text": _text,
     "sequence": _sequence,
+    "set": _sequence,
+    "graph": _graph,
     "vector": _vector,
+    "video": _video,
+    "waveform": _waveform,
+    "points": _points,
 }

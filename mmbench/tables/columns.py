@@ -197,7 +197,10 @@ def id_column(table: Table, given: Mapping[str, str]) -> str | None:
     """
     if given.get("id") in table.columns:
         return given["id"]
-    return of_names(table, IDS)
+    found = of_names(table, IDS)
+    if found is not None and getattr(table.columns[found], "ndim", 1) > 1:
+        return None  # pictures, not their names
+    return found
 
 
 def ids(table: Table, given: Mapping[str, str]) -> list[str] | None:

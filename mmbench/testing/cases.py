@@ -134,7 +134,12 @@ def _spec(fusion: str | Path | type[Fusion], task: TaskSpec) -> ModelSpec:
         return catalog.model(name, (), task)
     registry.load("fusion", name)
     models = [catalog.model(model, (), task) for model in shipped]
-    own = [m for m in models if m.fusion.name == name and m.modalities is None]
+    kinds = {output.kind for output in task.outputs.values()}
+    own = [
+        m
+        for m in models
+        if m.fusion.name == name and m.modalities is None and kinds <= set(m.heads)
+    ]
     if own:
         return min(own, key=lambda model: (model.name != name, len(model.name), model.name))
     plain = catalog.model("concat", (), task)

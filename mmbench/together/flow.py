@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -82,6 +83,23 @@ def execute_together(runs: Sequence[Run], watcher: Watcher) -> list[store.Stored
     Raises:
         MmbenchError: Whatever stands in the way, in one line.
     """
+    found = made_together(runs, watcher)
+    return found or [_alone(run, watcher) for run in runs]
+
+
+def made_together(runs: Sequence[Run], watcher: Watcher) -> list[store.Stored]:
+    """Make runs as one batch; nothing where that cannot be, of which the watcher is told why.
+
+    Args:
+        runs: As for `execute_together`.
+        watcher: Is told of all of them as of one.
+
+    Returns:
+        Their records, in order; none of them if they have to be made one after the other.
+
+    Raises:
+        MmbenchError: Whatever stands in the way, in one line.
+    """
     first = runs[0]
     store.check_writable(first.settings.results)
     with deterministic(first):
@@ -90,7 +108,7 @@ def execute_together(runs: Sequence[Run], watcher: Watcher) -> list[store.Stored
         return found
     watcher.note(f"seeds are trained one after the other: {found}")
     _give_memory_back(first.device)
-    return [_alone(run, watcher) for run in runs]
+    return []
 
 
 def _together(runs: Sequence[Run], watcher: Watcher) -> list[store.Stored] | str:
@@ -102,6 +120,11 @@ def _together(runs: Sequence[Run], watcher: Watcher) -> list[store.Stored] | str
     came_from["batched_seeds"] = [run.seed for run in batch]
     made_by, every = maker(came_from["device"], first.threads), first.settings.checkpoint_every
     kept = Checkpoints(_checkpoints(batch), _identity(batch), made_by, every, watcher.note)
+    for folder, seeds in _of_other_seeds(batch):
+        watcher.note(
+            f"what is written down of seeds {_named(seeds)} as a batch is of no use to seeds "
+            f"{_named([run.seed for run in batch])}, which begin anew: {folder}"
+        )
     try:
         trained = _trained(batch, dataset, kept, watcher)
     except NotTogetherError as error:
@@ -116,6 +139,9 @@ def _together(runs: Sequence[Run], watcher: Watcher) -> list[store.Stored] | str
             examine(run, made, watcher)
         found.append(keep(run, made))
     kept.clear()
+    for folder, seeds in _of_other_seeds(batch):  # nobody needs it any more
+        if all(replace(first, seed=seed).finished() is not None for seed in seeds):
+            shutil.rmtree(folder, ignore_errors=True)
     return found
 
 
@@ -140,6 +166,29 @@ def _batch(runs: Sequence[Run]) -> list[Run]:
         if all(run.seed in wanted or run.finished() is not None for run in batch):
             return batch
     return alike
+
+
+def _of_other_seeds(batch: Sequence[Run]) -> list[tuple[Path, list[int]]]:
+    """Return where other batches with seeds of this one stand, and which seeds they have."""
+    first, found = batch[0], []
+    for folder in sorted(first.folder.parent.glob(f".{first.budget}-seeds-*.checkpoint")):
+        seeds = seeds_of(folder)
+        if {run.seed for run in batch}.isdisjoint(seeds) or folder == _checkpoints(batch):
+            continue
+        if _checkpoints([replace(first, seed=seed) for seed in seeds]) == folder:
+            found.append((folder, seeds))
+    return found
+
+
+def _named(seeds: Sequence[int]) -> str:
+    """Name seeds.
+
+    >>> _named([0, 1, 2]), _named([0, 2])
+    ('0-2', '0, 2')
+    """
+    if len(seeds) > 1 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
+        return f"{seeds[0]}-{seeds[-1]}"
+    return ", ".join(map(str, seeds))
 
 
 def _identity(batch: Sequence[Run]) -> str:

@@ -25,10 +25,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmbench.data import _contents
 from mmbench.data._contract import Request
+from mmbench.data.manifest import cells
 from mmbench.data.manifest import items as _items
 from mmbench.data.manifest import params as _params
 from mmbench.data.manifest import table as _table
+from mmbench.data.manifest.decode import BadItemError
 from mmbench.data.manifest.items import Items
 from mmbench.data.manifest.modalities import Media, Texts
 from mmbench.data.manifest.outputs import Right
@@ -61,6 +64,9 @@ def build(request: Request) -> Dataset:
     if not params.skip_bad:
         items.refuse()
     good = _good(items)
+    if params.cluster:  # one name in all splits together, whatever each split says below
+        kept = [items.splits[name][i] for name, index in good.items() for i in index]
+        _items.grouped(items.table, kept, params.cluster)
     inputs = {n: (texts.get(n) or media[n]).held(good) for n in request.modalities}
     right = {n: output.held(good) for n, output in outputs.items()}
     total = hashlib.sha256()
@@ -75,17 +81,17 @@ def build(request: Request) -> Dataset:
             references={n: refs[name] for n, (_, _, refs) in right.items()},
             present={n: held.present[name] for n, held in inputs.items() if held.present},
             groups={
-                column: np.array([str(_items.value(table, row, column)) for row in rows])
+                column: np.array([str(own) for own in _items.grouped(table, rows, column)])
                 for column in params.groups
             },
-            clusters=np.array([str(_items.value(table, row, params.cluster)) for row in rows])
+            clusters=np.array([str(own) for own in _items.grouped(table, rows, params.cluster)])
             if params.cluster
             else None,
         )
         total.update("\n".join((name, *splits[name].ids)).encode())
-        for n, (output, targets, _) in right.items():
+        for n, (output, targets, _) in sorted(right.items()):  # a record tells them in this order
             total.update(f"{n} {output}".encode() + targets[name].tobytes())
-    for n, held in inputs.items():
+    for n, held in sorted(inputs.items()):
         total.update(f"{n} {held.fingerprint}".encode())
     signature = Signature(
         {n: held.modality for n, held in inputs.items()},
@@ -95,13 +101,35 @@ def build(request: Request) -> Dataset:
 
 
 def source_digest(request: Request) -> str:
-    """Return the SHA-256 of the manifest; of a dataset folder, of its descriptions and sizes.
+    """Return a SHA-256 over the manifest and the files that its cells name, whatever is in them.
+
+    Of a dataset folder it is over descriptions and sizes of its files.
 
     Raises:
-        DataError: It is missing.
+        DataError: It is missing or broken.
     """
-    told = _table.digest(find(request, _params.read(request)))
-    return hashlib.sha256(told.encode()).hexdigest()
+    params = _params.read(request)
+    file = find(request, params)
+    told = [_table.digest(file), *_files_digests(request, params, file)]
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()
+
+
+def _files_digests(request: Request, params: Params, file: Path) -> list[str]:
+    """Return the SHA-256 of each file that is named and can be read, in the table's order."""
+    kinds = {name: spec.kind for name, spec in request.modalities.items() if spec.kind != "text"}
+    columns = [column for name in kinds for column in _items.columns_of(name, params)]
+    bases = _bases(request, file)
+    paths: list[Path] = []
+    for row in _table.read(file).rows if columns else ():
+        for column in columns:
+            try:
+                content = cells.media(row.get(column), bases)
+            except BadItemError:
+                continue  # numbers, or what the loader will name
+            if isinstance(content, Path):
+                paths.append(content)
+    bad: dict[int, str] = {}
+    return _contents.digests(request.cache, paths, [""] * len(paths), bad)
 
 
 def find(request: Request, params: Params) -> Path:

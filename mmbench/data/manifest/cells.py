@@ -109,9 +109,13 @@ def number(cell: Any) -> float:
             raise BadItemError(f"{shown(cell)} is no number") from None
     if isinstance(cell, bool | np.bool_) or not isinstance(cell, int | float | np.number):
         raise BadItemError(f"{shown(cell)} is no number")
-    if not math.isfinite(cell):
+    try:
+        found = float(cell)
+    except OverflowError:  # a whole number of more than 308 digits
+        raise BadItemError(f"{shown(cell)} is too large a number") from None
+    if not math.isfinite(found):
         raise BadItemError(f"{cell} is not finite")
-    return float(cell)
+    return found
 
 
 def texts(cell: Any, separator: str, longest: int) -> tuple[str, ...]:

@@ -15,16 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmbench.data import _sound
+from mmbench.data import _video as _video_file
+from mmbench.data._sound import MelParams
 from mmbench.data.manifest.params import Source
-from mmbench.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from mmbench.types import Array, Floats
 
 #: More pixels than these are no photograph but a trap.
 MOST_PIXELS = 100_000_000
-#: Decibels of a step of a spectrogram's byte, and those of the byte 0: -80 to 20 dB.
-STEP, LOWEST = 100.0 / 255.0, -80.0
+#: Decibels of a spectrogram's byte 0; it reaches from -80 to 20 dB.
+LOWEST = -80.0
 
 
 class BadItemError(Exception):
@@ -68,6 +70,19 @@ def decode(kind: str, content: Path | bytes, wanted: Wanted) -> Array:
     return fitted(kind, _DECODERS[kind](content, wanted), wanted)
 
 
+def axis_of_steps(kind: str, axes: int) -> int | None:
+    """Return the axis along which an item of a kind has a length of its own; None: it has none.
+
+    Of numbers of another kind than those known here it is the first of two or more.
+    """
+    known = {
+        "video": 0, "spectrogram": 1, "sequence": 0, "image": None, "vector": None, "graph": None,
+    }  # fmt: skip
+    if kind in known:
+        return known[kind]
+    return 0 if axes > 1 else None
+
+
 def fitted(kind: str, array: Array, wanted: Wanted) -> Array:
     """Hold an array against the shape that is wanted; cut it where that is allowed.
 
@@ -79,7 +94,7 @@ def fitted(kind: str, array: Array, wanted: Wanted) -> Array:
         raise BadItemError(f"holds {array.dtype}, expected {'uint8' if whole else 'numbers'}")
     if whole and array.dtype != np.uint8:
         raise BadItemError(f"holds {array.dtype}, expected uint8")
-    axis = {"video": 0, "spectrogram": 1, "sequence": 0}.get(kind)
+    axis = axis_of_steps(kind, len(wanted.shape))
     if array.ndim != len(wanted.shape):
         raise BadItemError(f"has the shape {list(array.shape)}, expected {list(wanted.shape)}")
     if axis is not None:
@@ -100,7 +115,8 @@ def fitted(kind: str, array: Array, wanted: Wanted) -> Array:
         raise BadItemError(f"has the shape {list(array.shape)}, expected {list(wanted.shape)}")
     if whole:
         return array
-    made = array.astype(np.float32)
+    with np.errstate(over="ignore"):  # what is too large for 32 bits becomes infinite
+        made = array.astype(np.float32)
     if not np.isfinite(made).all():
         raise BadItemError("holds a number that is not finite")
     return made
@@ -122,7 +138,8 @@ def _numpy(content: Path | bytes) -> Array:
     except (
         Exception
     ) as error:  # numpy raises ValueError, EOFError, OSError and what the header says
-        raise BadItemError(f"is not a whole .npy file: {_why(error)}") from None
+        why = "it holds Python objects" if "pickle" in str(error) else _why(error)
+        raise BadItemError(f"is not a whole .npy file of numbers: {why}") from None
     if not isinstance(array, np.ndarray):
         raise BadItemError("is an archive of arrays, expected one .npy array")
     return array
@@ -136,6 +153,9 @@ def _image(content: Path | bytes, wanted: Wanted) -> Array:
         with Image.open(_stream(content)) as opened:
             if opened.width * opened.height > MOST_PIXELS:
                 raise BadItemError(f"has {opened.width} x {opened.height} pixels: too many")
+            pictures = int(getattr(opened, "n_frames", 1))
+            if pictures > 1:
+                raise BadItemError(f"holds {pictures} pictures, expected one")
             opened.load()
             image = ImageOps.exif_transpose(opened)
             if image.mode.startswith(("I", "F")):
@@ -164,28 +184,22 @@ def _image(content: Path | bytes, wanted: Wanted) -> Array:
 
 
 def _spectrogram(content: Path | bytes, wanted: Wanted) -> Array:
-    wave = _wave(content, wanted)
-    bands = wanted.shape[2]
-    return np.stack([log_mel(channel, bands, wanted.source) for channel in wave.T])
+    source = wanted.source
+    params = MelParams(
+        rate=source.rate,
+        window_ms=source.window_ms,
+        hop_ms=source.hop_ms,
+        bands=wanted.shape[2],
+    )
+    return np.stack([_sound.log_mel(one, params, LOWEST) for one in _wave(content, wanted).T])
 
 
 def _wave(content: Path | bytes, wanted: Wanted) -> Floats:
     """Return a sound [S, C] float64, at the rate and of the channels that are wanted."""
     try:
-        import soundfile
-    except ModuleNotFoundError:
-        raise MissingExtraError("soundfile, which decodes sound,", "media") from None
-    try:
-        with soundfile.SoundFile(_stream(content)) as file:
-            promised, rate = int(file.frames), int(file.samplerate)
-            shorter = "(should be" in file.extra_info
-            wave = file.read(dtype="float64", always_2d=True)
-    except (RuntimeError, OSError, TypeError, ValueError) as error:
-        raise BadItemError(f"cannot be decoded as sound: {_why(error)}") from None
-    if shorter or len(wave) < promised:
-        raise BadItemError(f"is cut off: it promises {promised} samples")
-    if not len(wave):
-        raise BadItemError("holds no sound: it is 0 samples long")
+        wave, rate = _sound.decode(_stream(content))
+    except _sound.UndecodableError as error:
+        raise BadItemError(str(error)) from None
     source, channels = wanted.source, wanted.shape[0]
     if rate != source.rate:
         if not source.resample:
@@ -205,61 +219,20 @@ def _wave(content: Path | bytes, wanted: Wanted) -> Floats:
     return np.asarray(wave)
 
 
-def log_mel(wave: Floats, bands: int, source: Source) -> Array:
-    """Return the power in mel bands over time, in decibels, as bytes: [S] -> [T, F] uint8.
-
-    Hann windows wholly inside of the sound, one at least; ``|FFT|^2 / sum(window)^2`` summed in
-    triangular bands of O'Shaughnessy's scale, 2595 log10(1 + f / 700), whose weights add up to one.
-    """
-    window = max(1, round(source.rate * source.window_ms / 1000))
-    hop = max(1, round(source.rate * source.hop_ms / 1000))
-    wave = np.pad(wave, (0, max(0, window - len(wave))))
-    frames = np.lib.stride_tricks.sliding_window_view(wave, window)[::hop]
-    shape = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
-    size = 1 << (window - 1).bit_length()
-    power = np.abs(np.fft.rfft(frames * shape, n=size)) ** 2 / shape.sum() ** 2
-    weights = _bands(bands, size, source.rate)
-    energy = np.stack([(power * row).sum(axis=1) for row in weights], axis=1)
-    decibels = 10.0 * np.log10(np.maximum(energy, 1e-10))
-    steps: Array = np.clip(np.rint((decibels - LOWEST) / STEP), 0, 255).astype(np.uint8)
-    return steps
-
-
-def _bands(bands: int, size: int, rate: int) -> Floats:
-    places = np.arange(size // 2 + 1) * rate / size
-    top = 2595.0 * np.log10(1.0 + rate / 2 / 700.0)
-    edges = 700.0 * (10.0 ** (np.linspace(0.0, top, bands + 2) / 2595.0) - 1.0)
-    rows = []
-    for low, middle, high in zip(edges, edges[1:], edges[2:], strict=False):
-        rise, fall = (places - low) / (middle - low), (high - places) / (high - middle)
-        row = np.maximum(0.0, np.minimum(rise, fall))
-        if not row.any():  # a band between two bins gets the nearest one
-            row[np.abs(places - middle).argmin()] = 1.0
-        rows.append(row / row.sum())
-    return np.stack(rows)
-
-
 def _video(content: Path | bytes, wanted: Wanted) -> Array:
+    def grey(frame: Any) -> Array:
+        if not wanted.source.grey and not frame.format.name.startswith("gray"):
+            raise BadItemError(
+                f"may be in colour ({frame.format.name}), and a video is read in grey: grey = true "
+                f"allows that"
+            )
+        # FFmpeg's own conversion, whatever the format: these bytes have to stay the same.
+        return np.asarray(frame.to_ndarray(format="gray"))
+
     try:
-        import av
-    except ModuleNotFoundError:
-        raise MissingExtraError("PyAV, which decodes video,", "media") from None
-    try:
-        stream = _stream(content)
-        with av.open(str(stream) if isinstance(stream, Path) else stream) as container:
-            if not container.streams.video:
-                raise BadItemError("holds no video")
-            promised = int(container.streams.video[0].frames)  # 0: the container does not say
-            frames = [
-                np.asarray(frame.to_ndarray(format="gray"))
-                for frame in container.decode(container.streams.video[0])
-            ]
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise BadItemError(f"cannot be decoded as video: {_why(error)}") from None
-    if len(frames) < promised:
-        raise BadItemError(f"is cut off: it promises {promised} frames and has {len(frames)}")
-    if not frames:
-        raise BadItemError("holds no frame")
+        frames = _video_file.decode(_stream(content), grey)
+    except _video_file.UndecodableError as error:
+        raise BadItemError(str(error)) from None
     return np.stack(frames[:: wanted.source.every])
 
 

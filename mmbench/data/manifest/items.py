@@ -180,24 +180,42 @@ def _drawn(
 ) -> list[str]:
     units = [row.id or f"row {row.place}" for row in rows]
     if params.group:
-        units = [str(value(table, row, params.group)) for row in rows]
+        units = [str(own) for own in grouped(table, rows, params.group)]
     found = rule.assign(units, shares, seed)
     if found is None:
         what = f"{len(set(units))} values of {params.group!r}" if params.group else "items"
         raise DataError(
             f"{table.file}: {what} are too few, or too unequal, for the shares "
             f"{', '.join(f'{k} {v:g}' for k, v in shares.items())}"
+            + (
+                ": without dataset.params.group each item is drawn by itself"
+                if params.group
+                else ""
+            )
         )
     return found
 
 
-def value(table: Table, row: Row, column: str) -> Any:
-    """Return what an item has in a column that groups items.
+def grouped(table: Table, rows: Sequence[Row], column: str) -> list[Any]:
+    """Return what each item has in a column that groups items, without blanks around it.
 
     Raises:
-        DataError: The cell is blank: what belongs together cannot be told.
+        DataError: A cell is blank, or one group is spelled in two ways: what belongs together
+            cannot be told.
     """
-    cell = table.rows[row.place].get(column)
-    if cells.blank(cell):
-        raise DataError(f"{table.where(row.place)}: {column}: is blank: every item needs one")
-    return cell
+    found: list[Any] = []
+    spellings: dict[str, tuple[str, int]] = {}
+    for row in rows:
+        cell = table.rows[row.place].get(column)
+        if cells.blank(cell):
+            raise DataError(f"{table.where(row.place)}: {column}: is blank: every item needs one")
+        if isinstance(cell, str):
+            cell = cell.strip()
+            known, place = spellings.setdefault(cell.lower(), (cell, row.place))
+            if known != cell:
+                raise DataError(
+                    f"{table.where(row.place)}: {column}: {cell!r} is called {known!r} at "
+                    f"{table.unit} {table.places[place]}: a group has one name"
+                )
+        found.append(cell)
+    return found

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmbench.data import _standard
-from mmbench.data._cache import Made, cached
+from mmbench.data import _building, _standard
+from mmbench.data._cache import Entry, Made, cached
 from mmbench.data._cache import source_digest as digest_of
-from mmbench.data._images import MOST_THREADS
 from mmbench.data.manifest import cells, decode
-from mmbench.data.manifest.decode import BadItemError, Wanted, fitted
+from mmbench.data.manifest.decode import BadItemError, Wanted, axis_of_steps, fitted
 from mmbench.data.manifest.items import Items, Row, columns_of
 from mmbench.data.manifest.params import Params, Source
 from mmbench.errors import DataError
@@ -29,8 +26,11 @@ from mmbench.types import Modality, Ragged
 if TYPE_CHECKING:
     from mmbench.types import Array
 
-#: The axis along which an item of a kind has a length of its own, and what one step is.
-STEPS = {"video": 0, "spectrogram": 1, "sequence": 0}
+#: Kinds that are bytes.
+WHOLE = ("image", "video", "spectrogram")
+#: Split -> what stands for each item: a file, bytes, an array, None if it is absent, or why it is
+#: none of these.
+Contents = Mapping[str, Sequence[Any]]
 #: Libraries whose version changes what is decoded.
 _LIBRARIES = {"image": "pillow", "spectrogram": "soundfile", "video": "av"}
 
@@ -97,9 +97,9 @@ class Media:
             "content": self._told(contents),
             "splits": list(items.splits),
             "library": _version(_LIBRARIES.get(spec.kind, "numpy")),
-            "builder": digest_of(__file__, decode.__file__, cells.__file__),
+            "builder": digest_of(__file__, decode.__file__, cells.__file__, _building.__file__),
         }
-        self.entry = cached(cache, key, lambda: self._make(contents))
+        self.entry = self._decoded(cache, key, contents)
         for split, faults in self.entry.values["faults"].items():
             for index, why in faults:
                 items.blame(items.splits[split][index], self.columns[0], why)
@@ -112,7 +112,7 @@ class Media:
         present = {s: _take(arrays[f"{s}_present"], index) for s, index in good.items()}
         kind = self.spec.kind
         lengths = {}
-        if kind in STEPS:
+        if axis_of_steps(kind, len(self.spec.shape)) is not None:
             lengths = {s: _take(arrays[f"{s}_lengths"], index) for s, index in good.items()}
         fingerprint = self.entry.fingerprint
         if kind in ("vector", "sequence") and self.source.standardise:
@@ -185,49 +185,91 @@ class Media:
                     total.update(f"{split} {len(told)}\n".encode() + told)
         return total.hexdigest()
 
-    def _make(self, contents: Mapping[str, Sequence[Any]]) -> Made:
+    def _decoded(self, cache: Path, key: Mapping[str, Any], contents: Contents) -> Entry:
+        """Decode the items of all splits: on several threads, watched, and resumed if killed."""
         wanted = Wanted(tuple(self.spec.shape), self.source)
-        arrays: dict[str, Array] = {}
-        faults: dict[str, list[tuple[int, str]]] = {}
-        whole = self.spec.kind in ("image", "video", "spectrogram")
-        axis = STEPS.get(self.spec.kind)
-        for split, several in contents.items():
-            values = np.zeros(
-                (len(several), *wanted.shape), dtype=np.uint8 if whole else np.float32
-            )
-            lengths = np.zeros(len(several), dtype=np.int64)
-            present = np.zeros(len(several), dtype=bool)
-            with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS)) as pool:
-                made = pool.map(lambda content: self._decoded(content, wanted), several)
-                for index, one in enumerate(made):
-                    if isinstance(one, str):
-                        faults.setdefault(split, []).append((index, one))
-                    elif one is not None:
-                        present[index] = True
-                        lengths[index] = 0 if axis is None else one.shape[axis]
-                        values[index][tuple(map(slice, one.shape))] = one
-            arrays[split] = values
-            arrays[f"{split}_present"] = present
-            if axis is not None:
-                arrays[f"{split}_lengths"] = lengths
-        return arrays, {"faults": faults}
+        if self.needs_rate and any(
+            isinstance(one, Path | bytes) for several in contents.values() for one in several
+        ):
+            raise DataError(f"{self.needs_rate} is missing: the samples a second that sounds have")
+        jobs = [_Job(self.spec.kind, content, wanted) for several in contents.values()
+                for content in several]  # fmt: skip
+        sizes = {split: len(several) for split, several in contents.items()}
 
-    def _decoded(self, content: Any, wanted: Wanted) -> Array | str | None:
-        if content is None:
-            return None
-        if isinstance(content, BadItemError):
-            return str(content)
-        try:
-            if isinstance(content, np.ndarray):
-                return fitted(self.spec.kind, content, wanted)
-            if self.needs_rate:
-                raise DataError(
-                    f"{self.needs_rate} is missing: the samples a second that sounds have"
-                )
-            return decode.decode(self.spec.kind, content, wanted)
-        except BadItemError as error:
-            name = f"{content.name}: " if isinstance(content, Path) else ""
-            return f"{name}{error}"
+        def join(parts: _building.Parts) -> Made:
+            return _laid_out(parts, sizes, self.spec.kind, wanted.shape)
+
+        return _building.in_parts(cache, key, jobs, _item, join, threads=True)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is to be decoded: a file, bytes, an array, None if absent; or why it cannot be."""
+
+    kind: str
+    content: Any
+    wanted: Wanted
+
+
+def _item(job: _Job) -> dict[str, Array]:
+    """Decode an item: its ``value`` with the steps in front, [1, ...] if it has none, or nothing.
+
+    Beside it stand how many there are of it, 1 or 0, and the letters of why it is bad.
+    """
+    shape, whole = job.wanted.shape, job.kind in WHOLE
+    axis = axis_of_steps(job.kind, len(shape))
+    kind: Any = np.uint8 if whole else np.float32
+    rest = shape if axis is None else tuple(n for k, n in enumerate(shape) if k != axis)
+    value, why = np.zeros((0, *rest), dtype=kind), ""
+    present = False
+    try:
+        if isinstance(job.content, BadItemError):
+            raise job.content
+        if job.content is not None:
+            one = (
+                fitted(job.kind, job.content, job.wanted)
+                if isinstance(job.content, np.ndarray)
+                else decode.decode(job.kind, job.content, job.wanted)
+            )
+            value = one[None] if axis is None else np.moveaxis(one, axis, 0)
+            present = True
+    except BadItemError as error:
+        named = isinstance(job.content, Path)
+        why = f"{job.content.name}: {error}" if named else str(error)
+    return {
+        "value": value,
+        "present": np.array([present]),
+        "why": np.frombuffer(why.encode(), dtype=np.uint8),
+    }
+
+
+def _laid_out(
+    parts: _building.Parts, sizes: Mapping[str, int], kind: str, shape: tuple[int, ...]
+) -> Made:
+    """Lay items into arrays of their split, and gather why items are bad."""
+    axis = axis_of_steps(kind, len(shape))
+    arrays: dict[str, Array] = {}
+    for split, size in sizes.items():
+        arrays[split] = np.zeros((size, *shape), dtype=np.uint8 if kind in WHOLE else np.float32)
+        arrays[f"{split}_present"] = np.zeros(size, dtype=bool)
+        if axis is not None:
+            arrays[f"{split}_lengths"] = np.zeros(size, dtype=np.int64)
+    faults: dict[str, list[tuple[int, str]]] = {}
+    places = iter([(split, index) for split, size in sizes.items() for index in range(size)])
+    for _, made in parts():
+        values, reasons = _building.split_up(made, "value"), _building.split_up(made, "why")
+        for value, present, why in zip(values, made["present"], reasons, strict=True):
+            split, index = next(places)
+            if len(why):
+                faults.setdefault(split, []).append((index, why.tobytes().decode()))
+            if not present:
+                continue
+            one = value[0] if axis is None else np.moveaxis(value, 0, axis)
+            arrays[f"{split}_present"][index] = True
+            arrays[split][index][tuple(map(slice, one.shape))] = one
+            if axis is not None:
+                arrays[f"{split}_lengths"][index] = len(value)
+    return arrays, {"faults": faults}
 
 
 class Texts:

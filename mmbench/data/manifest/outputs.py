@@ -9,7 +9,7 @@ import numpy as np
 
 from mmbench.data.manifest import cells
 from mmbench.data.manifest.decode import BadItemError
-from mmbench.data.manifest.items import Items, target_column
+from mmbench.data.manifest.items import Items, Row, target_column
 from mmbench.data.manifest.params import Params, Target
 from mmbench.references import (
     LabelReferences,
@@ -51,8 +51,25 @@ class Right:
                 found[row.place] = self._read(items.table.rows[row.place].get(self.column))
             except BadItemError as error:
                 items.blame(row, self.column, str(error))
+        if spec.kind == "text":
+            self._check_lengths(found, items, rows)
         for split, members in items.splits.items():
             self.values[split] = [found.get(row.place) for row in members]
+
+    def _check_lengths(self, found: Mapping[int, Any], items: Items, rows: Sequence[Row]) -> None:
+        """Blame texts that would be cut where nobody allowed it."""
+        most = self.target.max_length - 1
+        several = [(row, found[row.place]) for row in rows if row.place in found]
+        tokens = iter(tokenize([one for _, own in several for one in own], self.target.tokenizer))
+        for row, own in several:
+            words = max(len(next(tokens)) for _ in own)
+            if words > most and not self.target.cut:
+                items.blame(
+                    row,
+                    self.column,
+                    f"has {words} words, and max_length = {self.target.max_length} says {most} and "
+                    f"an end mark: cut = true cuts what is learned from, never what is scored",
+                )
 
     def _read(self, cell: Any) -> Any:
         kind = self.spec.kind

@@ -10,9 +10,10 @@ import msgspec
 from msgspec import Meta
 
 from mmbench import catalog
-from mmbench.data._contract import Request
+from mmbench.data._contract import Request, checked
 from mmbench.errors import SpecError, nearest
-from mmbench.spec import Above0, Count, Positive, check_params
+from mmbench.registry import usual_encoder
+from mmbench.spec import Above0, Count, Positive
 
 VERSION = 1
 
@@ -27,7 +28,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         column: Its column; its own name if not given. Of a vector, several columns of numbers too.
         optional: Whether a cell may be blank: the item then lacks the modality.
         resize: An image of another size is resized, its proportions not kept.
-        grey: A coloured image becomes grey where the shape has one channel.
+        grey: A coloured image becomes grey where the shape has one channel; a video, always.
         cut: What is longer than the shape (steps, words, frames) is cut off behind.
         standardise: Numbers get mean 0 and variance 1 over the training items.
         rate: Samples a second that sounds have to have.
@@ -65,6 +66,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         column: Its column; the output's own name if not given.
         separator: Between the classes of a multilabel cell, or the texts of a cell.
         max_length: Of texts, tokens of a training target at most, the end mark included.
+        cut: A longer text is cut there where it is learned from; as a reference it stays whole.
         tokenizer: Of texts, ``ptb`` or ``words``.
         min_count: How often a word stands in training texts to have a place of its own.
         longest: Characters of a text at most.
@@ -73,6 +75,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     column: str = ""
     separator: str = ""
     max_length: Positive = 20
+    cut: bool = False
     tokenizer: Literal["ptb", "words"] = "ptb"
     min_count: Positive = 1
     longest: Positive = 2000
@@ -116,17 +119,18 @@ class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 #: Kind of modality -> the keys of a `Source` that mean something there, beside column and optional.
 _KEYS = {
     "image": {"resize", "grey"},
-    "video": {"cut", "every"},
+    "video": {"cut", "every", "grey"},
     "spectrogram": {"cut", "rate", "resample", "mono", "window_ms", "hop_ms"},
     "sequence": {"cut", "standardise"},
     "vector": {"standardise"},
     "text": {"cut", "tokenizer", "min_count", "longest"},
 }
+_OTHER_KEYS = {"cut"}
 _TARGET_KEYS = {
     "label": set[str](),
     "multilabel": {"separator"},
     "scalar": set[str](),
-    "text": {"separator", "max_length", "tokenizer", "min_count", "longest"},
+    "text": {"separator", "max_length", "cut", "tokenizer", "min_count", "longest"},
 }
 _AXES = {"image": 3, "video": 3, "spectrogram": 3, "sequence": 2, "vector": 1, "text": 1}
 
@@ -137,14 +141,8 @@ def read(request: Request) -> Params:
     Raises:
         SpecError: Another version is asked for, or a key is wrong or means nothing where it stands.
     """
-    where = f"{catalog.task_where(request.task)}: dataset"
-    if request.version != VERSION:
-        raise SpecError(
-            f"{where}.version = {request.version}: this mmbench makes manifest {VERSION}; "
-            f"write version = {VERSION}"
-        )
-    params: Params = check_params(request.params, Params, f"{where}.params")
-    where = f"{where}.params"
+    params = checked(request, "manifest", VERSION, Params)
+    where = f"{catalog.task_where(request.task)}: dataset.params"
     file = Path(params.file)
     if not params.file or file.is_absolute() or ".." in file.parts:
         raise SpecError(f"{where}.file: {params.file!r} is no path inside of the data's folder")
@@ -162,15 +160,18 @@ def read(request: Request) -> Params:
         if told and told not in request.splits:
             known = ", ".join(request.splits)
             raise SpecError(f"{where}.names: {told!r} is no split of the task: {known}")
-    _check(params.modalities, {n: m.kind for n, m in request.modalities.items()}, _KEYS,
-           f"{where}.modalities")  # fmt: skip
+    kinds = {n: m.kind for n, m in request.modalities.items()}
+    # Whatever an encoder is for can be read, as arrays of numbers in .npy files.
+    others = {k: _OTHER_KEYS for k in kinds.values() if k not in _KEYS and usual_encoder(k)}
+    _check(params.modalities, kinds, _KEYS | others, f"{where}.modalities")
     _check(params.targets, {n: o.kind for n, o in request.outputs.items()}, _TARGET_KEYS,
            f"{where}.targets")  # fmt: skip
     for name, modality in request.modalities.items():
-        if len(modality.shape) != _AXES[modality.kind]:
+        axes = _AXES.get(modality.kind, max(1, len(modality.shape)))
+        if len(modality.shape) != axes:
             raise SpecError(
                 f"{catalog.task_where(request.task)}: modalities.{name}.shape: expected "
-                f"{_AXES[modality.kind]} numbers of a {modality.kind}, got {list(modality.shape)}"
+                f"{axes} numbers of a {modality.kind}, got {list(modality.shape)}"
             )
     return params
 

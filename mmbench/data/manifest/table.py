@@ -123,23 +123,36 @@ def _separated(separator: str) -> Callable[[Path], Table]:
     def read_rows(file: Path) -> Table:
         csv.field_size_limit(LONGEST_CELL)
         rows: list[Mapping[str, Any]] = []
+        places: list[int] = []
         with file.open(encoding="utf-8-sig", newline="") as opened:
             reader = csv.reader(opened, delimiter=separator, strict=True)
             try:
                 head = next(reader, [])
+                for other in (";", "\t", "|"):
+                    if len(head) == 1 and other in head[0]:
+                        raise DataError(
+                            f"{file}: line 1: its cells seem to be separated by {other!r}, "
+                            f"expected {separator!r}"
+                        )
                 if len(set(head)) < len(head) or not all(head):
                     twice = next((c for c in head if head.count(c) > 1), "")
                     raise DataError(f"{file}: the first line names the column {twice!r} twice")
-                for number, cells in enumerate((c for c in reader if c), 1):
+                behind = reader.line_num
+                for cells in reader:
+                    # A cell may hold line ends: a row is called by the line that it begins on.
+                    number, behind = behind + 1, reader.line_num
+                    if not cells:
+                        continue
                     if len(cells) != len(head):
                         raise DataError(
-                            f"{file}: row {number}: has {len(cells)} cells, and the first line "
+                            f"{file}: line {number}: has {len(cells)} cells, and the first line "
                             f"names {len(head)} columns"
                         )
                     rows.append(dict(zip(head, cells, strict=True)))
+                    places.append(number)
             except csv.Error as error:
                 raise DataError(f"{file}: line {reader.line_num}: {error}") from None
-        return Table(file, tuple(head), rows, "row", range(1, len(rows) + 1))
+        return Table(file, tuple(head), rows, "line", places)
 
     return read_rows
 
@@ -194,17 +207,26 @@ def _named(part: Any) -> list[dict[str, Any]]:
 
     names: dict[str, list[str]] = {}
     for column, feature in part.features.items():
-        if isinstance(feature, datasets.ClassLabel):
-            names[column] = list(feature.names)
+        inside = getattr(feature, "feature", feature)  # of a list of classes
+        if isinstance(feature, list) and len(feature) == 1:
+            inside = feature[0]
+        if isinstance(inside, datasets.ClassLabel):
+            names[column] = list(inside.names)
         elif isinstance(feature, datasets.Image | datasets.Audio):
             part = part.cast_column(column, type(feature)(decode=False))
     return [
         {
-            column: names[column][cell] if column in names and cell not in (None, -1) else cell
+            column: _class_of(cell, names[column]) if column in names else cell
             for column, cell in row.items()
         }
         for row in part.with_format(None)
     ]
+
+
+def _class_of(cell: Any, names: Sequence[str]) -> Any:
+    if isinstance(cell, list):
+        return [_class_of(one, names) for one in cell]
+    return None if cell in (None, -1) else names[cell]  # -1 is what is not known
 
 
 _READERS: dict[str, Callable[[Path], Table]] = {

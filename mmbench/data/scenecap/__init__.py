@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmbench import catalog
-from mmbench.data._cache import Entry, Made, cached
+from mmbench.data._cache import Entry, Made, Parts, cached, rendered
 from mmbench.data._cache import source_digest as file_digest
 from mmbench.data._contract import Request
 from mmbench.data.scenecap import grammar, noise, render, sound, world
@@ -135,16 +135,17 @@ def _captions(seed: int, split: str, facts: world.Ints, references: int) -> NDAr
 
 def _render(
     modality: ModuleType, seed: int, split: str, scenes: world.Scenes, amplitude: int
-) -> NDArray[np.uint8]:
-    """Render all scenes, block by block, with `render` or `sound`."""
+) -> Parts:
+    """Render all scenes with `render` or `sound`."""
     names = ("scenecap", split, modality.__name__.rpartition(".")[2])
     draws = noise.small_integers(seed, *names, shape=(len(scenes), modality.DRAWS))
-    rendered = np.empty((len(scenes), *modality.SHAPE), dtype=np.uint8)
-    for block, rows in enumerate(noise.blocks(len(scenes))):
+
+    def block_of(block: int, rows: slice) -> Any:
         part = scenes.take(rows)
         raw = noise.random_bytes(seed, *names, "noise", block, shape=(len(part), *modality.SHAPE))
-        rendered[rows] = modality.render(part, draws[rows], raw, amplitude)
-    return rendered
+        return modality.render(part, draws[rows], raw, amplitude)
+
+    return rendered(noise.blocks(len(scenes)), modality.SHAPE, np.uint8, block_of)
 
 
 def _split(entry: Entry, name: str) -> Split:

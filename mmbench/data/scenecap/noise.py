@@ -37,4 +37,4 @@ def small_integers(seed: int, *names: object, shape: tuple[int, int]) -> NDArray
 
 def blocks(items: int) -> list[slice]:
     """Return the blocks of `BLOCK` items that a split is rendered in."""
-    return [slice(start, start + BLOCK) for start in range(0, items, BLOCK)]
+    return [slice(at, min(at + BLOCK, items)) for at in range(0, items, BLOCK)]

@@ -84,7 +84,7 @@ def render(
         noise: [N, 3, 48, 48] random bytes.
         amplitude: Noise of at most so many levels either way.
     """
-    canvas = _ground(draws[:, :5])
+    canvas = ground(draws[:, :5])
     cells = canvas.reshape(len(scenes), 3, GRID, CELL, GRID, CELL)
     for slot in range(MOST):
         here = np.flatnonzero(scenes.visible > slot)
@@ -96,26 +96,45 @@ def render(
     return np.asarray(np.clip(noisy, 0, 255), dtype=np.uint8)
 
 
-def _ground(draws: Ints) -> NDArray[np.int16]:
-    """Return a light ground with a tint and a slope, [N, 3, 48, 48]."""
+def ground(draws: Ints, side: int = SHAPE[1]) -> NDArray[np.int16]:
+    """Return a light ground with a tint and a slope, [N, 3, side, side].
+
+    Args:
+        draws: [N, 5] integers below 2**16: tint (3), slope (2).
+        side: Pixels.
+    """
     tint = 205 + (draws[:, :3] * 36 >> 16)  # 205..240
     slope = (draws[:, 3:5] * 25 >> 16) - 12  # levels over half the image
-    along = 2 * np.arange(SHAPE[1]) - SHAPE[1] + 1
+    along = 2 * np.arange(side) - side + 1
     tilt = slope[:, :1, None] * along[None, :, None] + slope[:, 1:, None] * along[None, None, :]
-    ground = tint[:, :, None, None] + (tilt // SHAPE[1])[:, None]
-    return np.asarray(ground, dtype=np.int16)
+    return np.asarray(tint[:, :, None, None] + (tilt // side)[:, None], dtype=np.int16)
+
+
+def colours(names: Ints, draws: Ints) -> Ints:
+    """Return the red, green and blue [n, 3] of colours [n], each a little off its own.
+
+    Args:
+        names: [n] indices into `PALETTE`.
+        draws: [n, 3] integers below 2**16.
+    """
+    jitter = (draws * (2 * COLOUR_JITTER + 1) >> 16) - COLOUR_JITTER
+    return np.asarray(np.clip(np.array(PALETTE)[names] + jitter, 0, 255), dtype=np.int64)
+
+
+def blend(under: NDArray[np.int16], colour: Ints, mask: NDArray[np.int32]) -> NDArray[np.int16]:
+    """Lay a colour [n, 3] on pixels [n, 3, h, w], as far as a mask [n, h, w] of 0..64 covers."""
+    over = colour[:, :, None, None] - under
+    return (under + (over * mask[:, None] + _FULL // 2) // _FULL).astype(np.int16)
 
 
 def _paint(cells: NDArray[np.int16], scenes: Scenes, here: Ints, slot: int, draws: Ints) -> None:
     """Blend object `slot` of the scenes `here` into their cells."""
     down, across = draws[:, 0] * 3 >> 16, draws[:, 1] * 3 >> 16
-    jitter = (draws[:, 2:] * (2 * COLOUR_JITTER + 1) >> 16) - COLOUR_JITTER
-    colour = np.clip(np.array(PALETTE)[scenes.colour[here, slot]] + jitter, 0, 255)
-    mask = masks()[scenes.shape[here, slot], scenes.size[here, slot], down, across][:, None]
+    colour = colours(scenes.colour[here, slot], draws[:, 2:])
+    mask = masks()[scenes.shape[here, slot], scenes.size[here, slot], down, across]
     row, column = scenes.row[here, slot], scenes.column[here, slot]
     under = cells[here, :, row, :, column, :]  # [n, 3, 12, 12]
-    blend = under + ((colour[:, :, None, None] - under) * mask + _FULL // 2) // _FULL
-    cells[here, :, row, :, column, :] = blend.astype(np.int16)
+    cells[here, :, row, :, column, :] = blend(under, colour, mask)
 
 
 def _occluder(draws: Ints) -> NDArray[np.int16]:

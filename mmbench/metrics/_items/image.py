@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +34,8 @@ class ImageItems:
         true: Attribute -> [N], the value that it has to have.
         said: Attribute -> [N], the value that was read off the generated image, -1 where there is
             none; only those that were given.
+        pairs: [N], a number that two items share of which one is an edit of the other; or None.
+        known: [M, D] features of images that models were trained on; or None.
     """
 
     real: Floats
@@ -41,6 +43,8 @@ class ImageItems:
     missing: NDArray[np.bool_]
     true: Mapping[str, Ints]
     said: Mapping[str, Ints]
+    pairs: Ints | None = None
+    known: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.missing)
@@ -53,8 +57,10 @@ def prepare(said: Said, references: ImageReferences) -> ImageItems:
         said: The column ``features``: for each generated image its features, from the network or
             recipe that those of the real images are from. Attributes that were read off it: a
             column of whole numbers for each, named as in the references, or values that are
-            mappings from attribute to number; other values (a path, say) mean nothing. An image is
-            missing where its features are None, or, without features, nothing is said about it.
+            mappings from attribute to number; other values (a path, say) mean nothing. Or values
+            that are images [C, H, W] of 0..255 (an array of all, or its rows flat), where the
+            references can read them; what no column tells is read off those. An image is missing
+            where its features are None, or, without features, nothing is said about it.
         references: Of the same N items.
 
     Raises:
@@ -62,6 +68,7 @@ def prepare(said: Said, references: ImageReferences) -> ImageItems:
             is no whole number; nothing was predicted at all.
     """
     real = np.asarray(references.features, dtype=np.float64)
+    said = _read(said, references)
     column: Any = said.columns.get("features")
     generated, lacks = None, np.ones(len(said), dtype=bool)
     if column is not None:
@@ -80,7 +87,50 @@ def prepare(said: Said, references: ImageReferences) -> ImageItems:
                 f"its {real.shape[1]} features), or a column for each attribute"
             )
     true = {name: np.asarray(of, dtype=np.int64) for name, of in references.attributes.items()}
-    return ImageItems(real, generated, lacks, true, attributes)
+    return ImageItems(real, generated, lacks, true, attributes, references.pairs, references.known)
+
+
+def _read(said: Said, references: ImageReferences) -> Said:
+    """Return what was said with what can be read off images, where that is what was said."""
+    shape = () if references.read is None else tuple(references.read.shape)
+    there = [k for k, value in enumerate(said.values) if _is_image(value, shape)]
+    if references.read is None or not there:
+        return said
+    images = np.empty((len(there), *shape), dtype=np.uint8)
+    for row, place in enumerate(there):
+        found = np.asarray(said.values[place])
+        if found.size != images[0].size or (found.ndim != 1 and found.shape != shape):
+            raise ItemError(
+                f"the image of {said.ids[place]!r} has the shape {list(found.shape)}: expected "
+                f"{list(shape)}",
+                said.ids[place],
+            )
+        if found.dtype.kind not in "iu" or found.min() < 0 or found.max() > 255:
+            raise ItemError(
+                f"the image of {said.ids[place]!r} holds {found.dtype} from {found.min():g} to "
+                f"{found.max():g}: expected whole numbers, 0 to 255",
+                said.ids[place],
+            )
+        images[row] = found.reshape(shape)
+    read = references.read(images)
+    columns: dict[str, Any] = {"features": _spread(read.features, there, len(said))}
+    columns |= {name: _spread(of, there, len(said)) for name, of in read.attributes.items()}
+    return replace(said, columns={**columns, **said.columns})
+
+
+def _is_image(value: Any, shape: tuple[int, ...]) -> bool:
+    """Whether a value is pixels: an array, or lists of numbers; a mapping or a path is none."""
+    if isinstance(value, str | bytes | Mapping) or not shape:
+        return False
+    return hasattr(value, "ndim") or isinstance(value, list | tuple)
+
+
+def _spread(rows: Any, places: Sequence[int], count: int) -> list[Any]:
+    """Return [count] what was read at some places, None at the others."""
+    found: list[Any] = [None] * count
+    for row, place in zip(rows, places, strict=True):
+        found[place] = row
+    return found
 
 
 def _features(column: Any, width: int, ids: Sequence[str]) -> tuple[Floats, NDArray[np.bool_]]:
@@ -105,6 +155,8 @@ def _attribute(said: Said, name: str) -> Ints | None:
     found = np.full(len(values), NONE, dtype=np.int64)
     for place, value in enumerate(values):
         if value is None:
+            continue
+        if isinstance(value, np.integer) and value == NONE:  # read, and nothing was seen
             continue
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
             raise ItemError(

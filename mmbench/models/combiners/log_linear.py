@@ -26,7 +26,7 @@ class LogLinear(Combiner):
             geometric mean.
     """
 
-    kinds = ("text", "transcript", "label", "multilabel")
+    kinds = ("text", "transcript", "label", "multilabel", "frames")
 
     def __init__(self, branches: Sequence[str], width: int, gate: str = "static") -> None:
         super().__init__()

@@ -20,7 +20,7 @@ class Mixture(Combiner):
         gate: ``static``, ``equal``, ``own`` or ``joint``: see `Gate`.
     """
 
-    kinds = ("text", "transcript", "label", "multilabel")
+    kinds = ("text", "transcript", "label", "multilabel", "frames")
 
     def __init__(self, branches: Sequence[str], width: int, gate: str = "static") -> None:
         super().__init__()

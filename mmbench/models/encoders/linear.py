@@ -27,7 +27,7 @@ class Linear(Encoder):
         width: D.
     """
 
-    kinds = ("image", "spectrogram", "text", "sequence", "vector")
+    kinds = ("image", "spectrogram", "text", "sequence", "vector", "points")
 
     def __init__(self, modality: Modality, width: int) -> None:
         super().__init__()

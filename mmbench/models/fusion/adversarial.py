@@ -40,7 +40,9 @@ class AdversarialGraph(Fusion, Adversarial):
 
     refuses: Mapping[str, str] = {
         "transcript": "it tells modalities apart by one summary of a whole item, and has no step "
-        "of time; early, late, hybrid, concat and cross_attention serve it"
+        "of time; early, late, hybrid, concat and cross_attention serve it",
+        "frames": "it tells modalities apart by one summary of a whole item, and has no step "
+        "of time; early, late, hybrid, concat and cross_attention serve it",
     }
     at_least = 2
     unordered = True

@@ -42,7 +42,9 @@ class Contrastive(Fusion):
 
     refuses: Mapping[str, str] = {
         "transcript": "it holds the summaries of whole items against each other, and has no step "
-        "of time; early, late, hybrid, concat and cross_attention serve it"
+        "of time; early, late, hybrid, concat and cross_attention serve it",
+        "frames": "it holds the summaries of whole items against each other, and has no step "
+        "of time; early, late, hybrid, concat and cross_attention serve it",
     }
     at_least = 2
     unordered = True

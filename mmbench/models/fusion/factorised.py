@@ -39,7 +39,9 @@ class Factorised(Fusion):
 
     refuses: Mapping[str, str] = {
         "transcript": "it makes whole items again from one vector, and has no step "
-        "of time; early, late, hybrid, concat and cross_attention serve it"
+        "of time; early, late, hybrid, concat and cross_attention serve it",
+        "frames": "it makes whole items again from one vector, and has no step "
+        "of time; early, late, hybrid, concat and cross_attention serve it",
     }
     draws = True
     unordered = True

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmbench.models.contract import Fusion
-from mmbench.models.graphs import GraphStack, with_self
+from mmbench.models.graphs import GraphStack, as_nodes, with_self
 from mmbench.models.joint import of_tokens
 from mmbench.spec import Count, Decay, Positive
-from mmbench.types import Fused, Stream
+from mmbench.types import Fused, Modality, Stream
 
 
 class GATv2(Fusion):
@@ -26,6 +26,9 @@ class GATv2(Fusion):
     layer stands what stands around attention in a Transformer (norm, residual, feed-forward part);
     no dropout on alpha.
 
+    A modality that is a graph has its own edges instead, of whatever kind: relations are not told
+    apart (`mmbench.models.graphs.edges_of`; `rgcn` does).
+
     Args:
         modalities: Their names.
         width: D.
@@ -35,6 +38,7 @@ class GATv2(Fusion):
         nearest: Neighbours in each other modality, nearest in time; 0: all its tokens.
         residual: Whether layers add to nodes or replace them.
         dropout: Probability on what a layer says.
+        inputs: Modality -> what one item looks like; None: none is a graph.
     """
 
     timed = True
@@ -49,12 +53,13 @@ class GATv2(Fusion):
         nearest: Count = 0,
         residual: bool = True,
         dropout: Decay = 0.0,
+        inputs: Mapping[str, Modality] | None = None,
     ) -> None:
         super().__init__()
         if width % heads:
             raise ValueError(f"width {width} is not divisible by {heads} heads")
         layers = [_Layer(width, heads, slope) for _ in range(depth)]
-        self.stack = GraphStack(modalities, width, layers, nearest, residual, dropout)
+        self.stack = GraphStack(modalities, width, layers, nearest, residual, dropout, inputs)
 
     @property
     def branches(self) -> Sequence[str]:
@@ -63,6 +68,7 @@ class GATv2(Fusion):
 
     def forward(self, streams: Mapping[str, Stream], clock: str = "pool") -> Fused:
         """Fuse: [B, T_m, D] of each modality -> one branch [B, sum of T_m, D], its nodes."""
+        streams = as_nodes(streams)
         nodes, mask = self.stack(streams)
         return of_tokens(nodes, mask, streams)
 

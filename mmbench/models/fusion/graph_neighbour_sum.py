@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from mmbench.models.contract import Fusion
-from mmbench.models.graphs import GraphStack, normalised, with_self
+from mmbench.models.graphs import GraphStack, as_nodes, normalised, with_self
 from mmbench.models.joint import of_tokens
 from mmbench.spec import Count, Decay
-from mmbench.types import Fused, Stream
+from mmbench.types import Fused, Modality, Stream
 
 
 class GraphNeighbourSum(Fusion):
@@ -22,6 +22,9 @@ class GraphNeighbourSum(Fusion):
     and those of all other modalities. Around each layer stands what stands around attention in a
     Transformer: norm, residual (all that a node keeps of itself) and feed-forward part.
 
+    A modality that is a graph has its own edges instead, of whatever kind: relations are not told
+    apart (`mmbench.models.graphs.edges_of`; `rgcn` does).
+
     Args:
         modalities: Their names.
         width: D.
@@ -30,6 +33,7 @@ class GraphNeighbourSum(Fusion):
         nearest: Neighbours in each other modality, nearest in time; 0: all its tokens.
         residual: Whether layers add to nodes or replace them.
         dropout: Probability on what a layer says.
+        inputs: Modality -> what one item looks like; None: none is a graph.
     """
 
     timed = True
@@ -43,10 +47,11 @@ class GraphNeighbourSum(Fusion):
         nearest: Count = 0,
         residual: bool = True,
         dropout: Decay = 0.0,
+        inputs: Mapping[str, Modality] | None = None,
     ) -> None:
         super().__init__()
         layers = [_Layer(width, self_loops) for _ in range(depth)]
-        self.stack = GraphStack(modalities, width, layers, nearest, residual, dropout)
+        self.stack = GraphStack(modalities, width, layers, nearest, residual, dropout, inputs)
 
     @property
     def branches(self) -> Sequence[str]:
@@ -55,6 +60,7 @@ class GraphNeighbourSum(Fusion):
 
     def forward(self, streams: Mapping[str, Stream], clock: str = "pool") -> Fused:
         """Fuse: [B, T_m, D] of each modality -> one branch [B, sum of T_m, D], its nodes."""
+        streams = as_nodes(streams)
         nodes, mask = self.stack(streams)
         return of_tokens(nodes, mask, streams)
 

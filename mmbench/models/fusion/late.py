@@ -26,6 +26,10 @@ class Late(Fusion):
         summary: How tokens are summed up for heads that read one vector; see `Tower`.
     """
 
+    refuses_merging: Mapping[str, str] = {
+        "image": "a decision about a picture is a picture, and a mean of pictures shows none of "
+        "them; early, hybrid, concat and cross_attention serve it"
+    }
     decision_level = True
     timed = True
     unordered = True

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from mmbench.models.contract import Fusion
+from mmbench.models.contract import Fusion, Inferring
 from mmbench.models.joint import Mix, of_vector, own_towers, summaries
 from mmbench.models.latents import (
     Expert,
@@ -22,7 +22,7 @@ from mmbench.spec import Count, Decay, Positive, Weight
 from mmbench.types import Fused, Modality, Stream
 
 
-class ProductOfExperts(Fusion):
+class ProductOfExperts(Fusion, Inferring):
     """Infer z by the product of the modalities' Gaussians and the prior; decide on z.
 
     MVAE (Wu and Goodman 2018, arXiv:1802.05335): an absent modality leaves the product. Beside the
@@ -49,7 +49,9 @@ class ProductOfExperts(Fusion):
 
     refuses: Mapping[str, str] = {
         "transcript": "it makes whole items again from one vector, and has no step "
-        "of time; early, late, hybrid, concat and cross_attention serve it"
+        "of time; early, late, hybrid, concat and cross_attention serve it",
+        "frames": "it makes whole items again from one vector, and has no step "
+        "of time; early, late, hybrid, concat and cross_attention serve it",
     }
     draws = True
     unordered = True
@@ -72,6 +74,7 @@ class ProductOfExperts(Fusion):
         self.decoders = Decoders(inputs, latent, width, weights)
         self.project = nn.Linear(latent, width)
         self.mix = Mix(width, dropout)
+        self.latent = latent
         self.reconstruction = reconstruction
         self.kl = kl
 
@@ -82,15 +85,29 @@ class ProductOfExperts(Fusion):
 
     def forward(self, streams: Mapping[str, Stream], clock: str = "pool") -> Fused:
         """Fuse: [B, T_m, D] of each modality -> one branch with a memory of one token, from z."""
-        summary = summaries(self.towers, streams)
-        experts = side_by_side([self.experts[m](x) for m, x in summary.items()])
-        here = torch.stack([streams[m].present for m in summary], dim=1)  # [B, M]
+        mean, log_variance, here = self.judge(streams)
+        experts = Gaussian(mean, log_variance)
         joint = product(experts, here | ~here.any(dim=1, keepdim=True))
         z = joint.sample() if self.training else joint.mean
         fused = of_vector(self.mix(self.project(z)), streams)
+        fused.branches[0].belief = (joint.mean, joint.log_variance)
         if self.training:
             fused.losses = self.elbo(z, joint, experts, here, streams)
         return fused
+
+    def judge(self, streams: Mapping[str, Stream]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what each modality says of z: mean and log-variance [B, M, L], who is there."""
+        summary = summaries(self.towers, streams)
+        experts = side_by_side([self.experts[m](x) for m, x in summary.items()])
+        here = torch.stack([streams[m].present for m in summary], dim=1)
+        return experts.mean, experts.log_variance, here
+
+    def recollect(self, name: str, z: Tensor, stream: Stream) -> Tensor:
+        """Return [B], the weighted loss of giving back what a modality's encoder read."""
+        if name not in self.decoders.each:
+            return z.new_zeros(len(z))
+        loss: Tensor = self.decoders(name, z, stream)
+        return loss
 
     def elbo(
         self,

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from mmbench.models.contract import Fusion
-from mmbench.models.graphs import GraphStack, normalised, relations
+from mmbench.models.graphs import GraphStack, as_nodes, normalised, relations
 from mmbench.models.joint import of_tokens
 from mmbench.spec import Count, Decay
-from mmbench.types import Fused, Stream
+from mmbench.types import Fused, Modality, Stream
 
 
 class RGCN(Fusion):
@@ -20,9 +20,10 @@ class RGCN(Fusion):
     h_i' = s(W_0 h_i + sum_r mean_{j in N_r(i)} W_r h_j), s = ReLU: Schlichtkrull et al. 2018,
     arXiv:1703.06103. Nodes are the tokens of all modalities;
     the kinds of edge r are *from the token before*, *from the token after* and *from another
-    modality*, each with weights of its own. Departs from the paper: a bias, no decomposition into
-    bases (there are three kinds, not hundreds), and around each layer what stands
-    around attention in a Transformer: norm, residual, feed-forward part.
+    modality*, and those of modalities that are graphs (`mmbench.models.graphs.relations`), each
+    with weights of its own. Departs from the paper: a bias, no decomposition into bases (there are
+    a few kinds, not hundreds), no inverse of a relation (data that want it tell it), and around
+    each layer what stands around attention in a Transformer: norm, residual, feed-forward part.
 
     Args:
         modalities: Their names.
@@ -31,6 +32,7 @@ class RGCN(Fusion):
         nearest: Neighbours in each other modality, nearest in time; 0: all its tokens.
         residual: Whether layers add to nodes or replace them.
         dropout: Probability on what a layer says.
+        inputs: Modality -> what one item looks like; None: none is a graph.
     """
 
     timed = True
@@ -43,10 +45,11 @@ class RGCN(Fusion):
         nearest: Count = 0,
         residual: bool = True,
         dropout: Decay = 0.0,
+        inputs: Mapping[str, Modality] | None = None,
     ) -> None:
         super().__init__()
-        layers = [_Layer(width, len(relations(modalities))) for _ in range(depth)]
-        self.stack = GraphStack(modalities, width, layers, nearest, residual, dropout)
+        layers = [_Layer(width, len(relations(modalities, inputs))) for _ in range(depth)]
+        self.stack = GraphStack(modalities, width, layers, nearest, residual, dropout, inputs)
 
     @property
     def branches(self) -> Sequence[str]:
@@ -55,6 +58,7 @@ class RGCN(Fusion):
 
     def forward(self, streams: Mapping[str, Stream], clock: str = "pool") -> Fused:
         """Fuse: [B, T_m, D] of each modality -> one branch [B, sum of T_m, D], its nodes."""
+        streams = as_nodes(streams)
         nodes, mask = self.stack(streams)
         return of_tokens(nodes, mask, streams)
 

@@ -9,7 +9,7 @@ from mmbench.errors import IncompatibleError
 from mmbench.models.contract import Adversarial, Objective
 from mmbench.models.model import Model
 from mmbench.models.whole import as_whole
-from mmbench.types import Batch
+from mmbench.types import GALLERY, QUERY, Batch
 
 
 class Discriminator(Objective):
@@ -25,19 +25,22 @@ class Discriminator(Objective):
         Raises:
             IncompatibleError: The model's fusion has no discriminator.
         """
-        fusion = model.fusion
-        if not isinstance(fusion, Adversarial):
+        # Of retrieval either side may have one; a side of one modality has nothing to tell apart.
+        sides: list[tuple[object, str]] = [(model.fusion, QUERY), (model.gallery, GALLERY)]
+        players = [(fusion, role) for fusion, role in sides if isinstance(fusion, Adversarial)]
+        if not players:
             raise IncompatibleError(
                 "the objective 'discriminator' needs a fusion that has one, such as 'adversarial', "
-                f"and this model's is {type(fusion).__name__}"
+                f"and this model's is {type(model.fusion).__name__}"
             )
-        with torch.no_grad():
-            streams = model.streams(batch)
-            features = fusion.features(streams)
         total = torch.zeros((), device=next(model.parameters()).device)
         count = total
-        for at, (name, guess) in enumerate(fusion.discriminate(features).items()):
-            here = streams[name].present
-            total = total - torch.where(here, guess[:, at], 0.0).sum()
-            count = count + here.sum()
+        for fusion, role in players:
+            with torch.no_grad():
+                streams = model.streams(batch, role)
+                features = fusion.features(streams)
+            for at, (name, guess) in enumerate(fusion.discriminate(features).items()):
+                here = streams[name].present
+                total = total - torch.where(here, guess[:, at], 0.0).sum()
+                count = count + here.sum()
         return as_whole(total / count.clamp(min=1), count)

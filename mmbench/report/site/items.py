@@ -171,6 +171,15 @@ class Source:
             if answers.data is not None and sample.row is not None:
                 modalities = dict(answers.modalities)
                 media = self.media.of(place, answers.data, modalities, sample.row)
+                if media is not None and sample.picture is not None:
+                    real = answers.data.targets[answers.output][sample.row]
+                    stem = f"media/{place}/{slug(sample.id)}"
+                    own = f"{stem}-{slug(run.record.name)}"
+                    media = [
+                        *media,
+                        self.media.picture(f"{own}-generated", "generated", sample.picture),
+                        self.media.picture(f"{stem}-real", "real", real),
+                    ]
             items.append(
                 Shown(
                     id=sample.id,

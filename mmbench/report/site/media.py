@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from mmbench.report import arrows, canvas, clouds
 from mmbench.report.site.names import slug
 from mmbench.types import Array, Modality, Ragged, Split
 
@@ -23,6 +24,8 @@ MOST = 60
 _SQUARES, _PHOTO = 56, 96
 #: Samples a second, seconds of a frame, hertz of the lowest and of the highest band.
 RATE, FRAME, LOW, HIGH = 8000, 0.08, 120.0, 3600.0
+#: Seconds of a frame of long spectrograms, which are of recordings.
+HOP = 0.01
 #: Decibels from silence to the loudest level that a spectrogram can hold.
 RANGE = 48.0
 
@@ -96,18 +99,25 @@ class Media:
         )
         stem = f"{stem}-{slug(name)}"
         if modality.kind == "image":
-            return self._picture(stem, name, item)
+            return self.picture(stem, name, item)
         if modality.kind == "spectrogram":
             return self._spectrogram(stem, name, item)
         if modality.kind == "text":
             known = modality.vocabulary
             words = [known[i] if i < len(known) else f"#{i}" for i in item.tolist() if i]
             return Medium(name, "words", "", words=" ".join(words) or "(empty)")
-        if modality.kind in ("sequence", "vector"):
+        if modality.kind == "points":
+            file = self._save(stem, clouds.drawn(item), "png")
+            label = "seen from the front, near points dark"
+            return Medium(name, "picture", label, ((file, name),), 144, 144, sharp=True)
+        if item.ndim in (1, 2) and item.dtype.kind == "f":
             return self._map(stem, name, item if item.ndim == 2 else item[None])
+        if modality.kind == "graph":
+            return self._arrows(stem, name, modality, item)
         return Medium(name, "none", f"{modality.kind}: not shown")
 
-    def _picture(self, stem: str, name: str, item: Array) -> Medium:
+    def picture(self, stem: str, name: str, item: Array) -> Medium:
+        """Write pixels [C, H, W] to the file `stem`; of other than three channels the first."""
         pixels = item.transpose(1, 2, 0) if item.shape[0] == 3 else item[0]
         high, wide = pixels.shape[:2]
         photo = max(high, wide) > _PHOTO
@@ -140,6 +150,18 @@ class Media:
         )
         return Medium(name, "map", label, ((file, name),), 224, 96, sharp=True)
 
+    def _arrows(self, stem: str, name: str, modality: Modality, item: Array) -> Medium:
+        side = arrows.SIDE
+
+        def drawn() -> Any:
+            page = canvas.Page(side, side)
+            arrows.drawn("", item, modality.vocabulary)(page, 0, -12)
+            return page.figure
+
+        self._write(f"{stem}.png", canvas.png(drawn))
+        label = "who points at whom, and by which relation"
+        return Medium(name, "picture", label, ((f"{stem}.png", name),), side, side)
+
     def _save(self, stem: str, pixels: Array, kind: str) -> str:
         from PIL import Image
 
@@ -170,15 +192,18 @@ def _painted(values: Array, palette: str) -> Array:
 def audible(item: Array) -> bytes:
     """Return a spectrogram as the bytes of a WAV file: one tone a band, as loud as the band.
 
-    The bands are taken to lie evenly in mel from `LOW` to `HIGH`, a frame to last `FRAME` seconds,
+    The bands are taken to lie evenly in mel from `LOW` to `HIGH`, a frame to last `FRAME` seconds
+    (`HOP` where there are more than 100 of them), what is 0 at the end to be no part of the sound,
     and levels to be decibels over a range of `RANGE`. A level of silence, the least that an item
     has, is silent.
 
     Args:
         item: [C, T, F] uint8.
     """
+    there = np.flatnonzero(item.any(axis=(0, 2)))
+    item = item[:, : int(there[-1]) + 1 if len(there) else 1]
     channels, frames, bands = item.shape
-    step = round(RATE * FRAME)
+    step = round(RATE * (HOP if frames > 100 else FRAME))
     mel = np.linspace(_mel(LOW), _mel(HIGH), bands)
     pitch = 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
     time = np.arange(frames * step) / RATE

@@ -69,7 +69,9 @@ def of_arrays(arrays: Mapping[str, Any], source: str) -> Table:
             raise DataError(f"{source}: {name} is a single number: expected an array")
     if not arrays:
         raise DataError(f"{source}: holds no array")
-    key = next((name for name in arrays if name.lower().removesuffix("s") in IDS), None)
+    # Names are one an item; an array of pictures may be called as a column of their names is.
+    known = (name for name in arrays if name.lower().removesuffix("s") in IDS)
+    key = next((name for name in known if arrays[name].ndim == 1), None)
     items = len(arrays[key] if key else next(iter(arrays.values())))
     columns = {name: array for name, array in arrays.items() if len(array) == items}
     if key:

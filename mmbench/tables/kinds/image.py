@@ -1,4 +1,8 @@
-"""Generated images, by their features beside those of real ones, and by what they show.
+"""Generated images: their pixels, or their features beside those of real ones and what they show.
+
+Pixels stand in a column ``image`` (or are the only array of an ``.npy``), where the references are
+of a task that can read them: [C, H, W] or [H, W, C] of 0..255 an item, nested or flat in the first
+order; or a file of an image (PNG, ...), its bytes or its path beside the table.
 
 Features stand in a column ``features`` (a list a cell, or an array [N, D]; also the only array of
 an ``.npy``). A column that both tables have is an attribute: what a generated image has to show,
@@ -7,8 +11,10 @@ and what was read off it. Its values are labels, numbered in the order of `label
 
 from __future__ import annotations
 
+import io
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,19 +35,10 @@ if TYPE_CHECKING:
 
 #: What columns of features are called, the usual name first.
 FEATURES = USUAL = ("features", "feature", "embedding", "embeddings", MATRIX)
+#: What columns of pixels are called.
+IMAGES = ("image", "images", "picture", "pixels", MATRIX)
 #: Columns that are no attribute.
-_ASIDE = (*columns.IDS, *FEATURES, "split")
-
-
-@dataclass(frozen=True)
-class NamedImages(ImageReferences):
-    """What is right, with names.
-
-    Attributes:
-        names: Attribute -> the names of its values, in the order of their numbers.
-    """
-
-    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+_ASIDE = (*columns.IDS, *FEATURES, *IMAGES, "split")
 
 
 def truth(
@@ -74,31 +71,35 @@ def truth(
         for place in (k for k, row in enumerate(found) if row is None):
             raise DataError(f"{references.where(own[place])}: {column} is empty: expected numbers")
         features = np.asarray(found, dtype=np.float64)
-    return NamedImages(features, attributes, names)
+    return ImageReferences(features, attributes, names)
 
 
 def said(
     predictions: Table, rows: Sequence[int | None], truth: References, given: Mapping[str, str]
 ) -> Answers:
-    """Return the generated images' features and the attributes that were read off them.
+    """Return the generated images, or their features and the attributes that were read off them.
 
     Raises:
-        DataError: Features differ in length or are no numbers.
+        DataError: Features differ in length or are no numbers, or a cell is no image.
     """
     assert isinstance(truth, ImageReferences)
     nothing: list[Any] = [None] * len(rows)
     found: dict[str, Any] = {}
+    shape = () if truth.read is None else tuple(truth.read.shape)
+    pixels = _pixels(predictions, shape, given)
+    if pixels is not None:
+        nothing = [_image(predictions, pixels, row, shape) for row in rows]
     column = _features(predictions, "prediction", given)
-    if column is not None:
+    if column is not None and column != pixels:
         found["features"] = _vectors(predictions, column, rows)
     for name in truth.attributes:
         if name not in predictions.columns:
             continue
         numbers, told = labels_of(predictions, name, rows)
-        known = truth.names[name] if isinstance(truth, NamedImages) else told
-        place = {label: k for k, label in enumerate(known)}
-        if not isinstance(truth, NamedImages):  # a task's own numbers
+        place: dict[str, int] = {}
+        if truth.read is not None or not truth.names:  # a task's own numbers
             place = {label: int(label) for label in told if label.isdecimal()}
+        place |= {label: k for k, label in enumerate(truth.names.get(name, ()))}
         found[name] = [None if k < 0 else place.get(told[k], told[k]) for k in numbers.tolist()]
     return Answers(nothing, found)
 
@@ -107,6 +108,72 @@ def _features(table: Table, role: str, given: Mapping[str, str]) -> str | None:
     if role in given:
         return columns.named(table, given[role], f"{role}={given[role]}")
     return columns.of_names(table, FEATURES)
+
+
+def _pixels(table: Table, shape: tuple[int, ...], given: Mapping[str, str]) -> str | None:
+    """Return the column of images, where there is one that the references can read."""
+    if not shape:
+        return None
+    if "prediction" in given:
+        named = columns.named(table, given["prediction"], f"prediction={given['prediction']}")
+        return named if _holds(table, named, shape) else None
+    found = columns.of_names(table, IMAGES)
+    return found if found is not None and _holds(table, found, shape) else None
+
+
+def _holds(table: Table, column: str, shape: tuple[int, ...]) -> bool:
+    """Whether a column's first cell is no vector of features."""
+    cells = table.columns[column]
+    first = parsed(cells[0]) if len(cells) else None
+    if not isinstance(first, list) or any(isinstance(one, list) for one in first[:1]):
+        return True
+    return len(first) == math.prod(shape)
+
+
+def _image(table: Table, column: str, row: int | None, shape: tuple[int, ...]) -> Array | None:
+    """Return the pixels [C, H, W] of a cell, None where there is nothing."""
+    cell: Any = None if row is None else table.columns[column][row]
+    if isinstance(cell, Mapping):  # as Hugging Face's datasets write images
+        cell = cell.get("bytes") or cell.get("path")
+    if isinstance(cell, str) and cell[:1] != "[":
+        cell = _opened(Path(table.source).parent / cell, table, row) if cell else None
+    elif isinstance(cell, bytes):
+        cell = _opened(io.BytesIO(cell), table, row)
+    else:
+        cell = parsed(cell)
+    if is_missing(cell):
+        return None
+    assert row is not None
+    try:
+        found = given = np.asarray(cell)
+        found = found if found.ndim != 3 or found.shape == shape else found.transpose(2, 0, 1)
+        if found.size != math.prod(shape) or found.shape not in (shape, (found.size,)):
+            raise ValueError(f"has the shape {list(given.shape)}")
+        if found.dtype.kind not in "iu" or found.min() < 0 or found.max() > 255:
+            raise ValueError(f"holds {found.dtype}")
+    except ValueError as error:
+        told = str(error) if str(error).startswith(("has", "holds")) else "is no array"
+        raise DataError(
+            f"{table.where(row)}: {column} {told}: expected {list(shape)} whole numbers of 0 to 255"
+        ) from None
+    return found.astype(np.uint8).reshape(shape)
+
+
+def _opened(file: Any, table: Table, row: int | None) -> Array:
+    """Decode a file of an image, [H, W, 3].
+
+    Raises:
+        DataError: It is none, or cannot be read.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    assert row is not None
+    try:
+        with Image.open(file) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, UnidentifiedImageError, ValueError) as error:
+        why = " ".join(str(error).split())[:120]
+        raise DataError(f"{table.where(row)}: cannot be read as an image: {why}") from None
 
 
 def _right(
