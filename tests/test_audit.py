@@ -11,7 +11,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from mmbench import catalog
 from mmbench.audit import audit, floors, splits
 from mmbench.references import LabelReferences
-from mmbench.types import Ragged, Split
+from mmbench.text import UNK
+from mmbench.types import Modality, Output, Ragged, Signature, Split
 
 
 def test_logistic_regression_is_that_of_scikit_learn() -> None:
@@ -43,14 +44,35 @@ def split(values: list[list[float]], clusters: list[str], **more: Any) -> Split:
                  present=more.get("present", {}), clusters=np.array(clusters))  # fmt: skip
 
 
+SIGNATURE = Signature(
+    {"one": Modality("vector", (1,)), "two": Modality("sequence", (1, 1))},
+    {"y": Output("label", 2)},
+)
+
+
+def test_texts_of_unknown_words_are_not_alike() -> None:
+    """Titles that differ in a word which training does not have are two titles."""
+    words = Signature({"note": Modality("text", (2,), ("a", "b"))}, {"y": Output("label", 2)})
+
+    def texts(name: str, *rows: list[int]) -> Split:
+        labels = LabelReferences(np.zeros(len(rows), dtype=np.int64), ("x", "y"))
+        notes = Ragged(np.array(rows), np.full(len(rows), 2))
+        ids = [f"{name}{k}" for k in range(len(rows))]
+        return Split(ids, {"note": notes}, {"y": labels.labels}, {"y": labels})
+
+    parts = {"train": texts("a", [5, UNK], [5, 6]), "test": texts("b", [5, UNK], [5, 6])}
+    assert splits.duplicates(parts, words) == ["test 'b1' is train 'a1'"]
+    assert splits.shared(parts, words) == {"note": 1}
+
+
 def test_items_and_speakers_in_two_splits_are_found() -> None:
     parts = {
         "train": split([[1, 2], [3, 4], [5, 6]], ["s", "t", "t"], name="a"),
         "test": split([[3, 4], [7, 8]], ["u", "s"], name="b"),
     }
-    assert splits.duplicates(parts) == ["test 'b0' is train 'a1'"]
+    assert splits.duplicates(parts, SIGNATURE) == ["test 'b0' is train 'a1'"]
     assert splits.crossing(parts) == ["'s' is in train and test"]
-    assert splits.shared(parts) == {"one": 1, "two": 1}
+    assert splits.shared(parts, SIGNATURE) == {"one": 1, "two": 1}
     alike = {name: Split(**{**vars(p), "clusters": None}) for name, p in parts.items()}
     assert splits.crossing(alike) == []
 
@@ -61,8 +83,8 @@ def test_what_two_items_lack_they_do_not_share() -> None:
         "train": split([[0, 0]], ["s"], present=nothing),
         "test": split([[0, 0]], ["t"], present=nothing),
     }
-    assert splits.duplicates(parts) == []
-    assert splits.shared(parts) == {}
+    assert splits.duplicates(parts, SIGNATURE) == []
+    assert splits.shared(parts, SIGNATURE) == {}
     assert splits.missing(parts["train"]) == {"one": 1, "two": 1}
 
 

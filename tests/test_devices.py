@@ -18,7 +18,7 @@ import pytest
 import tiny
 import torch
 
-from mmbench import devices, store
+from mmbench import devices, failures, store
 from mmbench.devices import Group
 from mmbench.models import whole
 from mmbench.models.feed import Feed
@@ -143,7 +143,7 @@ def test_a_process_that_is_killed_ends_the_command_in_one_line(workplace: Path) 
     told = process.communicate(timeout=120)[1].decode().strip().splitlines()
     assert process.returncode == 1
     assert len(told) == 1, told
-    assert told[0].startswith("error: --devices 2: a process ended or is not heard of")
+    assert "--devices 2: a process ended or is not heard of" in told[0]
     assert told[0].endswith("the same command goes on")
 
 
@@ -183,8 +183,44 @@ def test_a_process_that_fails_ends_the_command_and_says_why(
     )
     assert done.returncode != 0
     (line,) = done.stderr.strip().splitlines()
-    assert line.startswith("error: --devices 2: ")
+    assert line.startswith("error: synergy/broken seed 0: --devices 2: ")
     assert ("does not fit the memory" if "Memory" in error else "odd") in line
+    (failure,) = failures.scan(workplace / "results")
+    assert line == f"error: synergy/broken seed 0: {failure.reason}"
+
+
+def test_a_run_that_ended_all_processes_keeps_no_other_from_being_made(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workplace / "broken.py").write_text(BROKEN.replace("{error}", "ValueError('odd')"))
+    monkeypatch.setenv("BROKEN_RANK", "0")
+    command = ("run", "-t", "synergy", "-m", "./broken.py,text_only", "--budget", "smoke", "-q")
+    for made in (set(), {"text_only"}):
+        done = mmbench(*command, "--devices", 2, "--device", "cpu")
+        assert done.returncode != 0
+        assert set(records(workplace / "results")) == made
+
+
+def test_interrupted_it_ends_at_once_and_leaves_nobody_behind(workplace: Path) -> None:
+    options = ("run", "-t", "synergy", "-m", "early", "--device", "cpu", "--devices", "2")
+    command = [sys.executable, "-m", "mmbench", *options]
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        # What a shell has put into the background ignores interrupts, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "step" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    told = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=30) == 130
+    assert "interrupted: 0 of 1 runs are finished" in told
+    assert "Traceback" not in told
 
 
 # --- what is refused ----------------------------------------------------------------------------

@@ -50,6 +50,7 @@ def test_the_public_surface_is_this() -> None:
         "Fusion",
         "Head",
         "HeadOut",
+        "Links",
         "Objective",
         "Stream",
     ]

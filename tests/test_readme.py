@@ -185,6 +185,171 @@ def test_what_readme_says_of_attention_is_what_was_measured() -> None:
         assert f"{value} [{low}, {high}]".replace("0.", ".") in README, row["model"]
 
 
+def board(
+    name: str, metric: str = "accuracy", task: str | None = None
+) -> dict[str, list[dict[str, str]]]:
+    """Return the rows of a kept board on a metric, by their model."""
+    found: dict[str, list[dict[str, str]]] = {}
+    text = (REFERENCE / f"{name}.csv").read_text(encoding="utf-8")
+    for row in csv.DictReader(text.splitlines()):
+        if (row["metric"], row["split"]) == (metric, "test") and task in (None, row["task"]):
+            found.setdefault(row["model"], []).append(row)
+    return found
+
+
+def test_what_readme_says_of_mosi_is_what_was_measured() -> None:
+    block = re.search(r"<!-- mosi -->\n(.*?)\n<!-- /mosi -->", README, flags=re.S)
+    assert block is not None
+    scores = board("mosi")
+    shown = re.findall(r"^\| (\w+) \| (.*) \|$", block[1], flags=re.M)
+    assert len(shown) > 10
+    for model, told in shown:
+        (row,) = scores[model]
+        value, low, high = (f"{float(row[key]):.3f}" for key in ("value", "low", "high"))
+        assert told == f"{value} [{low}, {high}]", model
+        assert row["seeds"] == "5"
+    text = float(scores["text_only"][0]["value"])
+    assert (
+        max(float(rows[0]["value"]) for rows in scores.values() if rows[0]["seeds"]) < text + 0.035
+    )
+    assert f"({text:.2f}, as published)".replace("0.", ".") in README
+
+
+def test_what_readme_says_of_esc10_is_what_was_measured() -> None:
+    scores = board("esc10")
+    for model in ("audio_only", "audio_logistic"):
+        assert len(scores[model]) == 5
+        folds = [float(row["value"]) for row in scores[model]]
+        mean = sum(folds) / 5
+        # t of 4 degrees of freedom, over the folds.
+        half = 2.7764 * (sum((x - mean) ** 2 for x in folds) / 4 / 5) ** 0.5
+        told = f"{mean:.3f} [{mean - half:.3f}, {mean + half:.3f}]".replace("0.", ".")
+        assert f"(`{model}`) {told}" in README or f"reaches {told}" in README
+
+
+#: Rows of pictures that no model painted.
+PAINTED = (
+    "*all modalities (oracle)*",
+    "*mean of all right pictures*",
+    "*copies of training pictures*",
+)
+
+
+@pytest.mark.slow
+def test_the_pictures_beside_the_generators_score_what_readme_says() -> None:
+    from mmbench import catalog
+    from mmbench.data import _load
+    from mmbench.data.generation import oracle
+    from mmbench.scoring import score
+
+    dataset = _load.load(catalog.task("generation"))
+    split = dataset.splits["test"]
+    assert dataset.oracle is not None
+    said = (
+        dataset.oracle(split, frozenset({"caption", "tone"})),
+        oracle.class_means(split),
+        oracle.copies(split, dataset.splits["train"]),
+    )
+    head = re.search(r"^\| \| (generation, .*) \|$", README, flags=re.M)
+    assert head is not None
+    metrics = [cell.split(", ", 1)[1] for cell in head[1].split(" | ")]
+    for name, pictures in zip(PAINTED, said, strict=True):
+        row = re.findall(rf"^\| {re.escape(name)} \| (.*) \|$", README, flags=re.M)[-1]
+        cells = [float(cell.strip("*")) for cell in row.split(" | ")]
+        found = score(
+            pictures, split.references, "image", metrics, split.clusters, split.ids
+        ).scores  # fmt: skip
+        assert cells == pytest.approx([found[m].value for m in metrics], abs=6e-4), name
+
+
+def test_what_readme_says_of_the_families_is_what_was_measured() -> None:
+    """Each cell of each table: models as they were kept, oracles as the TOMLs have them."""
+    from mmbench import catalog
+
+    block = re.search(r"<!-- families -->\n(.*?)\n<!-- /families -->", README, flags=re.S)
+    assert block is not None
+    seen = set()
+    for table in re.findall(r"(?:^\|.*\n?)+", block[1], flags=re.M):
+        head, _, *lines = table.strip().splitlines()
+        columns = [cell.strip() for cell in head.strip("|").split("|")][1:]
+        for line in lines:
+            name, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+            for column, cell in zip(columns, cells, strict=True):
+                task, metric = column.split(", ")
+                seen.add(task)
+                if not cell:
+                    continue
+                level = catalog.task(task).levels.get(metric)
+                if task == "generation" and name in PAINTED:
+                    continue  # the slow test draws them
+                if name.startswith("*"):
+                    assert level is not None
+                    better = min if metric == "wer" else max
+                    value = {
+                        "*all modalities (oracle)*": level.ceiling,
+                        "*best single modality (oracle)*": better(level.alone.values()),
+                        "*floor*": level.floor,
+                    }[name]
+                    assert cell == f"*{value:.3f}*", (task, name)
+                    continue
+                ((row,),) = [board("families", metric, f"{task}@1")[name]]
+                value, low, high = (f"{float(row[key]):.3f}" for key in ("value", "low", "high"))
+                assert cell == f"{value} [{low}, {high}]", (task, name)
+                assert row["seeds"] == "3", (task, name)
+    assert len(seen) == 15
+
+
+def test_what_readme_says_of_other_real_data_is_what_was_measured() -> None:
+    block = re.search(r"<!-- real -->\n(.*?)\n<!-- /real -->", README, flags=re.S)
+    assert block is not None
+    shown = re.findall(r"^\| (\w+) \| (\S+ \[.*?\]) \| (\S+ \[.*?\]) \|$", block[1], flags=re.M)
+    assert len(shown) == 6
+    wers = {}
+    for place, task in enumerate(("grid_speech", "grid_speech_noisy"), 1):
+        scores = board("real", "wer", f"{task}@1")
+        for told in shown:
+            (row,) = scores[told[0]]
+            value, low, high = (f"{float(row[key]):.3f}" for key in ("value", "low", "high"))
+            assert told[place] == f"{value} [{low}, {high}]", told[0]
+        wers[task] = {name: float(rows[0]["value"]) for name, rows in scores.items()}
+    alone = {"audio_only", "video_only"}
+    assert wers["grid_speech"]["audio_only"] < 0.15
+    for name in wers["grid_speech_noisy"].keys() - alone:
+        assert wers["grid_speech_noisy"][name] < 0.6 * wers["grid_speech_noisy"]["audio_only"]
+    told = re.sub(r"\s+", " ", README)
+    digits = board("real", task="avmnist@1")
+    for name in ("image_only", "audio_only", "early"):
+        value = f"{float(digits[name][0]['value']):.3f}".removeprefix("0")
+        assert f"`{name}` {value}" in told
+        assert digits[name][0]["seeds"] == "3"
+    answers = board("real", task="easy_vqa@1")["concat"][0]
+    assert float(answers["value"]) > 0.95
+    assert f"`concat` reaches {float(answers['value']):.3f}".replace(" 0.", " .") in told
+    pairs = board("real", "balanced_accuracy", "flickr8k_matching@1")
+    for name in ("early", "late"):
+        figures = [float(pairs[name][0][key]) for key in ("value", "low", "high")]
+        value, low, high = (f"{figure:.3f}".removeprefix("0") for figure in figures)
+        assert f"`{name}` " in told
+        assert f"{value} [{low}, {high}]" in told
+    texts = board("real", "sacrebleu(lowercase=True)", "griko_translation@1")
+    for name, words in (
+        ("early", "`early` makes"), ("griko_only", "`griko_only`"), ("audio_only", "`audio_only`"),
+        ("constant", "same sentence"),
+    ):  # fmt: skip
+        figures = [float(texts[name][0][key]) for key in ("value", "low", "high")]
+        value, low, high = (f"{figure:.1f}" for figure in figures)
+        assert f"{words} {value} [{low}, {high}]" in told
+    published = {"": (0.021, 0.101, 0.154), "_back": (0.024, 0.093, 0.150)}
+    for way, theirs in published.items():
+        ours = [
+            float(board("real", f"recall_at_{k}{way}")["dual_encoder"][0]["value"])
+            for k in (1, 5, 10)
+        ]
+        assert all(a > b for a, b in zip(ours, theirs, strict=True))
+        assert ", ".join(f"{100 * value:.1f}" for value in ours) in told
+        assert ", ".join(f"{100 * value:.1f}" for value in theirs) in told
+
+
 def test_the_constraints_pin_what_the_tests_ran_with() -> None:
     pins = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     assert re.search(r"^torch==2\.13\.0$", pins, flags=re.M)

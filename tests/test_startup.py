@@ -67,6 +67,7 @@ def test_help_imports_nothing_but_click(arguments: list[str]) -> None:
     "arguments",
     [
         ["list"],
+        ["list", "tasks"],
         ["list", "tasks", "--json"],
         ["list", "fusions"],
         ["list", "encoders"],
@@ -111,7 +112,7 @@ def seconds(*arguments: str) -> float:
 
 #: Command -> how many times longer than importing click it may take.
 LIMITS = {"--help": 3, "list": 8, "list fusions": 8, "list metrics": 8, "describe captioning": 8}
-LIMITS |= {"describe hybrid": 8}
+LIMITS |= {"list tasks": 8, "describe hybrid": 8}
 
 
 def test_help_and_lists_are_there_at_once() -> None:
@@ -123,3 +124,4 @@ def test_help_and_lists_are_there_at_once() -> None:
             best[line] = min(best.get(line, 99.0), seconds(*command))
     for line, limit in LIMITS.items():
         assert best[line] <= limit * best[""], (line, best)
+    assert best["list tasks"] < 0.4, "seconds"

@@ -543,7 +543,8 @@ def test_a_place_that_cannot_be_written_is_one_line_before_any_work(tmp_path: Pa
     (tmp_path / "file").write_text("")
     for results in (tmp_path / "file", tmp_path / "file" / "results"):
         message = complaint(lambda results=results: store.check_writable(results))
-        assert message.startswith(f"{results}: cannot be written (")
+        told = "expected a folder and found a file" if results.exists() else "cannot be written ("
+        assert message.startswith(f"{results}: {told}")
         assert message.endswith("--results or MMBENCH_RESULTS names another folder")
         again = complaint(lambda results=results: write(results))
         assert again.startswith(f"{results}: cannot be written (Not a directory)")

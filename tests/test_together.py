@@ -21,6 +21,8 @@ import torch
 
 from mmbench import catalog, rerun, store
 from mmbench.checkpoint import Checkpoints
+from mmbench.errors import DataError
+from mmbench.executors import work
 from mmbench.models.feed import placing
 from mmbench.models.feed.ahead import Ahead
 from mmbench.models.model import Model
@@ -534,6 +536,27 @@ def test_a_batch_that_fails_is_made_one_seed_after_the_other(
     assert all("execution" not in one.record.definition for one in found.values())
 
 
+def test_of_seeds_that_are_no_batch_after_all_one_that_fails_is_one(
+    cli: Cli, task: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What seed 0 raises is no reason why seed 1 should have none: it was never tried."""
+    make = work.execute
+
+    def execute(run: Any, watcher: Any) -> Any:
+        if run.seed == 0:
+            raise DataError("an odd one")
+        return make(run, watcher)
+
+    monkeypatch.setattr(work, "execute", execute)
+    monkeypatch.setattr("mmbench.together.flow.batchable", lambda run: "they do not go together")
+    options = ("-t", task(), "-m", "image_only", "--seeds", "3", "--set", "width=16")
+    done = cli("run", *options, "--batch-seeds")
+    assert done.code == 4
+    assert done.error == "error: mini/image_only seed 0: an odd one"
+    assert sorted(one.record.seed for one in everything().values()) == [1, 2]
+    assert "image_only seed 2: " in done.err, "each is told of by its own name"
+
+
 # --- interrupted ---------------------------------------------------------------------------------
 
 
@@ -762,3 +785,28 @@ def test_a_batch_that_is_killed_ends_with_the_bytes_of_one_that_was_not(
         assert (one.record.curve, one.record.scores) == (other.curve, other.scores)
         assert other.cost["resumed"] >= 1
     assert not of_batches("results")
+
+
+def test_what_is_written_down_of_other_seeds_is_named_and_goes_when_nobody_needs_it(
+    cli: Cli, task: Callable[..., str]
+) -> None:
+    options = ["run", "-t", task("mini", ("steps = 6", "steps = 60")), "-m", "hybrid"]
+    options += ["--set", "width=16", "--batch-seeds"]
+    command = [sys.executable, "-m", "mmbench", *options, "--seeds", "2"]
+    process = subprocess.Popen([*command, "--checkpoint-every", "0"], stderr=subprocess.DEVNULL)
+    while process.poll() is None and not list(Path("results").glob("*/*/.*.checkpoint/current")):
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    (left,) = of_batches("results")
+    done = cli(*options, "--seeds", "3")
+    assert done.code == 0, done.err
+    told = (
+        "what is written down of seeds 0-1 as a batch is of no use to seeds 0-2, which begin anew"
+    )
+    assert told in done.err
+    assert str(left) in done.err
+    assert not of_batches("results")
+    shown = cli("show", "mini/hybrid", "--no-figures").out
+    assert "its share of the steps of 3 seeds together" in shown
+    assert "(of all 3 seeds together)" in shown

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from mmbench import draft
-from mmbench.errors import UsageError
+from mmbench.errors import DataError, UsageError
 
 Cli = Callable[..., Any]
 
@@ -102,17 +102,18 @@ def test_a_folder_of_files_reaches_the_board_without_python(cli: Cli, workplace:
 def test_bad_items_are_named_and_left_out_on_demand(cli: Cli, workplace: Path) -> None:
     photos(workplace / "photos")
     assert cli("new", "task", "photos/items.csv").code == 0
-    (workplace / "photos/7.png").write_bytes((workplace / "photos/7.png").read_bytes()[:100])
+    whole = (workplace / "photos/7.png").read_bytes()
+    (workplace / "photos/7.png").write_bytes(whole[:100])
     (workplace / "photos/9.wav").unlink()
     arguments = ("-t", "photos/items.toml", "-m", "late", "--budget", "smoke", "-q", "--set",
                  "width=16")  # fmt: skip
     refused = cli("run", *arguments)
     assert refused.code == 4
-    assert "items.csv: row 8 (id 'photo-7'): picture: 7.png: cannot be decoded" in refused.error
+    assert "items.csv: line 9 (id 'photo-7'): picture: 7.png: cannot be decoded" in refused.error
     assert "(1 more are bad" in refused.error
     checked = cli("data", "check", "photos/items.toml")
     assert checked.code == 1
-    assert "row 10 (id 'photo-9'): sound: '9.wav': there is no such file" in checked.out
+    assert "line 11 (id 'photo-9'): sound: '9.wav': there is no such file" in checked.out
     assert "wrong: items that cannot be read: mend them, or 'mmbench run --skip-bad'" in checked.out
     done = cli("run", *arguments, "--skip-bad")
     assert done.code == 0, done.err
@@ -125,7 +126,11 @@ def test_bad_items_are_named_and_left_out_on_demand(cli: Cli, workplace: Path) -
     assert "--skip-bad" in record["reproduce"]
     assert record["definition"]["task"]["dataset"]["params"]["skip_bad"] is True
     again = cli("run", *arguments, "--skip-bad")
-    assert "finished before" in again.out or again.code == 0
+    assert "plan: 0 of 1 runs to do" in again.out
+    (workplace / "photos/7.png").write_bytes(whole)
+    mended = cli("run", *arguments, "--skip-bad")
+    assert "plan: 1 of 1 runs to do" in mended.out
+    assert "left out of items: 1 items" in mended.out
     other = cli("run", "-t", "captioning", "-m", "late", "--skip-bad", "--dry-run")
     assert other.code == 2
     assert "--skip-bad: the dataset 'scenecap' of the task 'captioning'" in other.error
@@ -311,7 +316,8 @@ def test_a_task_is_fetched_and_runs_without_data(
     assert "licence" not in again.out, "it was accepted before"
     assert cli("data", "path", "photos").out.strip() == str(served / "fetched/photos")
     told = json.loads(cli("data", "list", "--json").out)
-    assert [(one["task"], one["whole"]) for one in told] == [("photos", True)]
+    whole = {one["task"]: one["whole"] for one in told}
+    assert whole == {"cifar10": False, "imdb_reviews": False, "photos": True}
     assert cli("data", "check", "photos").code == 0
     ran = cli("run", "-t", "photos", "-m", "majority", "--budget", "smoke", "-q")
     assert ran.code == 0, ran.err
@@ -320,3 +326,279 @@ def test_a_task_is_fetched_and_runs_without_data(
     assert "removed" in removed.out
     assert cli("data", "remove", "photos").code == 4
     assert "names no files to fetch" in cli("data", "fetch", "captioning", "--yes").error
+
+
+# --- what columns look like ----------------------------------------------------------------------
+
+
+def looked_at(rows: list[dict[str, Any]], name: str = "items") -> tuple[dict[str, Any], str]:
+    """Draft the task of some rows; return the TOML's content and the notes."""
+    file = Path(f"{name}.jsonl")
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    found = draft.draft(file, name)
+    return tomllib.loads(found.text), "\n".join(found.notes)
+
+
+def plain(count: int = 40, **columns: Callable[[int], Any]) -> list[dict[str, Any]]:
+    """Rows of an id, two numbers and a label, and whatever else."""
+    return [
+        {
+            "id": f"i{k}",
+            "numbers": [0.5 * k, 1.0],
+            "label": ("cat", "dog")[k % 2],
+            **{name: make(k) for name, make in columns.items()},
+        }
+        for k in range(count)
+    ]
+
+
+def parts(k: int) -> str:
+    return ("train", "train", "dev", "test")[k % 4]
+
+
+@pytest.mark.parametrize("other", ["restval", "holdout"])
+def test_a_split_of_another_name_does_not_make_the_column_another(
+    workplace: Path, other: str
+) -> None:
+    rows = plain(split=lambda k: other if k < 4 else parts(k))
+    content, notes = looked_at(rows)
+    params = content["dataset"]["params"]
+    assert params["split"] == "split"
+    assert params["names"] == {"dev": "val", other: ""}
+    assert "shares" not in params
+    assert sum(content["splits"].values()) == 36
+    assert f"{other}: in no split: dataset.params.names says which" in notes
+
+
+def test_two_names_of_a_split_are_told(workplace: Path) -> None:
+    _, notes = looked_at(plain(split=lambda k: "val" if k == 1 else parts(k)))
+    assert "2 of them become val" in notes
+
+
+def test_short_names_of_splits_are_known(workplace: Path) -> None:
+    rows = plain(split=lambda k: ("tr", "te")[k % 2])
+    assert looked_at(rows)[0]["dataset"]["params"]["names"] == {"tr": "train", "te": "test"}
+
+
+def test_splits_that_nobody_knows_are_an_error(workplace: Path) -> None:
+    with pytest.raises(UsageError, match=r"the column 'split' holds a, b, and none is train"):
+        looked_at(plain(split=lambda k: "ab"[k % 2]))
+
+
+def test_a_row_without_its_split_is_named(workplace: Path) -> None:
+    with pytest.raises(DataError, match=r"items\.jsonl: line 8: split: '' names no split"):
+        looked_at(plain(split=lambda k: "" if k == 7 else parts(k)))
+
+
+def test_columns_of_one_name_are_two_modalities(workplace: Path) -> None:
+    rows = [
+        {"id": row["id"], "图片": row["numbers"], "文字": f"text number {k}", "label": row["label"]}
+        for k, row in enumerate(plain())
+    ]
+    content, _ = looked_at(rows)
+    assert {k: v["kind"] for k, v in content["modalities"].items()} == {
+        "column": "vector", "column_2": "text"
+    }  # fmt: skip
+    told = content["dataset"]["params"]["modalities"]
+    assert [told[name]["column"] for name in ("column", "column_2")] == ["图片", "文字"]
+
+
+def test_an_id_that_stands_twice_is_no_modality(cli: Cli, workplace: Path) -> None:
+    rows = plain()
+    rows[7]["id"] = "i3"
+    content, notes = looked_at(rows)
+    assert set(content["modalities"]) == {"numbers"}
+    assert "id: id: by its name; 1 stand there twice" in notes
+    assert cli("new", "task", "items.jsonl").code == 0
+    checked = cli("data", "check", "items.toml")
+    assert checked.code == 1
+    assert "line 8 (id 'i3'): id: stands at line 4 already" in checked.out
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("pictures/{}.png", "there is no such file"),
+        ("/data/{}.png", "leads out of the folder"),
+        ("..\\{}.png", "leads out of the folder"),
+        ("http://x.org/{}.png", "is an address"),
+    ],
+)
+def test_files_that_are_not_there_are_no_reason_to_leave_a_modality_out(
+    workplace: Path, path: str, why: str
+) -> None:
+    with pytest.raises(UsageError, match=rf"the column 'photo' names files, .*{why}.*relative to"):
+        looked_at(plain(photo=lambda k: path.format(k)))
+
+
+def test_one_vector_of_another_length_is_the_bad_one(cli: Cli, workplace: Path) -> None:
+    rows = plain(seen=lambda k: [1.0 * k, 2.0, 3.0][: 3 - (k == 5)])
+    for k, row in enumerate(rows):
+        np.save(f"{k}.npy", np.ones(6 + (k == 9)))
+        row["held"] = f"{k}.npy"
+    content, notes = looked_at(rows)
+    assert content["modalities"]["seen"]["shape"] == [3]
+    assert content["modalities"]["held"]["shape"] == [6]
+    assert "seen: modality (vector): lists of 3 numbers, but for 1" in notes
+    assert "of 6 numbers, but for 1" in notes
+    assert cli("new", "task", "items.jsonl").code == 0
+    checked = cli("data", "check", "items.toml")
+    assert "line 6 (id 'i5'): seen: has the shape [2], expected [3]" in checked.out
+    assert "line 10 (id 'i9'): held: 9.npy: has the shape [7], expected [6]" in checked.out
+
+
+def test_a_missing_number_is_missing(workplace: Path) -> None:
+    rows = plain(age=lambda k: "NA" if k == 3 else 20.5 + k, size=lambda k: str(0.5 * k))
+    content, notes = looked_at(rows)
+    assert "age: not used: numbers, of which a vector may lack none; 1 blank" in notes
+    assert "size: part: of the modality" in notes
+    assert not any(m["kind"] == "text" for m in content["modalities"].values())
+
+
+def test_several_classes_in_a_cell_are_a_multilabel(workplace: Path) -> None:
+    words = ("red", "green", "blue")
+    rows = [
+        {"id": f"i{k}", "numbers": [1.0 * k, 2.0], "colours": "|".join(words[k % 3 :])}
+        for k in range(40)
+    ]
+    content, _ = looked_at(rows)
+    assert content["outputs"]["colours"] == {
+        "kind": "multilabel", "classes": ["blue", "green", "red"]
+    }  # fmt: skip
+    assert content["dataset"]["params"]["targets"]["colours"] == {"separator": "|"}
+
+
+@pytest.mark.parametrize(
+    ("name", "grouped"),
+    [("speaker", True), ("video_id", True), ("the_user", True), ("user_rating", False)],
+)
+def test_what_is_named_like_a_group_is_one(workplace: Path, name: str, grouped: bool) -> None:
+    content, _ = looked_at(plain(**{name: lambda k: f"s{k % 12}"}))
+    assert content["dataset"]["params"].get("cluster", "") == (name if grouped else "")
+
+
+def test_a_group_that_has_too_few_values_draws_no_splits(workplace: Path) -> None:
+    content, notes = looked_at(plain(speaker=lambda k: f"s{k % 2}"))
+    assert "group" not in content["dataset"]["params"]
+    assert content["dataset"]["params"]["cluster"] == "speaker"
+    assert "speaker has too few values to draw splits by: they cross splits" in notes
+
+
+def test_classes_that_differ_by_a_capital_are_asked_about(workplace: Path) -> None:
+    _, notes = looked_at(plain(label=lambda k: ("cat", "Cat", "dog")[k % 3]))
+    assert "some of which differ by capitals or blanks only: is that meant?" in notes
+
+
+def test_other_classes_that_could_be_right_are_named(workplace: Path) -> None:
+    rows = plain(verdict=lambda k: "xyz"[k % 3], place=lambda k: ("here", "there")[k % 2])
+    for row in rows:
+        del row["label"]
+    _, notes = looked_at(rows)
+    assert "place: output (label): 2 different ones; verdict could be what is right as" in notes
+
+
+def test_captions_are_scored_as_captions(workplace: Path) -> None:
+    rows = plain(caption=lambda k: f"a dog runs after {k} cats")
+    for row in rows:
+        del row["label"]
+    assert looked_at(rows)[0]["metrics"]["main"] == "cider_d"
+
+
+def test_where_nothing_is_right_it_is_said_what_each_column_is(workplace: Path) -> None:
+    rows = plain(note=lambda k: f"a text of number {k}")
+    for row in rows:
+        del row["label"]
+    with pytest.raises(UsageError, match=r"here are id: id; numbers: modality \(vector\); note: "):
+        looked_at(rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("items.xlsx", "expected a manifest with one of the endings .jsonl, .csv"),
+        ("items.json", "expected a manifest with one of the endings"),
+        ("items.csv.gz", "expected a manifest with one of the endings"),
+    ],
+)
+def test_another_kind_of_file_is_told_which_are_read(
+    cli: Cli, workplace: Path, name: str, says: str
+) -> None:
+    Path(name).write_text("x")
+    done = cli("new", "task", name)
+    assert done.code == 4
+    assert says in done.error
+
+
+def test_a_dataset_folder_needs_no_slash(cli: Cli, workplace: Path) -> None:
+    import datasets
+
+    datasets.Dataset.from_list(plain()).save_to_disk("hf")
+    done = cli("new", "task", "hf")
+    assert done.code == 0, done.err
+    assert "numbers: modality (vector)" in done.out
+    assert tomllib.loads(Path("hf.toml").read_text())["dataset"]["name"] == "manifest"
+
+
+def test_cells_between_semicolons_are_told(cli: Cli, workplace: Path) -> None:
+    Path("items.csv").write_text("id;label\n1;cat\n")
+    done = cli("new", "task", "items.csv")
+    assert "items.csv: line 1: its cells seem to be separated by ';', expected ','" in done.error
+
+
+def test_a_number_beyond_all_bounds_is_no_number(cli: Cli, workplace: Path) -> None:
+    rows = plain(age=lambda k: 10**400 if k == 3 else 20.5 + k)
+    Path("items.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    done = cli("new", "task", "items.jsonl")
+    assert "internal" not in done.err
+
+
+def test_a_record_is_made_again_whatever_the_order_of_modalities(cli: Cli, workplace: Path) -> None:
+    rows = [
+        {"id": r["id"], "zoo": r["numbers"], "ape": [1.0 * k, 2.0 * k % 7], "label": r["label"]}
+        for k, r in enumerate(plain(60))
+    ]
+    Path("items.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert cli("new", "task", "items.jsonl").code == 0
+    assert [*tomllib.loads(Path("items.toml").read_text())["modalities"]] == ["zoo", "ape"]
+    ran = cli("run", "-t", "items.toml", "-m", "majority,concat", "--set", "width=8",
+              "--budget", "smoke", "-q")  # fmt: skip
+    assert ran.code == 0, ran.err
+    done = cli("verify", "results", "--rerun", "--data", ".")
+    assert done.code == 0, done.out + done.err
+    assert "other data" not in done.out
+
+
+def test_two_tasks_of_one_name_do_not_run_as_one(cli: Cli, workplace: Path) -> None:
+    for folder in ("a", "b"):
+        Path(folder).mkdir()
+        rows = plain(count=40 if folder == "a" else 60)
+        Path(folder, "items.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        assert cli("new", "task", f"{folder}/items.jsonl").code == 0
+    done = cli("run", "-t", "a/items.toml,b/items.toml", "-m", "majority", "-q")
+    assert done.code == 2
+    assert "a/items.toml and b/items.toml: both tasks are named 'items'" in done.error
+    assert cli("run", "-t", "a/items.toml,./a/items.toml", "-m", "majority", "-q").code == 0
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_folder_of_data_has_to_be_there(cli: Cli, workplace: Path, command: str) -> None:
+    Path("items.jsonl").write_text("\n".join(map(json.dumps, plain())))
+    assert cli("new", "task", "items.jsonl").code == 0
+    called = {"check": ("data", "check", "items.toml"),
+              "run": ("run", "-t", "items.toml", "-m", "majority", "-q")}[command]  # fmt: skip
+    done = cli(*called, "--data", "nowhere")
+    assert done.code == 4
+    assert "nowhere: --data (or MMBENCH_DATA) has to name a folder that is there" in done.error
+
+
+def test_what_cannot_be_scored_is_found_by_the_check(cli: Cli, workplace: Path) -> None:
+    Path("items.jsonl").write_text("\n".join(map(json.dumps, plain())))
+    assert cli("new", "task", "items.jsonl").code == 0
+    text = Path("items.toml").read_text()
+    Path("items.toml").write_text(text.replace('main = "accuracy"', 'main = "mae"'))
+    done = cli("data", "check", "items.toml")
+    assert done.code == 2
+    assert "mae" in done.error
+    Path("items.toml").write_text(text.replace('["cat", "dog"]', '["cat", "dog", "cat"]'))
+    done = cli("data", "check", "items.toml")
+    assert "the class 'cat' stands there twice" in done.error

@@ -607,6 +607,7 @@ def test_a_run_that_was_interrupted_today_is_told_and_nothing_to_warn_of(folder:
         "ok",
         "1 checkpoint of unfinished runs, 2.0 KiB: mini/late/brief-s0-12345678 (2.0 KiB, 2 hours "
         "old)",
+        "the same 'mmbench run' goes on with them",
     )
 
 

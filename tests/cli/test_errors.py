@@ -44,6 +44,9 @@ USAGE = {
     "run -t zzz -m late": ["unknown task 'zzz': known: avmnist, captioning, "],
     "run -t none.toml -m late": ["none.toml: there is no such file"],
     "run -t TASK -m hybird": ["unknown model 'hybird': did you mean 'hybrid'? known: "],
+    "run -t TASK -m early_tokens": [
+        "'early_tokens': it is the name of a fusion, on which early stands"
+    ],
     "run -t TASK -m none.toml": ["none.toml: there is no such file"],
     "run -t TASK -m ./none.py": ["/none.py: cannot be read: No such file or directory"],
     "run -t TASK -m tags_only": [
@@ -59,8 +62,8 @@ USAGE = {
     "run -t TASK -m late --seeds abc": ["--seeds abc: expected a count (3) or a range (0-4)"],
     "run -t TASK -m late --seeds 3-1": ["--seeds 3-1: expected a count (3) or a range (0-4)"],
     "run -t TASK -m late --seeds 0": ["--seeds 0: expected a count"],
-    "run -t TASK -m late --limit 1": ["'--limit': 1 is not in the range x>=2"],
-    "run -t TASK -m late --threads 0": ["'--threads': 0 is not in the range x>=1"],
+    "run -t TASK -m late --limit 1": ["'--limit': expected a whole number, 2 or more, not 1"],
+    "run -t TASK -m late --threads 0": ["'--threads': expected a whole number, 1 or more, not 0"],
     "run -t TASK -m late --device tpu": ["'--device': 'tpu' is not one of 'auto', 'cpu', 'cuda'"],
     "run -t TASK -m late --results TASK": ["'--results': Directory", "is a file"],
     "run -t TASK -m late --set width": [
@@ -131,7 +134,7 @@ USAGE = {
     "leaderboard --format xml": [
         "'xml' is not one of 'text', 'markdown', 'overview', 'csv', 'json'"
     ],
-    "show --items 0": ["'--items': 0 is not in the range"],
+    "show --items 0": ["'--items': expected a whole number, from 1 to 90, not 0"],
 }
 
 
@@ -294,7 +297,10 @@ def test_two_tasks_of_one_name(cli: Cli, task: Write) -> None:
     two = task("mini", ("seed = 3", "seed = 4"), folder="other")
     done = cli("run", "-t", one, "-t", two, "-m", "late")
     assert done.code == 2
-    assert done.error == "error: two different tasks are called 'mini': rename one"
+    assert done.error == (
+        f"error: {one} and {two}: both tasks are named 'mini', and results go by names: rename one "
+        f"of them (name = ...)"
+    )
 
 
 def test_a_name_that_is_taken(cli: Cli, task: Write) -> None:
@@ -370,7 +376,11 @@ def test_data_that_are_not_there(cli: Cli) -> None:
     )
     done = cli("run", "-t", "flickr8k_captioning", "-m", "image_only", "--data", "nowhere")
     assert done.code == 4
-    assert "nowhere: neither dataset_flickr8k.json nor" in done.error
+    assert "nowhere: --data (or MMBENCH_DATA) has to name a folder that is there" in done.error
+    Path("empty").mkdir()
+    done = cli("run", "-t", "flickr8k_captioning", "-m", "image_only", "--data", "empty")
+    assert done.code == 4
+    assert "empty: neither dataset_flickr8k.json nor" in done.error
 
 
 def test_a_cache_that_cannot_be_written(
@@ -616,3 +626,19 @@ def test_a_process_shows_errors_and_tracebacks_alike(workplace: Path) -> None:
 def test_a_reader_that_has_seen_enough_is_no_error(workplace: Path) -> None:
     done = mmbench("$mmbench list | true")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_processes_of_torchrun_are_its_devices_and_only_the_first_speaks(
+    cli: Cli, task: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    command = ("run", "-t", task(), "-m")
+    told = cli(*command, "late", "--devices", "3", "--device", "cpu")
+    assert told.code == 2
+    assert "--devices 3: torchrun started 2 processes" in told.error
+    assert "2 processes of torchrun: torch sees no GPU here" in cli(*command, "late").error
+    monkeypatch.setenv("RANK", "1")
+    follower = cli(*command, "lat", "--device", "cpu")
+    assert (follower.code, follower.out, follower.err) == (2, "", "")
+    assert cli(*command, "late", "--device", "cpu", "--dry-run").out == ""

@@ -91,11 +91,11 @@ def test_lines_tell_of_all_runs_and_what_is_finished_is_not_done_again(
     done = cli(*arguments)
     assert done.code == 0
     assert done.out.splitlines()[0].endswith(
-        "3 of 3 runs to do, about 0 s at a guess, cpu, 2 at a time"
+        "3 of 3 runs to do, about 1 s at a guess, cpu, 2 at a time"
     )
     for number in (1, 2, 3):
-        assert f"[{number}/3] late seed {number - 1}: data" in done.err
-        assert re.search(rf"\[{number}/3\] late seed {number - 1}: step 6/6 ", done.err)
+        assert f"[{number}/3] mini/late seed {number - 1}: data" in done.err
+        assert re.search(rf"\[{number}/3\] mini/late seed {number - 1}: step 6/6 ", done.err)
         assert f"mini/late seed {number - 1}: rouge_l " in done.err
     assert "mini/late  rouge_l " in done.out
     again = cli(*arguments)
@@ -140,11 +140,15 @@ def test_more_jobs_than_cores_are_told(
     arguments = ("run", "-t", task(), "-m", "late", "--seeds", "4", *SMALL, "--dry-run")
     done = cli(*arguments, "--jobs", "4")
     assert (
-        "note: --jobs 4 is more than the 2 cores here: runs will wait for one another; --jobs 2 "
-        "is as fast"
+        "note: 4 runs at a time are more than the 2 cores here: they will wait for one another; "
+        "--jobs 2 is as fast"
     ) in done.err
     assert "note" not in cli(*arguments, "--jobs", "2").err
     assert "with 2 threads each" in cli(*arguments, "--jobs", "2", "--threads", "2").err
+    batch = cli(*arguments, "--jobs", "4", "--batch-seeds")
+    assert "note" not in batch.err, "the seeds of one model are one piece of work"
+    assert "at a time" not in batch.out
+    assert batch.out.count(", in a batch of 4 seeds") == 4
 
 
 # --- what fails ----------------------------------------------------------------------------------

@@ -432,6 +432,7 @@ def test_of_as_many_records_the_clusters_of_the_first_count(cli: Cli, results: P
         f"warning: {second.record.name}: has 4 clusters, the board 6 clusters: left out\n"
     )
     assert names(json.loads(done.out)["boards"][0]) == ["one"]
+    assert "over 24 items in 6 clusters, for these weights" in cli("leaderboard", "-m", "one").out
 
 
 def test_the_same_clusters_under_other_names_are_the_same(cli: Cli, results: Path) -> None:

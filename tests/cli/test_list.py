@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from mmbench import catalog, registry
-from mmbench.cli.list import COMPONENTS
+from mmbench.cli.list import COMPONENTS, HEADS
 from mmbench.spec import ModelSpec, TaskSpec
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,10 +50,21 @@ def test_text_shows_the_same_for_people(cli: Cli) -> None:
     lines = cli("list").out.splitlines()
     assert lines[0] == "tasks:"
     assert lines[-1] == "next: mmbench describe NAME"
+    assert lines[1].split() == " ".join(HEADS).split()
     for row in content["tasks"] + content["models"]:
         (line,) = (line for line in lines if line.split()[0] == row["name"])
         kind, outputs, told = line.split(None, 3)[1:]
         assert (kind, outputs.split("+")) == (row["kind"], row["outputs"])
+        if row in content["tasks"]:
+            metrics, items, told = told.split(None, 2)
+            main, _, also = metrics.partition("+")
+            assert (main, int(also or 0)) == (row["metrics"][0], len(row["metrics"]) - 1)
+            sizes, _, more = items.partition("+")
+            first = [row["items"][split] for split in ("train", "val", "test")]
+            assert sizes.split("/") == [str(size) for size in first]
+            assert int(more or 0) == len(row["items"]) - 3
+            spec = catalog.task(row["name"])
+            assert (row["metrics"], row["items"]) == ([*spec.metric_names], spec.splits)
         paper = f" ({row['paper']})" if row.get("paper") else ""
         assert told == f"{row['summary']}{paper}"
 
@@ -158,7 +169,8 @@ def test_ones_own_files_are_described_by_path(cli: Cli, task: Write) -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in registry.KINDS if kind != "metric"])
 def test_a_component_is_described_by_its_own_documentation(cli: Cli, kind: str) -> None:
-    for name in set(registry.names(kind)) - set(catalog.model_names()):
+    taken = {*catalog.model_names(), *catalog.task_names()}  # these are described then
+    for name in set(registry.names(kind)) - taken:
         done = cli("describe", name)
         assert done.code == 0
         text = ast.get_docstring(ast.parse(registry.source(kind, name).read_text()))
@@ -196,3 +208,14 @@ def test_a_metric_is_described_with_its_signature_and_bounds(cli: Cli) -> None:
     done = cli("describe", "cider_d")
     assert "kind text; higher is better; bounds (0.0, 10.0)" in done.out
     assert f"signature: {metric.signature}" in done.out
+
+
+def test_where_no_bound_is_proven_it_is_said(cli: Cli) -> None:
+    assert "no bound is proven here: a model may pass" in cli("describe", "speech").out
+    told = cli("describe", "intent").out
+    assert "proven bounds" in told
+    assert "no bound is proven" not in told
+
+
+def test_what_items_share_is_said_of_real_data(cli: Cli) -> None:
+    assert "cluster     video" in cli("describe", "mosi").out.splitlines()

@@ -96,8 +96,22 @@ def test_notes_are_lines_and_long_lines_break_nothing(runs: list[Run]) -> None:
     watcher.phase("train")
     live.ended(4, "mini/hybrid seed 1: failed: " + "long " * 40, failed=True)
     text = live.console.file.getvalue()  # type: ignore[attr-defined]
-    assert "[2/4] late seed 1: resumed at step 400 of 672 [bold]as it was[/bold]\n" in text
+    assert "[2/4] mini/late seed 1: resumed at step 400 of 672 [bold]as it was[/bold]\n" in text
     assert all(len(line) <= 60 for line in drawn(live, 60))
+
+
+def test_of_a_narrow_table_names_are_cut_and_numbers_are_not(runs: list[Run]) -> None:
+    now = [0.0]
+    live = Live(4, None, console(80), lambda: now[0])
+    watcher = live.begin(runs[2], 1)
+    watcher.phase("train")
+    live.board.rows[1].title = "flickr8k_captioning/weighted_average_dynamic seed 12"
+    now[0] = 60.0
+    watcher.step(1301, 20000, 2.534, 0.412)
+    row = drawn(live, 80)[1]
+    assert row.split()[-4:] == ["1301/20000", "2.534", "0.412", "14:22"]
+    assert row.startswith("flickr8k")
+    assert "…" in row.split()[0] + row.split()[1]
 
 
 def test_the_last_failures_are_named_and_all_are_counted(runs: list[Run]) -> None:
@@ -132,8 +146,8 @@ def test_watchers_of_several_runs_do_not_meddle(runs: list[Run], capsys: object)
     one.step(4, 8, 1.0, None)
     err = capsys.readouterr().err  # type: ignore[attr-defined]
     assert err.splitlines() == [
-        "[1/4] late seed 0: step 4/8  loss 1.000",
-        "[3/4] hybrid seed 0: step 2/8  loss 2.000",
+        "[1/4] mini/late seed 0: step 4/8  loss 1.000",
+        "[3/4] mini/hybrid seed 0: step 2/8  loss 2.000",
     ]
 
 

@@ -104,7 +104,7 @@ def test_a_run_leaves_one_record_of_four_files_and_says_what_to_do_next(
 def test_progress_goes_to_standard_error_and_quiet_has_none(cli: Cli, task: Write) -> None:
     path = task()
     loud = cli("run", "-t", path, "-m", "late", *SMALL)
-    assert "[1/1] late seed 0: data" in loud.err
+    assert "[1/1] mini/late seed 0: data" in loud.err
     assert "step 6/6  loss " in loud.err
     assert "step 1/6\n" in loud.err, "no loss has been read yet, so none is shown"
     quiet = cli("run", "-t", path, "-m", "late", *SMALL, "--force", "-q")
@@ -208,8 +208,13 @@ def test_all_tasks_are_the_shipped_ones_and_others_may_stand_beside(
     names = catalog.task_names(shipped=True)
     held = [n for n in names if not _load.needs_data(catalog.task(n), data)]
     assert {"flickr8k_captioning", "captioning"} <= set(held)
-    assert [run["task"] for run in json.loads(done.out)] == [*held, "mini"]
-    assert f"note: mosi is left out: its data are on your disk: {data} does not hold" in done.err
+    fitting = [n for n in held if n != "generation"]  # of pictures there is no late fusion
+    assert [run["task"] for run in json.loads(done.out)] == [*fitting, "mini"]
+    assert "generation goes without: model 'late': the fusion 'late' does not serve" in done.err
+    (left,) = [line for line in done.err.splitlines() if line.startswith("note: left out")]
+    assert f"since their data are on your disk ({data} does not hold them): " in left
+    assert ", mosi, " in left
+    assert "flickr8k_captioning" not in left
 
 
 def test_several_tasks_models_and_seeds_are_all_combined(cli: Cli, task: Write) -> None:
@@ -242,7 +247,7 @@ def test_one_run_that_fails_does_not_stop_the_others(
     monkeypatch.setattr(work, "execute", broken)
     done = cli("run", "-t", task(), "-m", "late", "--seeds", "2", *SMALL)
     assert done.code == 4
-    assert done.error == "error: late seed 0: the first scene is broken"
+    assert done.error == "error: mini/late seed 0: the first scene is broken"
     assert only().record.seed == 1
     alone = cli("run", "-t", task(), "-m", "late", "--results", "other", *SMALL)
     assert alone.err.count("the first scene is broken") == 1, "said once"
@@ -253,10 +258,9 @@ def test_all_tasks_are_those_that_need_nothing_of_the_user(cli: Cli, workplace: 
     tasks = {run["task"] for run in json.loads(done.out)}
     assert {"captioning", "synergy", "grounding"} <= tasks
     assert not any(name.startswith("flickr8k") for name in tasks)
-    assert (
-        "note: flickr8k_tagged is left out: its data are on your disk: --data names their folder"
-        in done.err.splitlines()
-    )
+    (left,) = [line for line in done.err.splitlines() if line.startswith("note: left out")]
+    assert "since their data are on your disk (--data names their folder): " in left
+    assert "flickr8k_tagged" in left.partition(": ")[2]
     named = cli("run", "-t", "flickr8k_tagged", "-m", "early", "--dry-run")
     assert named.code == 4
     assert "'flickr8k_tagged' needs data of yours: --data DIR" in named.error
@@ -276,8 +280,8 @@ def test_a_parameter_that_the_data_do_not_have_is_refused_in_the_plan(
 def test_verbose_says_more_in_lines(cli: Cli, task: Write) -> None:
     few = cli("run", "-t", task(), "-m", "late", *SMALL).err.splitlines()
     many = cli("run", "-t", task(), "-m", "late", *SMALL, "--force", "-v").err.splitlines()
-    assert "[1/1] late seed 0: build" in many
-    assert "[1/1] late seed 0: build" not in few
+    assert "[1/1] mini/late seed 0: build" in many
+    assert "[1/1] mini/late seed 0: build" not in few
     assert len(many) > len(few)
 
 
@@ -385,7 +389,7 @@ def test_a_dry_run_prints_plan_and_forecast_and_does_nothing(
     arguments = ("run", "-t", task(), "-m", "late,constant", *SMALL, "--dry-run")
     done = cli(*arguments)
     assert done.code == 0
-    assert done.out.splitlines()[0] == "plan: 2 of 2 runs to do, about 0 s at a guess, cpu"
+    assert done.out.splitlines()[0] == "plan: 2 of 2 runs to do, about 1 s at a guess, cpu"
     assert "  mini/late brief seed 0: to do, about 0 s at a guess" in done.out.splitlines()
     assert not Path("results").exists()
     assert not trained
@@ -650,7 +654,7 @@ def test_a_real_ctrl_c_ends_a_process_in_an_orderly_way(
         lines = []
         for line in process.stderr:
             lines.append(line)
-            if "[2/2] late seed 0: data" in line:
+            if "[2/2] endless/late seed 0: data" in line:
                 break
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
@@ -679,6 +683,6 @@ def test_an_error_in_a_file_of_ones_own_is_told_by_its_file_and_line(cli: Cli, t
     done = cli("run", "-t", task(), "-m", "./gates.toml", *SMALL)
     assert done.code == 1
     assert done.error == (
-        f"error: gates seed 0: {file.resolve()}:{line}: KeyError: 'smell'; "
+        f"error: mini/gates seed 0: {file.resolve()}:{line}: KeyError: 'smell'; "
         "--debug shows the way there"
     )

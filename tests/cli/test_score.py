@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
 
-from mmbench import catalog, provenance, store
+from mmbench import catalog, provenance, records, store
 from mmbench.data import _load
 from mmbench.scoring import score
+from mmbench.spec import LevelSpec
 
 Cli: TypeAlias = Callable[..., Any]
 Write: TypeAlias = Callable[..., str]
@@ -546,6 +549,19 @@ def test_a_score_beyond_a_proven_bound_is_kept_as_a_leak(cli: Cli, task: Write) 
     assert "beyond the proven bound 0.2000 for audio+image" in stored.record.reason
 
 
+def test_the_same_score_on_every_item_is_no_excuse() -> None:
+    """Where no item differs from another there is no standard error, and a leak is one."""
+    level = LevelSpec(floor=1.0, ceiling=0.1, bound={"audio": 0.6})
+
+    def judged(value: float, n: int) -> list[str]:
+        got = SimpleNamespace(value=value, n=n, se=math.nan, higher_is_better=False)
+        return records.leaks({"nll": got}, {"nll": level}, ["audio"])
+
+    assert judged(0.01, 100) == ["nll 0.0100 is beyond the proven bound 0.6000 for audio"]
+    assert judged(0.7, 100) == []
+    assert judged(0.01, 1) == []
+
+
 def test_bounds_of_the_test_split_judge_no_other(cli: Cli, task: Write) -> None:
     bound = 'alone = { image = 0.6, audio = 0.5 }\nbound = { "audio+image" = 0.2 }'
     named = task("mini", ("alone = { image = 0.6, audio = 0.5 }", bound))
@@ -636,6 +652,7 @@ def test_the_folder_of_the_users_data_is_a_place_to_fill_in(
     cli: Cli, mini: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_load, "source_digest", lambda task, root: "ab12" if root else "")
+    Path("secret").mkdir()
     cli("score", "-t", mini, "mini.jsonl", "--save", "--data", "secret")
     (stored,) = store.scan(Path("results"))[0]
     assert stored.record.data["source"] == "ab12"

@@ -239,7 +239,7 @@ def test_another_study_in_the_same_place_is_refused_and_stays_as_it_is(
         ("tune -m late", "--task is missing"),
         ("tune -t TASK", "--model is missing"),
         ("tune -t TASK -m lat", "unknown model 'lat': did you mean 'late'?"),
-        ("tune -t TASK -m late --trials 0", "'--trials': 0 is not in the range"),
+        ("tune -t TASK -m late --trials 0", "'--trials': expected a whole number, from 1 to"),
         ("tune -t TASK -m late --sampler grid", "'grid' is not one of 'random', 'tpe'"),
         ("tune -t TASK -m late --budget bref", "did you mean 'brief'?"),
         ("tune -t TASK -m late --out TASK", "'--out': Directory"),

@@ -521,7 +521,7 @@ def test_the_same_bits_are_reproduced_and_that_stands(cli: Cli, results: Path) -
     done = cli("verify", stored.folder, "--rerun")
     assert done.code == 0
     assert "reproduced: the same bits: item statistics, predictions, weights" in done.out
-    assert "[1/1] late seed 0: step 6/6" in done.err
+    assert "[1/1] mini/late seed 0: step 6/6" in done.err
     finding = trust.read(results)[stored.record.name]
     assert (finding.level, finding.rerun) == (trust.REPRODUCED, True)
     cli("verify")

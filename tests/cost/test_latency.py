@@ -13,7 +13,7 @@ import torch
 
 from mmbench import predict as predict_module
 from mmbench.cost import latency as module
-from mmbench.cost.latency import FEWEST, MOST, WARM, latency, percentiles
+from mmbench.cost.latency import FEWEST, MOST, PATIENCE, WARM, latency, percentiles
 from mmbench.errors import DataError
 from mmbench.spec import DecodingSpec
 from mmbench.types import Split
@@ -80,9 +80,13 @@ def test_of_many_items_some_are_timed_evenly_over_the_split(clock: Clock) -> Non
 
 
 def test_it_ends_when_its_time_is_over_and_says_how_many_it_timed(clock: Clock) -> None:
-    found = latency(on("cpu"), split(40), DECODING, seconds=0.1)
     spent = np.cumsum(np.arange(1, 41)) + WARM  # in ms, the warm-up included
-    assert found.items == int((spent <= 100).sum()) + 1 < FEWEST
+    found = latency(on("cpu"), split(40), DECODING, seconds=0.1)
+    assert spent[FEWEST - 2] > 100, "its time is over before there are enough"
+    assert found.items == FEWEST, "but not as many times over that it ends for it"
+    assert found.p95 is not None
+    found = latency(on("cpu"), split(40), DECODING, seconds=0.01)
+    assert found.items == int((spent <= 10 * PATIENCE).sum()) + 1 < FEWEST
     assert found.p95 is None, "of so few it would be the longest"
     clock.items.clear()
     found = latency(on("cpu"), split(40), DECODING, seconds=0.0)

@@ -17,7 +17,17 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from mmbench.data._cache import MANIFEST, Made, Parts, cached, source_digest, telling
+from mmbench import rng, text
+from mmbench.data import _cache
+from mmbench.data._cache import (
+    MANIFEST,
+    Made,
+    Parts,
+    cached,
+    entry_folder,
+    source_digest,
+    telling,
+)
 from mmbench.errors import DataError
 
 KEY = {"name": "thing", "version": 1}
@@ -255,8 +265,18 @@ def test_two_processes_make_an_entry_once(tmp_path: Path) -> None:
 def test_the_manifest_says_what_the_entry_was_made_of(tmp_path: Path) -> None:
     cached(tmp_path, KEY, Maker())
     manifest = json.loads((folders(tmp_path)[0] / MANIFEST).read_text())
+    shared = manifest["key"].pop("shared")
     assert manifest["key"] == KEY
+    assert shared == source_digest(rng.__file__, text.__file__)
     assert set(manifest["files"]) == {"x.npy", "values.json"}
+
+
+def test_what_all_builders_stand_on_is_part_of_every_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = entry_folder(tmp_path, KEY)
+    monkeypatch.setattr(_cache, "_shared", lambda: "another way to encode")
+    assert entry_folder(tmp_path, KEY) != before
 
 
 def test_the_source_digest_follows_every_file(tmp_path: Path) -> None:

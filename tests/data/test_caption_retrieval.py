@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,7 +41,6 @@ def gallery_of(split: Split) -> tuple[Any, Any]:
 
 def test_the_gallery_is_every_caption_in_the_files_order(folder: Folder) -> None:
     folder.images[1]["sentences"] = folder.images[1]["sentences"][:2]
-    folder.images[3]["sentences"][2]["raw"] = " . "  # no word: in no gallery
     folder.write()
     dataset = build(folder)
     spoken = {i["filename"]: [s["raw"] for s in i["sentences"]] for i in folder.images}
@@ -50,13 +48,13 @@ def test_the_gallery_is_every_caption_in_the_files_order(folder: Folder) -> None
         references = split.references["match"]
         assert isinstance(references, MatchReferences)
         assert split.gallery is not None
-        expected = [raw for name in split.ids for raw in spoken[name] if raw != " . "]
+        expected = [raw for name in split.ids for raw in spoken[name]]
         assert list(references.names) == expected
         assert references.gallery == len(split.gallery) == len(expected)
         for name, own, row in zip(
             split.ids, references.relevant, split.targets["match"], strict=True
         ):
-            assert [references.names[e] for e in own] == [r for r in spoken[name] if r != " . "]
+            assert [references.names[e] for e in own] == spoken[name]
             assert tuple(row[row >= 0].tolist()) == own
             assert [split.gallery.ids[e] for e in own] == [f"{name}#{k}" for k in range(len(own))]
 
@@ -83,7 +81,7 @@ def test_pixels_and_tokens_are_those_of_captioning(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     captioning = folder.build()
-    monkeypatch.setattr(_images, "decode", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(_images, "decode_one", lambda *_: pytest.fail("decoded again"))
     found = build(folder)
     assert found.fingerprint != captioning.fingerprint
     for name, size in SPLITS.items():
@@ -247,7 +245,7 @@ WRONG: dict[str, tuple[Callable[[Coco], None], str]] = {
         "annotations[4]: image_id 77 is no image of the file",
     ),
     "no caption": (_silent, "images[2]: 000000000002.jpg has no captions"),
-    "no word": (_blank, "images[5]: 000000000005.jpg has 0 captions with words"),
+    "no word": (_blank, "images[5]: 000000000005.jpg: its caption 1 has no word"),
     "a number": (_set("annotations", 0, "caption", 7), "annotations[0]: Expected `str`, got `int`"),
     "a path": (_set("images", 0, "file_name", "../a.jpg"), "images[0]: file_name '../a.jpg' is"),
     "too long": (
@@ -296,30 +294,10 @@ def test_a_cut_or_missing_photograph_of_cocos_is_named_with_its_row(coco: Coco) 
 
 
 def test_a_caption_of_ten_thousand_characters_is_named(folder: Folder) -> None:
-    folder.images[4]["sentences"][1]["raw"] = "x" * 10_000
+    folder.images[3]["sentences"][1]["raw"] = "x" * 10_000
     folder.write()
-    with pytest.raises(DataError, match=r"images\[4\]: .*: its caption 2 has 10,000 characters"):
+    with pytest.raises(DataError, match=r"images\[3\]: .*: its caption 2 has 10,000 characters"):
         build(folder)
-
-
-# --- many pixels ---------------------------------------------------------------------------------
-
-
-def test_pixels_are_cached_part_by_part(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = build(folder)
-    decode, most = _images.decode, []
-
-    def noted(paths: Any, labels: Any, size: int) -> Any:
-        most.append(len(paths))
-        return decode(paths, labels, size)
-
-    monkeypatch.setattr(_images, "AT_A_TIME", 2)
-    monkeypatch.setattr(_images, "decode", noted)
-    shutil.rmtree(folder.cache)
-    again = build(folder)
-    assert max(most) == 2
-    for name, split in whole.splits.items():
-        np.testing.assert_array_equal(split.inputs["image"], again.splits[name].inputs["image"])
 
 
 # --- the tasks, and the real photographs ---------------------------------------------------------

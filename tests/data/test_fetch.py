@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from mmbench import catalog
@@ -244,6 +245,7 @@ def test_licences_are_remembered(fetched: Path) -> None:
     assert _fetch.accepted(told)
     source = msgspec.structs.replace(told.source, licence="another")
     assert not _fetch.accepted(msgspec.structs.replace(told, source=source))
+    assert not _fetch.accepted(msgspec.structs.replace(told, name="other")), "other files"
 
 
 def test_only_what_was_fetched_is_removed(server: Server, fetched: Path) -> None:
@@ -313,6 +315,14 @@ def test_archives_are_unpacked_into_their_folder(
 
 
 LINK = stat.S_IFLNK | 0o777
+RANDOM = (("a.bin", np.random.default_rng(0).bytes(300_000)), *GOOD)
+
+
+def spoiled(content: bytes, place: int | None = None) -> bytes:
+    """Turn the bits of one byte around, in the middle if no place is named."""
+    changed = bytearray(content)
+    changed[len(content) // 2 if place is None else place] ^= 0xFF
+    return bytes(changed)
 
 
 @pytest.mark.parametrize(
@@ -333,10 +343,14 @@ LINK = stat.S_IFLNK | 0o777
         ("x.tgz", tarred(("evil", b""), kind=tarfile.FIFOTYPE), "is a link or a device"),
         ("x.tgz", tarred(("ok.txt", b"1"))[:40], "x.tgz: is not a whole archive"),
         ("x.gz", gzip.compress(bytes(range(256)) * 9)[:200], "is not a whole archive"),
-        ("x.zip", zipped(*GOOD)[:-30], "expected a .zip, a .tar"),
+        ("x.zip", zipped(*GOOD)[:-30], "x.zip: is not a whole archive: it cannot be read as what"),
         ("x.txt", b"hello", "expected a .zip, a .tar"),
+        ("x.tar.xz", spoiled(tarred(*RANDOM, mode="w:xz")), "is not a whole archive"),
+        ("x.tar.bz2", spoiled(tarred(*RANDOM, mode="w:bz2")), "is not a whole archive"),
+        ("x.tar.gz", spoiled(tarred(*RANDOM), -6), "is not a whole archive: CRC check failed"),
+        ("x.tar.bz2", tarred(*RANDOM, mode="w:bz2")[:100], "x.tar.bz2: is not a whole archive"),
     ],
-    ids=range(17),
+    ids=range(21),
 )  # fmt: skip
 def test_an_archive_that_leads_elsewhere_writes_nothing(
     server: Server, fetched: Path, name: str, content: bytes, says: str

@@ -142,7 +142,7 @@ def test_noise_is_part_of_the_key_and_seeded(folder: Folder) -> None:
 def test_a_babble_is_of_others_and_as_loud_as_asked(folder: Folder) -> None:
     params = grid.Params(snr_db=0.0, noise="babble", talkers=5)
     request = Request("made", 1, 0, {}, SPLITS, folder.root, folder.cache)
-    rows = grid._splits(folder.root / "manifest.jsonl")["train"]
+    rows = grid._splits(folder.root / "manifest.jsonl", params)["train"]
     for row in rows:
         others = grid._others(row, rows, request, params)
         assert len({other.id for other in others}) == 5

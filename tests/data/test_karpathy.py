@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from mmbench import catalog
-from mmbench.data import _images, karpathy
+from mmbench.data import _building, _images, karpathy
 from mmbench.data._contract import Request
 from mmbench.errors import DataError, SpecError
 from mmbench.text import EOS, PAD, UNK, Vocabulary, tokenize
@@ -189,14 +189,28 @@ def test_images_with_fewer_captions_have_empty_target_rows(folder: Folder) -> No
     assert len(split.references["caption"].texts[0]) == 2
 
 
-def test_a_caption_without_a_word_is_left_out_everywhere(folder: Folder) -> None:
-    folder.images[0]["sentences"][1]["raw"] = " . "
-    folder.images[0]["sentences"][3]["raw"] = ""
+@pytest.mark.parametrize("tags", [False, True])
+@pytest.mark.parametrize(("caption", "why"), [
+    (" . ", "its caption 4 has no word"),
+    ("", "its caption 4 has no word"),
+    ("dog " * 2500, "its caption 4 has 10,000 characters, more than any caption"),
+])  # fmt: skip
+def test_a_caption_that_is_none_is_an_error_and_its_item_left_out_on_demand(
+    folder: Folder, caption: str, why: str, tags: bool
+) -> None:
+    whole = folder.build(tags=tags)
+    name = folder.images[0]["filename"]
+    folder.images[0]["sentences"][3]["raw"] = caption
     folder.write()
-    split = folder.build().splits["train"]
-    kept = [sentences(0)[k] for k in (0, 2, 4)]
-    assert split.references["caption"].texts[0] == tuple(kept)
-    assert split.targets["caption"][0].any(axis=1).tolist() == [True, True, True, False, False]
+    with pytest.raises(DataError, match=rf"images\[0\]: {name}: {why}.*: --skip-bad") as caught:
+        folder.build(tags=tags)
+    assert "\n" not in str(caught.value)
+    made = folder.build(skip_bad=True, tags=tags)
+    assert [why in line and name in line for line in made.left_out["train"]] == [True]
+    kept = [item for item in whole.splits["train"].ids if item != name]
+    assert list(made.splits["train"].ids) == kept
+    references = made.splits["train"].references["caption"].texts
+    assert list(references) == list(whole.splits["train"].references["caption"].texts[1:])
 
 
 def test_the_vocabulary_is_built_on_the_training_captions_alone(folder: Folder) -> None:
@@ -245,7 +259,7 @@ def test_orientation_marks_are_obeyed(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter clockwise: left goes up
     image.save(tmp_path / "turned.jpg", exif=exif)
-    pixels = _images.decode([tmp_path / "turned.jpg"], ["it"], 8)[0]
+    pixels = _images.decode_one(tmp_path / "turned.jpg", "it", 8)
     assert pixels[:, :3].mean() > 240
     assert pixels[:, 5:].mean() < 15
 
@@ -258,8 +272,8 @@ def test_every_colour_mode_becomes_rgb(tmp_path: Path, mode: str, ending: str) -
 
     path = tmp_path / f"it.{ending}"
     Image.new("RGB", (30, 20), (255, 255, 255)).convert(mode).save(path)
-    pixels = _images.decode([path], ["it"], 8)
-    assert pixels.shape == (1, 3, 8, 8)
+    pixels = _images.decode_one(path, "it", 8)
+    assert pixels.shape == (3, 8, 8)
     assert pixels.min() > 250
 
 
@@ -269,7 +283,7 @@ def test_the_fast_way_through_a_large_jpeg_looks_like_the_slow_one(tmp_path: Pat
     noise = np.random.Generator(np.random.PCG64(0)).integers(0, 256, (12, 16, 3), dtype=np.uint8)
     large = Image.fromarray(noise).resize((320, 240), Image.Resampling.BICUBIC)
     large.save(tmp_path / "large.jpg", quality=95)
-    fast = _images.decode([tmp_path / "large.jpg"], ["it"], 32)[0].astype(float)
+    fast = _images.decode_one(tmp_path / "large.jpg", "it", 32).astype(float)
     with Image.open(tmp_path / "large.jpg") as image:
         slow = np.asarray(image.resize((32, 32), Image.Resampling.LANCZOS), float)
     assert np.abs(fast - slow.transpose(2, 0, 1)).mean() < 1.5
@@ -399,11 +413,14 @@ def test_tags_need_a_second_caption(folder: Folder) -> None:
     folder.images[3]["sentences"] = folder.images[3]["sentences"][:1]
     folder.write()
     folder.build()
-    with pytest.raises(DataError, match=r"images\[3\].*has 1 captions with words: at least 2"):
+    with pytest.raises(DataError, match=r"images\[3\].*has 1 captions: at least 2"):
         folder.build(tags=True)
 
 
 # --- the cache -----------------------------------------------------------------------------------
+
+
+_DECODE = _images.decode_one
 
 
 def _no_decoding(*_: Any) -> Any:
@@ -414,7 +431,7 @@ def test_photographs_are_decoded_once_for_all_tasks_and_seeds(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = folder.build()
-    monkeypatch.setattr(_images, "decode", _no_decoding)
+    monkeypatch.setattr(_images, "decode_one", _no_decoding)
     again = folder.build()
     tagged = [folder.build(tags=True, seed=seed) for seed in (0, 1)]
     assert again.fingerprint == first.fingerprint
@@ -431,6 +448,56 @@ def test_a_replaced_photograph_is_noticed(folder: Folder) -> None:
     pixels = [np.asarray(d.splits["train"].inputs["image"]) for d in (before, after)]
     assert np.abs(pixels[0][0].astype(int) - pixels[1][0]).max() > 200
     np.testing.assert_array_equal(pixels[0][1:], pixels[1][1:])
+
+
+def test_one_of_the_same_size_is_noticed_too(folder: Folder) -> None:
+    from PIL import Image
+
+    def paint(colour: int) -> None:
+        Image.new("RGB", (40, 40), (colour, 0, 0)).save(path, format="bmp")
+
+    path = folder.path(2)
+    paint(250)
+    before, seen = folder.build(), path.stat()
+    paint(20)
+    os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    assert path.stat().st_size == seen.st_size
+    after = folder.build()
+    assert after.fingerprint != before.fingerprint
+    pixels = [np.asarray(d.splits["train"].inputs["image"]).astype(int) for d in (before, after)]
+    assert (np.abs(pixels[0] - pixels[1]).max(axis=(1, 2, 3)) > 200).sum() == 1
+
+
+def test_what_was_decoded_when_a_process_died_is_not_decoded_again(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_building, "PART", 2)
+    monkeypatch.setenv("MMBENCH_WORKERS", "1")
+    decoded: list[str] = []
+
+    def dies(path: Path, *rest: Any) -> Any:
+        if len(decoded) == 5:
+            raise KeyboardInterrupt
+        decoded.append(path.name)
+        return _DECODE(path, *rest)
+
+    monkeypatch.setattr(_images, "decode_one", dies)
+    with pytest.raises(KeyboardInterrupt):
+        folder.build()
+    first, told = list(decoded), []
+    decoded.clear()
+
+    def goes_on(path: Path, *rest: Any) -> Any:
+        decoded.append(path.name)
+        return _DECODE(path, *rest)
+
+    monkeypatch.setattr(_images, "decode_one", goes_on)
+    with _building.watched(lambda done, of: told.append((done, of))):
+        made = folder.build()
+    count = sum(SPLITS.values())
+    assert sorted([*first[:4], *decoded]) == sorted(i for s in made.splits.values() for i in s.ids)
+    assert told[0] == (4, count)
+    assert told[-1] == (count, count)
 
 
 def test_a_changed_caption_changes_fingerprint_and_digest(folder: Folder) -> None:
@@ -558,7 +625,7 @@ BROKEN: dict[str, tuple[Callable[[Folder], object], str]] = {
     "no raw": (_set(0, "sentences", [{"tokens": ["a"]}]), "images[0]: Object missing required"),
     "a number": (_set(0, "filename", 7), "images[0]: Expected `str`, got `int`"),
     "no caption": (_set(3, "sentences", []), "images[3]: {3} has no captions"),
-    "no word": (_set(3, "sentences", [{"raw": " ."}]), "images[3]: {3} has 0 captions with words"),
+    "no word": (_set(3, "sentences", [{"raw": " ."}]), "images[3]: {3}: its caption 1 has no word"),
     "unknown split": (_set(5, "split", "dev"), "{5}: unknown split 'dev', expected one of train,"),
     "a path": (_set(1, "filename", "../a.jpg"), "images[1]: filename '../a.jpg' is not the bare"),
     "twice": (
@@ -610,7 +677,8 @@ def test_a_broken_photograph_is_one_line_that_names_it(
     assert message.startswith(f"{folder.path(7)}: ")
     assert "(images[7])" in message
     assert expected in message.lower()
-    assert not list(folder.cache.glob("karpathy_images-*/"))
+    entries = folder.cache.glob("photographs-*/")
+    assert [entry for entry in entries if entry.suffix != ".parts"] == []
 
 
 def test_a_photograph_that_is_in_no_split_may_be_missing(folder: Folder) -> None:

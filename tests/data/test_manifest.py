@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmbench.data import manifest
+from mmbench.data import _building, manifest
 from mmbench.data._contract import Request
 from mmbench.data.manifest import rule
 from mmbench.errors import DataError, SpecError
@@ -65,6 +65,30 @@ class Place:
     def write(self) -> None:
         lines = [json.dumps(row) for row in self.rows]
         (self.root / "items.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def write_as(self, ending: str) -> str:
+        """Write the rows in another format; return the file's name."""
+        if ending == "jsonl":
+            self.write()
+        elif ending == "csv":
+            with (self.root / "items.csv").open("w", newline="", encoding="utf-8") as file:
+                table = csv.DictWriter(file, list(self.rows[0]))
+                table.writeheader()
+                for row in self.rows:
+                    table.writerow({**row, "numbers": json.dumps(row["numbers"])})
+        elif ending == "parquet":
+            import pyarrow
+            import pyarrow.parquet
+
+            pyarrow.parquet.write_table(
+                pyarrow.Table.from_pylist(self.rows), self.root / "items.parquet"
+            )
+        else:
+            import datasets
+
+            datasets.Dataset.from_list(self.rows).save_to_disk(self.root / "items")
+            return "items"
+        return f"items.{ending}"
 
     def build(
         self,
@@ -231,6 +255,19 @@ def test_arrays_of_each_kind_are_read_from_npy_files(place: Place) -> None:
     assert "is empty: it has 0 steps" in told(place, ModalitySpec("sequence", (3, 2)))
 
 
+def test_a_kind_that_an_encoder_is_for_is_read_from_npy_files(place: Place) -> None:
+    with_arrays(place, lambda i: np.full((i % 3 + 1, 2), i, dtype=np.float64))
+    found = built(place, ModalitySpec("points", (3, 2)))
+    assert found.lengths.tolist() == [i % 3 + 1 for i in range(8)]
+    assert found.values[4, :2].tolist() == [[4, 4], [4, 4]]
+    assert built(place, ModalitySpec("points", (1, 2)), cut=True).lengths.tolist() == [1] * 8
+    assert "has 3 steps" in told(place, ModalitySpec("points", (2, 2)))
+    assert "standardise: means nothing for a points: cut do" in told(
+        place, ModalitySpec("points", (3, 2)), standardise=False
+    )
+    assert "a manifest has no 'ponits'" in told(place, ModalitySpec("ponits", (3, 2)))
+
+
 def test_an_npy_of_objects_is_refused(place: Place) -> None:
     with_arrays(place, lambda i: np.array([1.0, 2.0]))
     np.save(place.root / "0.npy", np.array([print, 1], dtype=object), allow_pickle=True)
@@ -289,7 +326,7 @@ def test_texts_are_right_answers_one_or_several(place: Place) -> None:
         row["caption"] = [f"a cat {index}", "it sleeps a very long time"][: index % 2 + 1]
     place.write()
     outputs = {"caption": OutputSpec("text", main=True)}
-    made = place.build(outputs=outputs, targets={"caption": {"max_length": 4}})
+    made = place.build(outputs=outputs, targets={"caption": {"max_length": 4, "cut": True}})
     train = made.splits["train"]
     assert train.targets["caption"].shape == (8, 2, 4)
     words = made.signature.outputs["caption"].vocabulary
@@ -443,6 +480,139 @@ def test_a_bad_item_is_named_with_its_row_or_left_out_on_demand(place: Place, na
     assert np.allclose(numbers.mean(axis=0), 0, atol=1e-5), "of the items that are left"
 
 
+#: Of what may be wrong, that which a column of one type can hold.
+EVERYWHERE = [name for name in BAD if name not in (
+    "no path", "no number", "a number for a text", "mixed labels", "a list for a label", "nul",
+    "infinite",
+)]  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "folder"])
+@pytest.mark.parametrize("name", EVERYWHERE)
+def test_a_bad_item_is_named_whatever_the_format(place: Place, name: str, ending: str) -> None:
+    spoil, says = BAD[name]
+    spoil(place)
+    file = place.write_as(ending)
+    message = place.fails(file=file)
+    if ending == "csv":  # it knows nothing but text
+        says = says.replace("None is", "'' is")
+    # Of a file with a head, the line of an item is not its number.
+    where = {"csv": "line 4", "parquet": "row 3", "folder": "row 3"}[ending]
+    # Paths of files in a folder of its own are relative to it, or to the folder of the data.
+    assert says.replace("stands at line 1", f"stands at {'line 2' if ending == 'csv' else 'row 1'}"
+                        ) in message  # fmt: skip
+    assert f"{place.root / file}: {where} (id " in message
+    made = place.build(skip_bad=True, file=file)
+    assert {split: len(lines) for split, lines in made.left_out.items()} == {"train": 1}
+    assert len(made.splits["train"]) == 7
+
+
+def test_a_cut_jpeg_is_named(place: Place) -> None:
+    picture(place.root / "pictures/02.jpg", 2)
+    place.rows[2]["image"] = "pictures/02.jpg"
+    place.write()
+    place.build()
+    cut(place, "pictures/02.jpg", (place.root / "pictures/02.jpg").stat().st_size - 10)
+    assert "line 3 (id 'item2'): image: 02.jpg: cannot be decoded as an image" in place.fails()
+
+
+def test_lines_of_a_table_are_the_files(place: Place) -> None:
+    place.rows[0]["note"] = "it says\nhello\nagain"
+    place.rows[2]["label"] = "fish"
+    place.write_as("csv")
+    file = place.root / "items.csv"
+    head, rest = file.read_text(encoding="utf-8").split("\n", 1)
+    file.write_text(f"{head}\n\n{rest}", encoding="utf-8")
+    number = next(k for k, line in enumerate(file.read_text().split("\n"), 1) if "fish" in line)
+    assert number == 7
+    assert f"items.csv: line {number} (id 'item2'): label: 'fish'" in place.fails(file="items.csv")
+
+
+def test_a_graph_without_one_of_its_planes_is_no_shorter_graph(place: Place) -> None:
+    for index, row in enumerate(place.rows):
+        np.save(place.root / f"{index}.npy", np.ones((2, 3, 5), dtype=np.float32))
+        row["graph"] = f"{index}.npy"
+    place.write()
+    modalities = {"graph": ModalitySpec("graph", (2, 3, 5))}
+    made = place.build(modalities)
+    assert np.asarray(made.splits["test"].inputs["graph"]).shape == (4, 2, 3, 5)
+    np.save(place.root / "2.npy", np.ones((1, 3, 5), dtype=np.float32))
+    message = place.fails(modalities=modalities)
+    assert (
+        "line 3 (id 'item2'): graph: 2.npy: has the shape [1, 3, 5], expected [2, 3, 5]" in message
+    )
+
+
+@pytest.mark.parametrize("name", ["s1 ", " S1", "S1"])
+def test_a_group_has_one_name(place: Place, name: str) -> None:
+    shares = {"train": 0.6, "val": 0.2, "test": 0.2}
+    for row, own in zip(place.rows, ("s1 ", "s1"), strict=False):
+        row["speaker"] = own
+    place.write()
+    made = place.build(split=None, shares=shares, group="speaker", cluster="speaker")
+    assert sum("s1" in split.clusters for split in made.splits.values()) == 1  # type: ignore[operator]
+    assert not any("s1 " in split.clusters for split in made.splits.values())  # type: ignore[operator]
+    place.rows[5]["speaker"] = name
+    place.write()
+    if name.strip() == "s1":
+        place.build(split=None, shares=shares, group="speaker", cluster="speaker")
+        return
+    message = place.fails(split=None, shares=shares, group="speaker")
+    assert "line 6: speaker: 'S1' is called 's1' at line 1: a group has one name" in message
+
+
+def test_a_cluster_has_one_name_in_all_splits(place: Place) -> None:
+    place.rows[-1]["speaker"] = place.rows[-1]["speaker"].upper()
+    place.write()
+    place.build()
+    assert "a group has one name" in place.fails(cluster="speaker")
+
+
+def test_what_is_learned_is_cut_on_demand_only_and_what_is_scored_never(place: Place) -> None:
+    for row in place.rows:
+        row["caption"] = "a cat sleeps"
+    place.rows[2]["caption"] = "it sleeps a very long time"
+    place.write()
+    outputs = {"caption": OutputSpec("text", main=True)}
+    message = place.fails(outputs=outputs, targets={"caption": {"max_length": 4}})
+    assert "line 3 (id 'item2'): caption: has 6 words, and max_length = 4 says 3" in message
+    assert "cut = true" in message
+    made = place.build(outputs=outputs, targets={"caption": {"max_length": 4, "cut": True}})
+    assert made.splits["train"].references["caption"].texts[2] == (  # type: ignore[attr-defined]
+        "it sleeps a very long time",)  # fmt: skip
+
+
+def test_classes_in_lists_of_a_dataset_folder_have_their_names(place: Place) -> None:
+    import datasets
+
+    rows = [{**row, "tags": [index % 3] if index % 4 else [0, 2]}
+            for index, row in enumerate(place.rows)]  # fmt: skip
+    names = datasets.ClassLabel(names=["red", "green", "blue"])
+    made = datasets.Dataset.from_list(rows)
+    made = made.cast_column("tags", datasets.Sequence(names))
+    made.save_to_disk(place.root / "items")
+    outputs = {"tags": OutputSpec("multilabel", main=True, classes=("red", "green", "blue"))}
+    built = place.build(file="items", outputs=outputs)
+    assert built.splits["train"].targets["tags"][:3].tolist() == [[1, 0, 1], [0, 1, 0], [0, 0, 1]]
+
+
+def test_a_mended_file_makes_other_data(place: Place) -> None:
+    def digest() -> str:
+        given = {"file": "items.jsonl", "split": "split"}
+        return manifest.source_digest(
+            Request("own", 1, 0, given, SPLITS, place.root, place.cache, MODALITIES, OUTPUTS)
+        )
+
+    before = digest()
+    assert digest() == before
+    picture(place.root / "pictures/02.png", 3)
+    assert digest() != before
+    picture(place.root / "pictures/02.png", 2)
+    assert digest() == before, "whenever it was written"
+    (place.root / "pictures/02.png").unlink()
+    assert digest() != before
+
+
 def test_the_first_bad_row_is_named_and_the_others_are_counted(place: Place) -> None:
     for row in (6, 3, 12):
         place.rows[row]["label"] = "fish"
@@ -584,17 +754,21 @@ def videos(place: Place, frames: int = 6) -> None:
 
 def test_videos_become_grey_frames(place: Place) -> None:
     videos(place)
-    found = built(place, ModalitySpec("video", (8, 16, 32)))
+    message = told(place, ModalitySpec("video", (8, 16, 32)))
+    assert "thing: 0.mp4: may be in colour (yuv420p), and a video is read in grey: grey" in message
+    found = built(place, ModalitySpec("video", (8, 16, 32)), grey=True)
     assert found.values.shape == (8, 8, 16, 32)
     assert set(found.lengths.tolist()) == {6}
     means = found.values[0, :6].mean(axis=(1, 2))
     assert (np.diff(means) > 10).all()
-    every = built(place, ModalitySpec("video", (8, 16, 32)), every=2)
+    every = built(place, ModalitySpec("video", (8, 16, 32)), every=2, grey=True)
     assert set(every.lengths.tolist()) == {3}
-    assert "has 6 steps, and the shape says 5" in told(place, ModalitySpec("video", (5, 16, 32)))
-    assert "expected [8, 16, 16]" in told(place, ModalitySpec("video", (8, 16, 16)))
+    assert "has 6 steps, and the shape says 5" in told(
+        place, ModalitySpec("video", (5, 16, 32)), grey=True
+    )
+    assert "expected [8, 16, 16]" in told(place, ModalitySpec("video", (8, 16, 16)), grey=True)
     cut(place, "2.mp4", 400)
-    message = told(place, ModalitySpec("video", (8, 16, 32)))
+    message = told(place, ModalitySpec("video", (8, 16, 32)), grey=True)
     assert "line 3 (id 'item2'): thing: 2.mp4: " in message
 
 
@@ -614,7 +788,7 @@ def test_videos_become_grey_frames(place: Place) -> None:
         (
             "x.csv",
             "id,split\n1,train\n2\n",
-            "x.csv: row 2: has 1 cells, and the first line names 2",
+            "x.csv: line 3: has 1 cells, and the first line names 2",
         ),
         ("x.csv", "id,id\n1,2\n", "names the column 'id' twice"),
         ("x.csv", 'id,split\n"1,train\n', "x.csv: line 2: unexpected end of data"),
@@ -719,3 +893,56 @@ def test_paths_are_looked_for_beside_the_manifest_and_in_data(place: Place, tmp_
     alone = Request("own", 1, 0, given, SPLITS, None, place.cache, MODALITIES, OUTPUTS, None)
     with pytest.raises(DataError, match="needs data of yours: --data DIR"):
         manifest.build(alone)
+
+
+# --- prepared in parts ---------------------------------------------------------------------------
+
+
+def many(place: Place, count: int = 150) -> dict[str, int]:
+    """Make the manifest so long that it is prepared in several parts."""
+    line = place.rows[0]
+    place.rows += [{**line, "id": f"more{k}", "numbers": [k, 1, 2, 3]} for k in range(count)]
+    place.write()
+    return {**SPLITS, "train": SPLITS["train"] + count}
+
+
+def test_preparing_is_watched_and_goes_on_where_it_was_killed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits = many(place)
+    monkeypatch.setenv("MMBENCH_WORKERS", "1")
+    decoded: list[str] = []
+    decode = manifest.modalities.decode.decode
+
+    def counted(kind: str, content: Any, wanted: Any) -> Any:
+        decoded.append(content.name)
+        if len(decoded) == 140:
+            raise KeyboardInterrupt
+        return decode(kind, content, wanted)
+
+    monkeypatch.setattr(manifest.modalities.decode, "decode", counted)
+    with pytest.raises(KeyboardInterrupt):
+        place.build(splits=splits)
+    assert len(decoded) == 140
+    seen: list[tuple[int, int]] = []
+    with _building.watched(lambda done, of: seen.append((done, of))):
+        made = place.build(splits=splits)
+    total = sum(splits.values())
+    assert len(decoded) == 140 + total - 128, "two parts of 64 were there already"
+    assert (128, total) in seen
+    assert (total, total) in seen
+    decoded.clear()
+    assert place.build(splits=splits).fingerprint == made.fingerprint
+    assert not decoded
+    assert not list(place.cache.glob("*.parts"))
+
+
+def test_the_bytes_do_not_depend_on_the_number_of_threads(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    splits = many(place)
+    monkeypatch.setenv("MMBENCH_WORKERS", "1")
+    one = place.build(splits=splits)
+    monkeypatch.setenv("MMBENCH_WORKERS", "3")
+    place.cache = tmp_path / "another"
+    assert place.build(splits=splits).fingerprint == one.fingerprint

@@ -116,7 +116,7 @@ def test_the_shipped_folds_stand_on_one_base(fold: int) -> None:
     task = catalog.task(f"esc10_fold{fold}")
     assert task.dataset.params["fold"] == fold
     assert task.splits == {"train": 240, "val": 80, "test": 80}
-    assert len(task.source.published) == 2
+    assert len(task.source.published) == 3
     assert "_esc10" not in catalog.task_names()
 
 

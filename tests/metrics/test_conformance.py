@@ -30,6 +30,7 @@ from mmbench import catalog, registry, sealed, store
 from mmbench.data import interactions
 from mmbench.data._contract import Request
 from mmbench.metrics import Metric, TextItems, prepare, tools
+from mmbench.metrics.slots import KINDS, TIMED
 from mmbench.references import Slots, TextReferences
 from mmbench.report.record import headroom
 from mmbench.scoring import score
@@ -141,7 +142,7 @@ def test_cider_knows_words_by_their_letters_whatever_the_case_and_the_punctuatio
 def spoken(text: str) -> Slots:
     """Read slots of every kind out of a text, so that slot metrics can be asked too."""
     words = frozenset((word,) for word in text.split())
-    return dict.fromkeys(("object", "attribute", "relation", "sound", "emitter", "count"), words)
+    return dict.fromkeys((*KINDS, *TIMED), words)
 
 
 TEXT_METRICS = sorted(

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from mmbench import registry, rng
 from mmbench.metrics import Metric, perfect, prepare, pseudo_values
+from mmbench.metrics.slots import KINDS, TIMED
 from mmbench.references import (
     FrameReferences,
     ImageReferences,
@@ -103,7 +104,7 @@ def texts(references: int) -> tuple[Said, References]:
 
 
 def parse(caption: str) -> dict[str, frozenset[tuple[str, ...]]]:
-    kinds = ("object", "attribute", "relation", "sound", "emitter", "count")
+    kinds = (*KINDS, *TIMED)
     found: dict[str, set[tuple[str, ...]]] = {kind: set() for kind in kinds}
     for word in caption.split():
         for kind in kinds[len(word) % 3 :: 3]:
@@ -163,7 +164,9 @@ def images() -> tuple[Said, References]:
     true = np.array(numbers("colour", count=N, below=3))
     said = np.where(uniform("right", shape=(N,)) < 0.7, true, 0)
     columns = {"features": list(made), "colour": [int(x) for x in said]}
-    return Said(ids(), [None] * N, columns), ImageReferences(real, {"colour": true})
+    known = uniform("known", shape=(N, 3))
+    references = ImageReferences(real, {"colour": true}, pairs=np.arange(N) // 2, known=known)
+    return Said(ids(), [None] * N, columns), references
 
 
 DRAWN: dict[str, Callable[[], tuple[Said, References]]] = {

@@ -38,7 +38,9 @@ def corpus(
     return prepare(predictions, TextReferences(references, slots, parse))
 
 
-KINDS = ("object", "attribute", "relation", "sound", "emitter", "count", "mood")
+KINDS = (
+    "object", "attribute", "relation", "sound", "emitter", "count", "motion", "time", "mood",
+)  # fmt: skip
 
 
 def parse(caption: str) -> Slots:

@@ -44,9 +44,17 @@ COMPLETE = [0, 5, 6]
 #: Kind of modality -> one to try an encoder on. A new kind of encoder needs a line here.
 SAMPLES: Mapping[str, Modality] = {
     m.kind: m for world in tiny.WORLDS.values() for m in world.signature.modalities.values()
-} | {"video": Modality("video", (7, 16, 16))}
+} | {
+    "video": Modality("video", (7, 16, 16)),
+    "points": Modality("points", (6, 3)),
+    "set": Modality("set", (6, 3)),
+    "graph": Modality("graph", (3, 5, 7)),
+}
 #: Kind of modality -> the axis of [B, ...] that `lengths` counts; None: an item is always whole.
-TIME_AXIS = {"image": None, "spectrogram": 2, "text": 1, "sequence": 1, "vector": None, "video": 1}
+TIME_AXIS = {
+    "image": None, "spectrogram": 2, "text": 1, "sequence": 1, "vector": None, "video": 1, "set": 1,
+    "points": 1, "graph": None,
+}  # fmt: skip
 
 
 def baselines(world: tiny.World) -> list[str]:
@@ -554,7 +562,7 @@ def test_a_gate_sees_what_it_says(name: str, gate: str) -> None:
     combiner = registry.load("combiner", name)(["joint", "a", "b"], tiny.WIDTH, gate=gate)
     sees = {"static": "nothing", "equal": "nothing"}.get(gate, gate)
     # A mixture's weights add up to one, item by item: each depends on what all branches say.
-    assert combiner.sees == ("joint" if (name, gate) == ("mixture", "own") else sees)
+    assert combiner.sees == ("joint" if name in ("mixture", "blend") and gate == "own" else sees)
     generator = torch.Generator().manual_seed(0)
     for parameter in combiner.parameters():  # at birth no gate looks at anything
         parameter.copy_(torch.randn(parameter.shape, generator=generator))
@@ -633,9 +641,10 @@ def test_an_encoder_masks_what_lies_beyond_the_length(name: str, kind: str) -> N
     high = len(modality.vocabulary) or 256
     dtype = torch.int64 if modality.vocabulary else torch.uint8
     x = torch.randint(0, high, (4, *modality.shape), generator=generator, dtype=dtype)
-    floats = kind in ("sequence", "vector")
+    floats = kind in ("sequence", "vector", "points", "set", "graph")
     if floats:
         x = torch.randn(4, *modality.shape, generator=generator)
+        x = x.abs() + 1.0 if kind == "graph" else x  # where every node is there, and has edges
     tokens, mask = encoder(x, None)
     assert tokens.shape == (4, mask.shape[1], tiny.WIDTH)
     assert mask.all()
@@ -897,8 +906,8 @@ def test_every_kind_of_encoder_and_head_has_a_sample() -> None:
     read = {k for n in registry.names("encoder") for k in registry.load("encoder", n).kinds}
     assert read <= set(SAMPLES) == set(TIME_AXIS)
     served = {kind for world in tiny.WORLDS.values() for kind in kinds(world)}
-    # What these two kinds need, a gallery and a clock, is tested in files of their own.
-    elsewhere = {"match", "transcript"}
+    # What these kinds need, a gallery, a clock, a painter, is tested in files of their own.
+    elsewhere = {"match", "transcript", "frames", "image"}
     kinds_of_heads = {registry.load("head", n).kind for n in registry.names("head")}
     assert kinds_of_heads - elsewhere <= served
     assert served <= {

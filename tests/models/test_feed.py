@@ -669,9 +669,13 @@ def resident():
 
 x = np.load(path, mmap_mode="r")
 torch.zeros(10).index_select(0, torch.zeros(1, dtype=torch.long))
-before, most = resident(), [0, 0]
 split = Split(range(len(x)), {"x": x}, {}, {})
 draw = np.random.default_rng(0)
+# What is imported and set up once, threads and their arenas, is not what a split takes.
+with Feed(split, torch.device("cpu"), ["x"], memory=Allowance(size=allowed)) as feed:
+    feed.plan([np.arange(64), np.arange(64, 128)])
+    feed.batch(np.arange(64))
+before, most = resident(), [0, 0]
 with Feed(split, torch.device("cpu"), ["x"], memory=Allowance(size=allowed)) as feed:
     order = np.split(draw.permutation(len(x)), len(x) // 64)
     feed.plan(order)
@@ -686,7 +690,8 @@ print(*(after - early for after, early in zip(most, before)))
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says it")
 def test_a_split_of_ten_times_the_allowed_memory_takes_no_more_than_that(tmp_path: Path) -> None:
-    allowed = 16 * 2**20
+    # Threads and their arenas keep 10 to 20 MiB, whatever is allowed: a third of it, not all.
+    allowed = 64 * 2**20
     row = 3 * 64 * 64
     count = 10 * allowed // row // 64 * 64 + 64
     path = tmp_path / "x.npy"
@@ -701,8 +706,7 @@ def test_a_split_of_ten_times_the_allowed_memory_takes_no_more_than_that(tmp_pat
         told = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
         return [int(part) for part in told.stdout.split()]
 
-    anonymous, of_files = run(allowed)
-    assert anonymous + of_files < allowed
+    assert sum(run(allowed)) < allowed
     anonymous, of_files = run(100 * allowed)
     assert anonymous < allowed, "what fits is mapped, not copied"
     assert of_files > 5 * allowed, "this way of measuring sees what a process holds"

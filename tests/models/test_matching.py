@@ -209,6 +209,7 @@ def model_with(fusion: str, shape: str) -> ModelSpec:
         if "only" not in name
         and (spec := spec_of(name, SHAPES[shape])).fusion.name == fusion
         and spec.modalities is None
+        and "match" in spec.heads
     ]
     return own[0] if own else spec_of("late", SHAPES[shape], fusion=ComponentSpec(fusion))
 

@@ -215,7 +215,10 @@ def test_a_fusion_that_promises_times_and_gives_none_is_named() -> None:
         ({"kind": "transcript"}, "outputs.words.clock is missing"),
         ({"kind": "transcript", "clock": "latent:0"}, "outputs.words.clock"),
         ({"kind": "transcript", "clock": "native:lips"}, "no modality 'lips': it has video, audio"),
-        ({"kind": "text", "clock": "latent:9"}, "is for transcripts, and words is a text"),
+        (
+            {"kind": "text", "clock": "latent:9"},
+            "is for transcripts and frames, and words is a text",
+        ),
     ],
 )
 def test_a_wrong_clock_in_a_task_is_named(output: dict[str, str], told: str) -> None:
@@ -225,3 +228,15 @@ def test_a_wrong_clock_in_a_task_is_named(output: dict[str, str], told: str) -> 
     content["outputs"] = {"words": output}
     with pytest.raises(SpecError, match=told):
         parse_task(content, "mine.toml")
+
+
+def test_a_modality_that_adds_no_nodes_to_a_graph_says_nothing_on_the_clock() -> None:
+    seq = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0))
+    mask = torch.tensor([[True, True, False, False], [True] * 4])
+    time = torch.tensor([[0.0, 1.0, 0.0, 1.0]] * 2)
+    present = torch.tensor([True, True])
+    branch = Branch("joint", seq, mask, seq.mean(dim=1), present, time, (2, 2))
+    real = torch.ones(2, 2, dtype=torch.bool)
+    moved = clocks._on_clock(branch, time[:, :2], real).seq
+    assert torch.allclose(moved[0], seq[0, :2], atol=1e-4), "the other part speaks alone"
+    assert torch.allclose(moved[1], (seq[1, :2] + seq[1, 2:]) / 2, atol=1e-4)

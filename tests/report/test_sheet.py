@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.image import AxesImage
-from matplotlib.patches import Rectangle
+from matplotlib.patches import FancyArrowPatch, Rectangle
 
 from mmbench import rng
 from mmbench.references import Slots, TextReferences
 from mmbench.report import canvas, colours, sheet
-from mmbench.report.samples import Answers, choose
+from mmbench.report.samples import Answers, choose, with_words
 from mmbench.types import Modality, Ragged, Split
 
 Neat = Callable[[Any], list[str]]
@@ -160,7 +160,8 @@ def test_a_grey_image_and_an_unknown_kind_are_drawn_or_named(neat: Neat) -> None
     made.modalities["smell"] = Modality("odour", (1, 8, 8))  # type: ignore[index]
     figure = draw(made, 1)
     assert images(figure)[0].get_array().shape == (8, 8)
-    assert {"odour,", "not", "drawn"} <= set(neat(figure))
+    said = " ".join(neat(figure))
+    assert "smell: odour" in said, "of numbers of any kind there is a heat map"
 
 
 def test_three_modalities_take_a_second_row_and_overlap_nothing(neat: Neat) -> None:
@@ -192,3 +193,27 @@ def test_the_sheet_grows_with_its_rows(count: int, rows: int) -> None:
 def test_the_same_items_give_the_same_bytes() -> None:
     made = [canvas.png(lambda: draw(answers(), 3)) for _ in range(2)]
     assert made[0] == made[1]
+
+
+def test_a_graph_is_drawn_with_the_names_of_its_nodes_and_an_arrow_for_each_edge(
+    neat: Neat,
+) -> None:
+    graph = np.zeros((3, 4, 5), dtype=np.uint8)
+    graph[0, :3, 0] = [6, 4, 5]  # run, dog, beach; no fourth node
+    graph[1, 0, 1] = graph[2, 1, 2] = graph[2, 2, 1] = 1
+    graph[1, 0, 3] = 1  # to nobody
+    shown = with_words({"scene": Modality("graph", graph.shape), "tags": TAGS})
+    drawn = sheet.drawing("scene", shown["scene"], graph)
+    page = canvas.Page(sheet.CELL, drawn.high)
+    drawn.draw(page, 0, 0)
+    assert {"scene", "run", "dog", "beach"} <= set(neat(page.figure))
+    arrows = [a for a in page.figure.patches if isinstance(a, FancyArrowPatch)]
+    arrows += [a for a in page.figure.artists if isinstance(a, FancyArrowPatch)]
+    assert len({id(a) for a in arrows}) == 3
+    assert len({to_hex(a.get_edgecolor()) for a in arrows}) == 2, "one colour for each relation"
+
+
+def test_a_row_is_as_high_as_what_stands_in_it() -> None:
+    texts, pictures = answers(("tags",)), answers(("image",))
+    few = sheet.band(texts, choose(texts, 1)[0])
+    assert few < sheet.band(pictures, choose(pictures, 1)[0]) / 3

@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.distributions import Normal, kl_divergence
+from torch.distributions import (
+    Categorical,
+    Independent,
+    MixtureSameFamily,
+    Normal,
+    kl_divergence,
+)
 
 from mmbench import registry
 from mmbench.models.latents import (
@@ -23,7 +29,7 @@ from mmbench.models.latents import (
     product,
     side_by_side,
 )
-from mmbench.models.reconstruction import Decoder
+from mmbench.models.reconstruction import CENTRES, Decoder
 from mmbench.types import Modality, Stream
 
 WIDTH, ITEMS, LATENT = 8, 4, 3
@@ -165,7 +171,10 @@ KINDS = {
     "vector": (Modality("vector", (5,)), None),
     "image": (Modality("image", (3, 11, 10)), None),
     "spectrogram": (Modality("spectrogram", (2, 9, 6)), torch.tensor([9, 4, 1, 0])),
+    "video": (Modality("video", (5, 9, 6)), torch.tensor([5, 4, 1, 0])),
     "text": (Modality("text", (5,), tuple("-abcdef")), torch.tensor([5, 3, 1, 0])),
+    "points": (Modality("points", (5, 2)), torch.tensor([5, 3, 1, 0])),
+    "smell": (Modality("smell", (2, 3)), None),  # a kind that somebody adds is numbers
 }
 
 
@@ -174,7 +183,7 @@ def raw_of(modality: Modality) -> Tensor:
     shape = (ITEMS, *modality.shape)
     if modality.kind == "text":
         return torch.randint(1, len(modality.vocabulary), shape, generator=generator)
-    if modality.kind in ("image", "spectrogram"):
+    if modality.kind in ("image", "spectrogram", "video"):
         return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
     return torch.randn(shape, generator=generator)
 
@@ -197,7 +206,14 @@ def test_a_decoders_loss_is_the_likelihood_of_what_is_real(kind: str) -> None:
         if kind == "text":
             each = [-said[item].log_softmax(0)[word] for word in raw[item, :real]]
             expected = torch.stack(each).mean()
-        elif kind in ("sequence", "vector"):
+        elif kind == "points":
+            mixture = MixtureSameFamily(
+                Categorical(torch.ones(CENTRES)),
+                Independent(Normal(said[item].view(CENTRES, 2), 1.0), 1),
+            )
+            each = mixture.log_prob(raw[item, :real]) + math.log(2 * math.pi)
+            expected = -each.mean() / 2
+        elif kind in ("sequence", "vector", "smell"):
             own = said[item].view(modality.shape)
             expected = -Normal(own, 1.0).log_prob(raw[item])[:real].mean() - 0.5 * math.log(
                 2 * math.pi
@@ -205,7 +221,8 @@ def test_a_decoders_loss_is_the_likelihood_of_what_is_real(kind: str) -> None:
         else:
             p, x = said[item].sigmoid(), raw[item] / 255.0
             each = -(x * p.log() + (1 - x) * (1 - p).log())
-            expected = (each[:, :real] if kind == "spectrogram" else each).mean()
+            axis = {"spectrogram": 1, "video": 0}.get(kind)
+            expected = (each if axis is None else each.narrow(axis, 0, real)).mean()
         assert found[item].item() == pytest.approx(expected.item(), abs=1e-5)
 
 
@@ -226,8 +243,8 @@ def test_a_decoder_does_not_look_at_padding(kind: str) -> None:
 
 
 def test_what_cannot_be_reconstructed_is_refused() -> None:
-    with pytest.raises(ValueError, match="cannot reconstruct a modality of kind 'smell'"):
-        Decoder(Modality("smell", (3,)), LATENT, 6)
+    with pytest.raises(ValueError, match="cannot reconstruct a modality of kind 'signs'"):
+        Decoder(Modality("signs", (3,), ("a", "b")), LATENT, 6)
 
 
 # --- the strategies -----------------------------------------------------------------------------
