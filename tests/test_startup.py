@@ -124,4 +124,5 @@ def test_help_and_lists_are_there_at_once() -> None:
             best[line] = min(best.get(line, 99.0), seconds(*command))
     for line, limit in LIMITS.items():
         assert best[line] <= limit * best[""], (line, best)
-    assert best["list tasks"] < 0.4, "seconds"
+    slower = max(1.0, best[""] / 0.08)  # than a machine that starts and imports click in 80 ms
+    assert best["list tasks"] < 0.4 * slower, best

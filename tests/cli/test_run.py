@@ -658,7 +658,7 @@ def test_a_real_ctrl_c_ends_a_process_in_an_orderly_way(
                 break
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
     finally:
         process.kill()
         process.communicate()

@@ -550,7 +550,13 @@ def test_a_record_leaves_no_checkpoint_however_its_seed_was_trained(runs: list[R
 def test_what_another_process_has_made_meanwhile_is_taken_as_it_is(
     cli: Cli, task: Write, runs: list[Run], monkeypatch: pytest.MonkeyPatch, force: bool
 ) -> None:
-    monkeypatch.setattr(sweep, "PAUSE", 0.05)
+    waiting = threading.Event()
+
+    def pause(seconds: float) -> None:
+        waiting.set()
+        time.sleep(0.05)
+
+    monkeypatch.setattr(sweep, "time", SimpleNamespace(sleep=pause, monotonic=time.monotonic))
     arguments = ("run", "-t", task(), "-m", "late", *SMALL)
     cli(*arguments, "--results", "other", "-q")
     (other,) = store.scan(Path("other"))[0]
@@ -561,7 +567,7 @@ def test_what_another_process_has_made_meanwhile_is_taken_as_it_is(
     with another(runs[0]) as process:
 
         def finish() -> None:
-            time.sleep(0.5)
+            waiting.wait(60)
             store.adopt(Path("results"), other)
             process.kill()
 

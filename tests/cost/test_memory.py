@@ -44,7 +44,7 @@ def test_a_run_does_not_have_the_memory_of_the_one_before(sampled: bool) -> None
         pytest.importorskip("psutil")
     text = TWO_RUNS.format(sampled=sampled)
     done = subprocess.run(
-        [sys.executable, "-c", text], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", text], capture_output=True, text=True, check=True, timeout=300
     )
     lines = done.stdout.splitlines()
     before, large, after = (int(line.partition(" ")[0]) for line in lines)

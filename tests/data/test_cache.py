@@ -256,7 +256,7 @@ def test_two_processes_make_an_entry_once(tmp_path: Path) -> None:
     racers = [
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) for _ in range(3)
     ]
-    said = {racer.communicate(timeout=60)[0] for racer in racers}
+    said = {racer.communicate(timeout=300)[0] for racer in racers}
     assert [racer.returncode for racer in racers] == [0, 0, 0]
     assert (tmp_path / "calls").read_text() == "x"
     assert len(said) == 1
@@ -299,7 +299,9 @@ def test_who_waits_for_an_entry_says_so(tmp_path: Path) -> None:
     def hold() -> None:
         with FileLock(f"{folder}.lock"):
             held.set()
-            time.sleep(0.3)
+            deadline = time.monotonic() + 30
+            while not said and time.monotonic() < deadline:
+                time.sleep(0.01)
 
     other = threading.Thread(target=hold)
     other.start()

@@ -324,7 +324,7 @@ def test_a_line_of_ten_megabytes_is_read_at_once(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", f'{{"id": 1, "scores": [{scores}]}}\n' + GOOD.decode())
     started = time.perf_counter()
     found = read(path)
-    assert time.perf_counter() - started < 2
+    assert time.perf_counter() - started < 20, "what is quadratic takes hours"
     assert len(found.columns["scores"][0]) == 2_000_000
     assert found.where(1).endswith(":2")
 
@@ -337,4 +337,4 @@ def test_ten_megabytes_of_nonsense_are_refused_or_read_at_once(tmp_path: Path, n
         assert len(read(path)) == 2
     else:
         assert len(refused(path)) < 300
-    assert time.perf_counter() - started < 2
+    assert time.perf_counter() - started < 20, "what is quadratic takes hours"
