@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Protocol, TypeVar, Union
+from typing import Annotated, Any, Literal, Protocol, TypeVar, Union, get_args
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -29,6 +29,23 @@ Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_]*\Z")]
 MetricName = Annotated[str, Meta(pattern=r"^([a-z0-9]\w*\.)?[a-z0-9]\w*(:\w+)?(\(.*\))?\Z")]
 #: A time axis, see `mmbench.models.clock`; empty where an output needs none.
 Clock = Annotated[str, Meta(pattern=r"^(native:[a-z0-9][a-z0-9_]*|latent:[1-9][0-9]*|)\Z")]
+#: A file's name, or a part of it.
+PartOfName = Annotated[str, Meta(pattern=r"^[^/\\]*\Z")]
+FolderName = Annotated[str, Meta(pattern=r"^([a-z0-9][a-z0-9_]*)?\Z")]
+#: What a text has to be like to match a pattern that does not list what it allows.
+PATTERNS: dict[str, str] = {
+    get_args(kind)[1].pattern: told
+    for kind, told in (
+        (Name, "a name of a-z, 0-9 and _, not beginning with _"),
+        (
+            MetricName,
+            "a metric's name, such as 'wer', 'intensity.mae' or 'wer(normalizer=english)'",
+        ),
+        (Clock, "'native:MODALITY', or 'latent:L' with L steps, such as 'latent:16'"),
+        (PartOfName, "a name without / and \\"),
+        (FolderName, "a folder's name of a-z, 0-9 and _, not beginning with _"),
+    )
+}
 Positive = Annotated[int, Meta(ge=1)]
 Decay = Annotated[float, Meta(ge=0.0, lt=1.0)]
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -173,7 +190,7 @@ class FileSpec(_Strict, frozen=True, kw_only=True):
     url: str
     sha256: str = ""
     md5: str = ""
-    name: Annotated[str, Meta(pattern=r"^[^/\\]*\Z")] = ""
+    name: PartOfName = ""
     unpack: str = ""
 
     def __post_init__(self) -> None:
@@ -215,7 +232,7 @@ class SourceSpec(_Strict, frozen=True):
     cluster: str = ""
     published: tuple[PublishedSpec, ...] = ()
     files: tuple[FileSpec, ...] = ()
-    folder: Annotated[str, Meta(pattern=r"^([a-z0-9][a-z0-9_]*)?\Z")] = ""
+    folder: FolderName = ""
 
 
 class TaskSpec(_Strict, frozen=True):
@@ -844,7 +861,24 @@ def _explain(message: str, kind: Any) -> str:
     if missing:
         full = f"{key}.{missing[1]}" if key else missing[1]
         return f"the key {full!r} is missing"
+    unlike = re.fullmatch(r"Expected `str` matching regex '(.*)'", what, flags=re.S)
+    if unlike:
+        pattern = unlike[1].replace("\\\\", "\\")  # msgspec writes it as Python would
+        return f"{key or 'the file'}: expected {PATTERNS.get(pattern) or _listed(pattern)}"
     return f"{key or 'the file'}: {what[0].lower()}{what[1:]}"
+
+
+def _listed(pattern: str) -> str:
+    """Say what a pattern allows.
+
+    >>> _listed("^(best|last)$"), _listed("^x+$")
+    ("'best' or 'last'", 'a text like ^x+$')
+    """
+    values = re.fullmatch(r"\^\(([\w|]+)\)(\$|\\Z)", pattern)
+    if not values:
+        return f"a text like {pattern}"
+    *before, last = map(repr, values[1].split("|"))
+    return f"{', '.join(before)} or {last}" if before else last
 
 
 def _is_struct(kind: Any) -> bool:

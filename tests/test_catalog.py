@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import pytest
 
-from mmbench import catalog, registry
+from mmbench import catalog, registry, spec
 from mmbench.data import _load
 from mmbench.errors import IncompatibleError, SpecError, UnknownNameError, UsageError
 from mmbench.references import ANSWERED_BY
@@ -261,6 +261,39 @@ def test_an_unknown_name_is_told_with_the_near_one(kind: str) -> None:
     near = {"task": "captoning", "model": "hybird"}[kind]
     with pytest.raises(UnknownNameError, match=r"did you mean '(captioning|hybrid)'"):
         getattr(catalog, kind)(near)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (
+            '"latent:16"',
+            '"latent:0"',
+            "outputs.events.clock: expected 'native:MODALITY', or 'latent",
+        ),
+        (
+            'name = "event_detection"',
+            'name = "a/b"',
+            "name: expected a name of a-z, 0-9 and _, not",
+        ),
+        ('main = "', 'main = "!', "metrics.main: expected a metric's name, such as 'wer'"),
+    ],
+)
+def test_a_text_of_another_form_is_told_in_words(old: str, new: str, told: str) -> None:
+    text = (ROOT / "tasks" / "event_detection.toml").read_text(encoding="utf-8")
+    assert old in text
+    with pytest.raises(SpecError, match=re.escape(told)) as caught:
+        spec.parse_task(tomllib.loads(text.replace(old, new, 1)), "own.toml")
+    assert "\\Z" not in str(caught.value)
+
+
+@pytest.mark.parametrize("file", ["a/b", "a\\b"])
+def test_every_pattern_of_a_definition_has_words(file: str) -> None:
+    with pytest.raises(SpecError, match=re.escape("expected a name without / and \\")):
+        spec.check_params({"url": "https://a.b/c", "name": file}, spec.FileSpec, "x")
+    patterns = set(re.findall(r"pattern=r?\"(.*?)\"", Path(spec.__file__).read_text("utf-8")))
+    told = {one for one in patterns if not spec._listed(one).startswith("a text like")}
+    assert patterns - told == set(spec.PATTERNS)
 
 
 def test_nothing_in_a_definition_becomes_code(workplace: Path) -> None:
