@@ -161,7 +161,7 @@ def test_what_was_measured_is_in_the_order_that_is_planted() -> None:
     assert min(scores["sentiment"][name] for name in joint) > scores["sentiment"]["late"] + 0.2
     assert scores["redundant"]["late"] > max(scores["redundant"][name] for name in alone) + 0.1
     assert scores["unique"]["text_only"] > max(scores["unique"].values()) - 0.03
-    for name in ("early", "mmsa"):
+    for name in ("early", "multimodal_self_attention"):
         assert scores["shortcut"][name] > scores["shortcut"]["concat"] + 0.2
 
 

@@ -51,9 +51,9 @@ SEEDS = (0, 1, 2)
 ANSWERING = (
     "argf", "concat", "constant", "contrastive", "contrastive_pretrained", "cross_attention",
     "early", "early_features", "gat", "gatv2", "gcn", "gmu", "graph_plain", "hybrid", "late",
-    "late_precision", "lmf", "mbt", "mfm", "mmsa", "mopoe", "mult", "multiplicative", "mvae",
-    "parallel", "rgcn", "seed_cross_transformer", "seed_encoder_decoder", "seed_linear_concat",
-    "sequential", "sequential_time", "sum", "tfn", "weighted_average_dynamic",
+    "late_precision", "lmf", "mbt", "mfm", "mopoe", "mult", "multimodal_self_attention",
+    "multiplicative", "mvae", "parallel", "rgcn", "seed_cross_transformer", "seed_encoder_decoder",
+    "seed_linear_concat", "sequential", "sequential_time", "sum", "tfn", "weighted_average_dynamic",
 )  # fmt: skip
 #: and on captions of pictures, sounds and words.
 SPEAKING = ("early", "hybrid", "late", "mopoe", "seed_lstm_cnn", "seed_encoder_decoder")

@@ -109,7 +109,7 @@ def test_models_learn_six_clips_by_heart(name: str) -> None:
     assert said["events"] == [[CLASSES[k] for k in row] for row in target.tolist()]
 
 
-@pytest.mark.parametrize("name", ["late", "early", "hybrid", "mmsa"])
+@pytest.mark.parametrize("name", ["late", "early", "hybrid", "multimodal_self_attention"])
 def test_an_absent_modality_is_not_heard(name: str) -> None:
     made, given, other = model(name).eval(), batch(), batch(seed=1)
     present = {**given.present, "audio": torch.zeros(6, dtype=torch.bool)}

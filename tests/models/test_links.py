@@ -243,7 +243,15 @@ def ring(places: Sequence[int]) -> list[Arrow]:
 
 @pytest.mark.parametrize(
     "fusion",
-    [*GRAPHS, "early_tokens", "multimodal_attention", "bottleneck", "hybrid", "late", "concat"],
+    [
+        *GRAPHS,
+        "early_tokens",
+        "multimodal_self_attention",
+        "bottleneck",
+        "hybrid",
+        "late",
+        "concat",
+    ],
 )
 def test_two_triangles_are_a_hexagon_to_whatever_sends_messages(fusion: str) -> None:
     """Colour refinement (1-WL) gives both the same colours, and no message says more (Xu et al.

@@ -25,7 +25,7 @@ from mmbench.train import train
 pytestmark = pytest.mark.slow
 
 #: Strategies whose parts meet before they decide.
-JOINT = ["concat", "early", "hybrid", "tfn", "lmf", "gmu", "mmsa", "gcn"]
+JOINT = ["concat", "early", "hybrid", "tfn", "lmf", "gmu", "multimodal_self_attention", "gcn"]
 #: Those whose parts meet in a latent variable that has to explain the modalities.
 GENERATIVE = ["mvae", "mopoe", "mmvae", "mfm"]
 
@@ -81,7 +81,7 @@ def test_only_strategies_that_multiply_solve_a_sum_of_three(model: str) -> None:
     assert accuracy("synergy3", "concat") < 0.35
 
 
-@pytest.mark.parametrize("model", ["early", "mmsa", "mult"])
+@pytest.mark.parametrize("model", ["early", "multimodal_self_attention", "mult"])
 def test_attention_to_tokens_passes_the_shortcut_further_than_a_concatenation(model: str) -> None:
     """Vision alone reaches .545. A concatenation of vectors pooled by peaks gets past it on most
     seeds, though not all the way: .819, .601 and .698 on three, where early has .963 to .972.

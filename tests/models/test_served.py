@@ -33,7 +33,16 @@ STEPS = frozenset({"transcript", "frames"})
 WHOLE = ALL - STEPS
 FAMILIES: dict[str, tuple[tuple[str, ...], frozenset[str], frozenset[str]]] = {
     "joint": (
-        ("early", "early_features", "hybrid", "parallel", "sequential", "mmsa", "mult", "mbt"),
+        (
+            "early",
+            "early_features",
+            "hybrid",
+            "parallel",
+            "sequential",
+            "multimodal_self_attention",
+            "mult",
+            "mbt",
+        ),
         ALL,
         frozenset(),
     ),

@@ -16,8 +16,8 @@ from mmbench.spec import TaskSpec
 from mmbench.types import Predictions
 
 MODELS = (
-    "early", "late", "hybrid", "concat", "gmu", "lmf", "mmsa", "tfn", "text_only", "vision_only",
-    "seed_cross_transformer_with_a_long_name", "constant",
+    "early", "late", "hybrid", "concat", "gmu", "lmf", "multimodal_self_attention", "tfn",
+    "text_only", "vision_only", "seed_cross_transformer_with_a_long_name", "constant",
 )  # fmt: skip
 TASKS = ("grounding", "redundant", "sentiment", "shortcut", "synergy", "unique")
 CLASSES = ("0", "1", "2", "3")

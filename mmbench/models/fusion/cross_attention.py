@@ -19,7 +19,7 @@ class CrossAttention(Fusion):
 
     Attention as in Vaswani et al. 2017 (arXiv:1706.03762). Unlike in `crossmodal`, a modality asks
     all others in one softmax, so that they compete for its attention; unlike in
-    `multimodal_attention`, it does not hear itself there.
+    `multimodal_self_attention`, it does not hear itself there.
 
     Args:
         modalities: Their names.

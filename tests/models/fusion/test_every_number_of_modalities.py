@@ -25,7 +25,7 @@ JOINT = [
     ("gated", {}),
     ("cross_attention", {"own_depth": 1}),
     ("crossmodal", {"depth": 2}),
-    ("multimodal_attention", {"depth": 2}),
+    ("multimodal_self_attention", {"depth": 2}),
     ("bottleneck", {"own_depth": 1}),
 ]
 CASES = [pytest.param(*case, id=" ".join(map(str, (case[0], *case[1].values())))) for case in JOINT]

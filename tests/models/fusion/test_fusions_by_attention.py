@@ -90,7 +90,7 @@ def test_crossmodal_puts_what_was_heard_side_by_side_and_encodes_it() -> None:
 
 @torch.no_grad()
 def test_queries_of_one_modality_meet_keys_and_values_of_all() -> None:
-    made = fusion("multimodal_attention", heads=1)
+    made = fusion("multimodal_self_attention", heads=1)
     given = streams()
     layer = made.layers[0]
     normal = {name: layer.norms[name](s.x) for name, s in given.items()}
@@ -110,8 +110,8 @@ def test_queries_of_one_modality_meet_keys_and_values_of_all() -> None:
     assert torch.allclose(branch.seq, normed(torch.cat(parts, dim=1)), atol=1e-4)
 
 
-def test_multimodal_attention_shares_no_weight_between_modalities() -> None:
-    made = fusion("multimodal_attention", depth=2)
+def test_multimodal_self_attention_shares_no_weight_between_modalities() -> None:
+    made = fusion("multimodal_self_attention", depth=2)
     owned = [n for n, _ in made.named_parameters() if sum(f".{m}." in n for m in NAMES[:3]) == 1]
     assert owned == [n for n, _ in made.named_parameters()]
 
@@ -120,7 +120,7 @@ def test_who_hears_whom_after_one_layer() -> None:
     every = set(NAMES[:3])
     of_all = dict.fromkeys(every, every)
     assert token_gradients(fusion("cross_attention"), NAMES[:3]) == of_all
-    assert token_gradients(fusion("multimodal_attention"), NAMES[:3]) == of_all
+    assert token_gradients(fusion("multimodal_self_attention"), NAMES[:3]) == of_all
     assert token_gradients(fusion("crossmodal"), NAMES[:3]) == of_all
     own = {name: {name} for name in every}
     assert token_gradients(fusion("bottleneck", depth=1), NAMES[:3]) == own

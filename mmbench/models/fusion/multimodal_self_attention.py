@@ -1,4 +1,4 @@
-"""Intermediate fusion: each modality asks with its own query all modalities at once (MMSA)."""
+"""Intermediate fusion: each modality asks with its own query all modalities at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmbench.spec import Count, Decay, Positive
 from mmbench.types import Fused, Stream
 
 
-class MultimodalAttention(Fusion):
+class MultimodalSelfAttention(Fusion):
     """Multimodal self-attention: queries of one modality, keys and values of all.
 
     h_m <- h_m + softmax(Q_m [K_1; ...; K_M]' / sqrt(d)) [V_1; ...; V_M], then a feed-forward part;
