@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
 import msgspec
+import numpy as np
 import torch
 
 from mmbench import catalog
@@ -39,8 +40,22 @@ class Tested:
 
 
 @cache
-def tested(task_name: str, name: str, steps: int, *settings: str) -> Tested:
-    """Train and test one model, seed 0; nothing may lie above a proven bound."""
+def tested(
+    task_name: str,
+    name: str,
+    steps: int,
+    *settings: str,
+    permuted: bool = False,  # noqa: PT028, no test in spite of its name
+) -> Tested:
+    """Train and test one model, seed 0; nothing may lie above a proven bound.
+
+    Args:
+        task_name: The task.
+        name: The model.
+        steps: How many steps, at the budget ``small`` otherwise.
+        settings: As of ``--set``.
+        permuted: Give the training items one another's targets.
+    """
     torch.set_num_threads(1)
     task = catalog.task(task_name)
     budgets = {"small": msgspec.structs.replace(task.budgets["small"], steps=steps)}
@@ -50,7 +65,13 @@ def tested(task_name: str, name: str, steps: int, *settings: str) -> Tested:
     run = Run(task, model, "small", 0, Settings(device="cpu"))
     built = make_model(run, dataset)
     validate = partial(validation_score, run=run, dataset=dataset)
-    train(built, dataset.splits, model.recipe, task.budgets["small"], 0, validate, Silent())
+    splits = dict(dataset.splits)
+    if permuted:
+        split = splits["train"]
+        order = np.random.default_rng(0).permutation(len(split))
+        targets = {output: array[order] for output, array in split.targets.items()}
+        splits["train"] = replace(split, targets=targets)
+    train(built, splits, model.recipe, task.budgets["small"], 0, validate, Silent())
     said = predict(built, dataset.splits["test"], DecodingSpec(beams=1))
     found = scores_of(score_tests(run, dataset, {"test": said}))["test"]
     late = built.decision_level and len(run.heard) > 1
