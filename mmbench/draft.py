@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from mmbench import catalog
+from mmbench.data import _hdf5
 from mmbench.data._contract import Request
 from mmbench.data.manifest import cells
 from mmbench.data.manifest import items as _items
@@ -211,7 +212,13 @@ def _as_media(column: _Column, there: Sequence[Any], folder: Path) -> bool:
             f"relative to {folder}"
         )
     column.role, column.why = "modality", f"files of the kind {kind}"
-    _MEASURES[kind](column, found)
+    if kind == "npy":
+        column.why = "arrays in files"
+    if kind == "npy":
+        _measure_arrays(column, found)
+    else:
+        files = [one for one in found if not isinstance(one, _hdf5.Inside)]
+        _MEASURES[kind](column, files)
     return True
 
 
@@ -224,6 +231,8 @@ def _media_kind(cell: Any) -> str:
     if isinstance(cell, bytes):
         return "spectrogram" if cell[:4] in (b"RIFF", b"fLaC", b"OggS") else "image"
     if isinstance(cell, str):
+        if _hdf5.named(cell) is not None:
+            return "npy"
         return ENDINGS.get(Path(cell).suffix.lower(), "") if len(cell) < 1000 else ""
     return ""
 
@@ -496,15 +505,18 @@ def _measure_videos(column: _Column, found: Sequence[Path | bytes]) -> None:
         column.why += f" of {len(sizes)} sizes: only those of {width} x {height} can be read"
 
 
-def _measure_arrays(column: _Column, found: Sequence[Path | bytes]) -> None:
+def _measure_arrays(column: _Column, found: Sequence[Path | bytes | _hdf5.Inside]) -> None:
     shapes: list[tuple[int, ...]] = []
     whole = True
     for one in found:
         if isinstance(one, bytes):
             continue
         try:
-            array = np.load(one, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError):
+            if isinstance(one, _hdf5.Inside):
+                array = _hdf5.read(one)
+            else:
+                array = np.load(one, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError, _hdf5.UndecodableError):
             continue
         shapes.append(array.shape)
         whole = whole and array.dtype == np.uint8
@@ -521,14 +533,13 @@ def _measure_arrays(column: _Column, found: Sequence[Path | bytes]) -> None:
     elif axes == {3} and whole:
         column.kind, column.shape = "image", shapes[0]
     else:
-        column.role, column.why = "unused", ".npy files of shapes that no kind has"
+        column.role, column.why = "unused", "arrays of shapes that no kind has"
 
 
 _MEASURES = {
     "image": _measure_images,
     "spectrogram": _measure_sounds,
     "video": _measure_videos,
-    "npy": _measure_arrays,
 }
 
 

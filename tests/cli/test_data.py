@@ -447,6 +447,28 @@ def test_one_vector_of_another_length_is_the_bad_one(cli: Cli, workplace: Path) 
     assert "line 10 (id 'i9'): held: 9.npy: has the shape [7], expected [6]" in checked.out
 
 
+def test_arrays_in_an_hdf5_file_reach_a_record(cli: Cli, workplace: Path) -> None:
+    import h5py
+
+    rows = plain(heard=lambda k: f"all.h5#clip{k}/audio", felt=lambda k: f"all.h5#clip{k}/touch")
+    with h5py.File("all.h5", "w") as file:
+        for k in range(len(rows)):
+            file[f"clip{k}/audio"] = np.ones((4 + k % 3, 5))
+            file[f"clip{k}/touch"] = np.full(6, float(k))
+    content, notes = looked_at(rows)
+    assert content["modalities"]["heard"] == {"kind": "sequence", "shape": [6, 5]}
+    assert content["modalities"]["felt"] == {"kind": "vector", "shape": [6]}
+    assert "felt: modality (vector): arrays in files of 6 numbers" in notes
+    assert cli("new", "task", "items.jsonl").code == 0
+    assert cli("data", "check", "items.toml").out.endswith("nothing is wrong\n")
+    run = ("run", "-t", "items.toml", "-m", "late", "--budget", "smoke", "-q")
+    assert cli(*run).code == 0
+    assert "plan: 0 of 1 runs to do" in cli(*run).out
+    with h5py.File("all.h5", "r+") as file:
+        file["clip3/touch"][0] = 99.0
+    assert "plan: 1 of 1 runs to do" in cli(*run).out, "other content is other data"
+
+
 def test_a_missing_number_is_missing(workplace: Path) -> None:
     rows = plain(age=lambda k: "NA" if k == 3 else 20.5 + k, size=lambda k: str(0.5 * k))
     content, notes = looked_at(rows)

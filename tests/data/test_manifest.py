@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from mmbench.data import _building, manifest
 from mmbench.data._contract import Request
 from mmbench.data.manifest import rule
-from mmbench.errors import DataError, SpecError
+from mmbench.errors import DataError, SpecError, UsageError
 from mmbench.spec import ModalitySpec, OutputSpec
 from mmbench.types import Dataset, Ragged
 
@@ -273,6 +274,94 @@ def test_an_npy_of_objects_is_refused(place: Place) -> None:
     np.save(place.root / "0.npy", np.array([print, 1], dtype=object), allow_pickle=True)
     message = told(place, ModalitySpec("vector", (2,)))
     assert "line 1 (id 'item0'): thing: 0.npy: is not a whole .npy file" in message
+
+
+def hdf5(path: Path, arrays: Mapping[str, Any]) -> None:
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        for name, array in arrays.items():
+            file[name] = array
+
+
+def test_arrays_are_read_from_hdf5_files(place: Place) -> None:
+    """One file of all items, and one of each; whichever way, the same data."""
+    arrays = {f"clips/{i}": np.full((i % 3 + 1, 2), i, dtype=np.float32) for i in range(16)}
+    hdf5(place.root / "all.h5", arrays)
+    for index, row in enumerate(place.rows):
+        hdf5(place.root / f"{index}.hdf5", {"x": arrays[f"clips/{index}"]})
+        row["thing"] = f"all.h5#clips/{index}"
+    place.write()
+    together = built(place, ModalitySpec("sequence", (3, 2)), standardise=False)
+    for index, row in enumerate(place.rows):
+        row["thing"] = f"{index}.hdf5"
+    place.write()
+    apart = built(place, ModalitySpec("sequence", (3, 2)), standardise=False)
+    for found in (together, apart):
+        assert found.lengths.tolist() == [i % 3 + 1 for i in range(8)]
+        assert found.values[4, :2].tolist() == [[4, 4], [4, 4]]
+    with_arrays(place, lambda i: arrays[f"clips/{i}"])
+    plain = built(place, ModalitySpec("sequence", (3, 2)), standardise=False)
+    assert np.array_equal(plain.values, together.values)
+    assert np.array_equal(plain.values, apart.values)
+
+
+@pytest.mark.parametrize(
+    ("cell", "says"),
+    [
+        ("all.h5#nothing", "all.h5#nothing: holds no nothing (there are: a, b, group, text)"),
+        ("all.h5#a/deeper", "holds no a/deeper"),
+        ("all.h5#group", "group is a group: name an array in it, group/x"),
+        ("all.h5#text", "holds object, expected numbers"),
+        ("all.h5", "all.h5: holds 4 arrays, expected one: name it, FILE#NAME (there are: a, b, "),
+        ("none.h5#a", "'none.h5': there is no such file"),
+        ("../all.h5#a", "leads out of the folder"),
+        ("cut.h5#a", "cut.h5#a: cannot be read as HDF5: "),
+        ("nonsense.h5#a", "nonsense.h5#a: cannot be read as HDF5: "),
+        ("linked.h5#a", "linked.h5#a: a is a link to another file"),
+        ("elsewhere.h5#a", "keeps its numbers in other files"),
+        ("view.h5#a", "keeps its numbers in other files"),
+        ("all.h5#b", "has the shape [3], expected [2]"),
+    ],
+)
+def test_a_bad_hdf5_file_is_named(place: Place, tmp_path: Path, cell: str, says: str) -> None:
+    import h5py
+
+    good = {"a": np.ones(2), "b": np.ones(3), "group/x": np.ones(2), "text": "words"}
+    hdf5(place.root / "all.h5", good)
+    content = (place.root / "all.h5").read_bytes()
+    (place.root / "cut.h5").write_bytes(content[: len(content) // 2])
+    (place.root / "nonsense.h5").write_bytes(b"\0" * 500)
+    hdf5(tmp_path / "secret.h5", {"a": np.ones(2)})
+    (tmp_path / "secret.bin").write_bytes(np.ones(2).tobytes())
+    with h5py.File(place.root / "linked.h5", "w") as file:
+        file["a"] = h5py.ExternalLink(str(tmp_path / "secret.h5"), "/a")
+    with h5py.File(place.root / "elsewhere.h5", "w") as file:
+        held = [(str(tmp_path / "secret.bin"), 0, 16)]
+        file.create_dataset("a", (2,), np.float64, external=held)
+    with h5py.File(place.root / "view.h5", "w") as file:
+        layout = h5py.VirtualLayout((2,), np.float64)
+        layout[:] = h5py.VirtualSource(str(tmp_path / "secret.h5"), "a", (2,))
+        file.create_virtual_dataset("a", layout)
+    for row in place.rows:
+        row["thing"] = "all.h5#a"
+    place.write()
+    assert built(place, ModalitySpec("vector", (2,)), standardise=False).shape == (8, 2)
+    place.rows[2]["thing"] = cell
+    place.write()
+    message = told(place, ModalitySpec("vector", (2,)))
+    assert "line 3 (id 'item2'): thing: " in message
+    assert says in message
+
+
+def test_hdf5_without_h5py_is_one_line(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    hdf5(place.root / "all.h5", {"a": np.ones(2)})
+    for row in place.rows:
+        row["thing"] = "all.h5#a"
+    place.write()
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(UsageError, match=r"h5py, which reads HDF5, is not installed: pip install"):
+        built(place, ModalitySpec("vector", (2,)))
 
 
 def test_items_may_lack_what_is_optional(place: Place) -> None:

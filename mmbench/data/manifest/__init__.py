@@ -7,10 +7,11 @@ classes in ``[outputs]``, columns in ``[dataset.params]`` (`Params`). ``mmbench 
 writes it.
 
 A cell holds numbers or a text itself, or the path of a file: an image, a sound (which becomes a
-log-mel spectrogram), a video (grey), a .npy array. Paths are relative to the manifest's folder or
-to ``--data``, and one that leads out of it, by ``..`` or by a symbolic link, is refused. Nothing
-is resized, cut, resampled or made grey unless the TOML allows it: it is an error that names the
-row. With ``skip_bad`` bad items are left out instead, and counted.
+log-mel spectrogram), a video (grey), a .npy array, an array in an HDF5 file (``FILE.h5#NAME``).
+Paths are relative to the manifest's folder or to ``--data``, and one that leads out of it, by
+``..`` or by a symbolic link, is refused. Nothing is resized, cut, resampled or made grey unless
+the TOML allows it: it is an error that names the row. With ``skip_bad`` bad items are left out
+instead, and counted.
 
 Vectors and sequences are **standardised** by the training items' mean and spread unless
 ``standardise = false``. What is decoded is cached memory-mapped, by the files' names, sizes and
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmbench.data import _contents
+from mmbench.data import _contents, _hdf5
 from mmbench.data._contract import Request
 from mmbench.data.manifest import cells
 from mmbench.data.manifest import items as _items
@@ -120,6 +121,7 @@ def _files_digests(request: Request, params: Params, file: Path) -> list[str]:
     columns = [column for name in kinds for column in _items.columns_of(name, params)]
     bases = _bases(request, file)
     paths: list[Path] = []
+    shared: set[Path] = set()
     for row in _table.read(file).rows if columns else ():
         for column in columns:
             try:
@@ -128,6 +130,9 @@ def _files_digests(request: Request, params: Params, file: Path) -> list[str]:
                 continue  # numbers, or what the loader will name
             if isinstance(content, Path):
                 paths.append(content)
+            elif isinstance(content, _hdf5.Inside) and content.file not in shared:
+                shared.add(content.file)  # one file holds many items
+                paths.append(content.file)
     bad: dict[int, str] = {}
     return _contents.digests(request.cache, paths, [""] * len(paths), bad)
 

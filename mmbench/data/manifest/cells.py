@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmbench.data import _hdf5
 from mmbench.data.manifest.decode import BadItemError
 from mmbench.errors import nearest
 
@@ -29,23 +30,32 @@ def shown(cell: Any) -> str:
     return text if len(text) <= 60 else f"{text[:50]}... ({len(text)} characters)"
 
 
-def media(cell: Any, bases: Sequence[Path]) -> Path | bytes:
-    """Return the file, or the bytes, that a cell stands for.
+def media(cell: Any, bases: Sequence[Path]) -> Path | bytes | _hdf5.Inside:
+    """Return the file, the array in an HDF5 file, or the bytes, that a cell stands for.
 
     Args:
-        cell: A path relative to one of the bases, bytes, or ``{"bytes": ..., "path": ...}``.
+        cell: A path relative to one of the bases, ``FILE.h5#NAME``, bytes, or ``{"bytes": ...,
+            "path": ...}``.
         bases: Folders, resolved; the first that holds the file counts.
 
     Raises:
         BadItemError: It is no path, leads out of the folder, or there is no such file.
     """
     if isinstance(cell, Mapping):
-        inside = cell.get("bytes")
-        cell = inside if isinstance(inside, bytes) else cell.get("path")
+        content = cell.get("bytes")
+        cell = content if isinstance(content, bytes) else cell.get("path")
     if isinstance(cell, bytes):
         return cell
     if not isinstance(cell, str):
         raise BadItemError(f"{shown(cell)} is no path")
+    inside = _hdf5.named(cell)
+    if inside is not None:
+        return _hdf5.Inside(_file(inside[0], bases), inside[1])
+    return _file(cell, bases)
+
+
+def _file(cell: str, bases: Sequence[Path]) -> Path:
+    """Return the file of a path that is relative to one of the bases and stays inside of it."""
     told = Path(cell)
     if told.is_absolute() or ".." in told.parts or "\\" in cell or "\0" in cell:
         raise BadItemError(f"{shown(cell)} leads out of the folder: expected a path inside of it")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmbench.data import _sound
+from mmbench.data import _hdf5, _sound
 from mmbench.data import _video as _video_file
 from mmbench.data._sound import MelParams
 from mmbench.data.manifest.params import Source
@@ -46,27 +46,33 @@ class Wanted:
     source: Source
 
 
-def decode(kind: str, content: Path | bytes, wanted: Wanted) -> Array:
+def decode(kind: str, content: Path | bytes | _hdf5.Inside, wanted: Wanted) -> Array:
     """Decode one item.
 
     Args:
-        kind: ``image``, ``video``, ``spectrogram``, or ``sequence`` and ``vector`` (a .npy file).
-        content: A file, or its bytes.
+        kind: ``image``, ``video``, ``spectrogram``, or ``sequence`` and ``vector`` (a .npy file,
+            or an array in an HDF5 file).
+        content: A file, or its bytes, or an array in it.
         wanted: Its shape, and what may be changed.
 
     Returns:
         Image [C, H, W] uint8; video [t, H, W] uint8, grey; spectrogram [C, t, F] uint8, decibels
         from -80 to 20; sequence [t, d] and vector [d] float32; t at most what the shape says. A
-        .npy file may hold any of these as it is.
+        .npy or HDF5 file may hold any of these as it is.
 
     Raises:
         BadItemError: It is missing, broken, or of another shape.
     """
+    if isinstance(content, _hdf5.Inside):
+        try:
+            return fitted(kind, _hdf5.read(content), wanted)
+        except _hdf5.UndecodableError as error:
+            raise BadItemError(str(error)) from None
     name = content.name if isinstance(content, Path) else ""
     if name.endswith(".npy") or (not name and kind in ("sequence", "vector")):
         return fitted(kind, _numpy(content), wanted)
     if kind not in _DECODERS:
-        raise BadItemError(f"expected a .npy file of a {kind}")
+        raise BadItemError(f"expected a .npy or HDF5 file of a {kind}")
     return fitted(kind, _DECODERS[kind](content, wanted), wanted)
 
 

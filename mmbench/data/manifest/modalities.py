@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmbench.data import _building, _standard
+from mmbench.data import _building, _hdf5, _standard
 from mmbench.data._cache import Entry, Made, cached
 from mmbench.data._cache import source_digest as digest_of
 from mmbench.data.manifest import cells, decode
@@ -97,7 +97,9 @@ class Media:
             "content": self._told(contents),
             "splits": list(items.splits),
             "library": _version(_LIBRARIES.get(spec.kind, "numpy")),
-            "builder": digest_of(__file__, decode.__file__, cells.__file__, _building.__file__),
+            "builder": digest_of(
+                __file__, decode.__file__, cells.__file__, _building.__file__, _hdf5.__file__
+            ),
         }
         self.entry = self._decoded(cache, key, contents)
         for split, faults in self.entry.values["faults"].items():
@@ -174,15 +176,16 @@ class Media:
         total = hashlib.sha256()
         for split, several in contents.items():
             for content in several:
-                if isinstance(content, Path):
-                    seen = content.stat()
-                    total.update(f"{split} {content} {seen.st_size} {seen.st_mtime_ns}\n".encode())
+                if isinstance(content, Path | _hdf5.Inside):
+                    seen = (content if isinstance(content, Path) else content.file).stat()
+                    told = f"{split} {content!r} {seen.st_size} {seen.st_mtime_ns}\n"
+                    total.update(told.encode())
                 elif isinstance(content, np.ndarray):
                     total.update(f"{split} {content.shape} {content.dtype}\n".encode())
                     total.update(np.ascontiguousarray(content).tobytes())
                 else:
-                    told = content if isinstance(content, bytes) else str(content).encode()
-                    total.update(f"{split} {len(told)}\n".encode() + told)
+                    raw = content if isinstance(content, bytes) else str(content).encode()
+                    total.update(f"{split} {len(raw)}\n".encode() + raw)
         return total.hexdigest()
 
     def _decoded(self, cache: Path, key: Mapping[str, Any], contents: Contents) -> Entry:
@@ -234,8 +237,10 @@ def _item(job: _Job) -> dict[str, Array]:
             value = one[None] if axis is None else np.moveaxis(one, axis, 0)
             present = True
     except BadItemError as error:
-        named = isinstance(job.content, Path)
-        why = f"{job.content.name}: {error}" if named else str(error)
+        content = job.content
+        place = content.name if isinstance(content, Path) else str(content)
+        named = isinstance(content, Path | _hdf5.Inside)
+        why = f"{place}: {error}" if named else str(error)
     return {
         "value": value,
         "present": np.array([present]),
@@ -350,7 +355,9 @@ def _is_media(cell: Any) -> bool:
         return True
     if isinstance(cell, Mapping):
         return "bytes" in cell or "path" in cell
-    return isinstance(cell, str) and cell.strip().endswith(".npy")
+    if not isinstance(cell, str):
+        return False
+    return cell.strip().endswith(".npy") or _hdf5.named(cell) is not None
 
 
 def _version(package: str) -> str:
