@@ -319,8 +319,16 @@ def _as_word(column: _Column, there: Sequence[Any], _: Path) -> bool:
         column.why = "numbers"
     elif 2 <= len(distinct) <= min(MOST_CLASSES, max(2, len(there) // 3)) and _short(distinct):
         column.role, column.kind = "class", "label"
-        column.classes = tuple(_ordered({cells.spelled(cell)[0] for cell in there}))
-        column.why = f"{len(distinct)} different ones"
+        spelled = [cells.spelled(cell) for cell in there]
+        types = Counter(kind for _, kind in spelled).most_common()
+        column.classes = tuple(_ordered({word for word, kind in spelled if kind == types[0][0]}))
+        column.why = f"{len(column.classes)} different ones"
+        if len(types) > 1:  # 'mmbench data check' names them by their row
+            odd = next(word for word, kind in spelled if kind != types[0][0])
+            count = len(there) - types[0][1]
+            column.why += (
+                f"; {count} of another type, {odd} the first, are none: labels have to be of one"
+            )
         if not numbers and any(_is_number(word) for word in column.classes):
             column.why += ", numbers and words mixed: is that meant?"
         plain = {" ".join(word.lower().split()) for word in column.classes}

@@ -50,6 +50,24 @@ SIGNATURE = Signature(
 )
 
 
+def test_words_and_numbers_as_classes_are_told() -> None:
+    """In a CSV a slip of the hand is a class like any other."""
+
+    def labelled(name: str, *labels: int) -> Split:
+        right = LabelReferences(np.array(labels), ("1", "cat", "dog"))
+        ids = [f"{name}{k}" for k in range(len(labels))]
+        return Split(ids, {"x": np.zeros((len(labels), 1))}, {"y": right.labels}, {"y": right})
+
+    found = splits.mixed({"train": labelled("a", 1, 2, 1), "test": labelled("b", 1, 0, 0)})
+    (line,) = found
+    assert line == (
+        "y: classes are words and numbers: '1' stands first at test 'b1': is that meant?"
+    )
+    plain = LabelReferences(np.array([0, 1]), ("cat", "dog"))
+    split = Split(["a", "b"], {"x": np.zeros((2, 1))}, {"y": plain.labels}, {"y": plain})
+    assert splits.mixed({"train": split}) == []
+
+
 def test_texts_of_unknown_words_are_not_alike() -> None:
     """Titles that differ in a word which training does not have are two titles."""
     words = Signature({"note": Modality("text", (2,), ("a", "b"))}, {"y": Output("label", 2)})

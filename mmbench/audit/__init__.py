@@ -36,7 +36,7 @@ class Audit:
         metric: The task's main metric, which the floors are scores of.
         floors: ``majority``, each modality, and ``all`` together -> score on the test split; None
             where there is no such floor.
-        notes: What could not be looked at, and why.
+        notes: What could not be looked at, and why; and what is odd.
     """
 
     task: str
@@ -90,5 +90,5 @@ def audit(task: TaskSpec, root: Path | None = None) -> Audit:
         balance={name: splits.balance(split, dataset.signature) for name, split in found.items()},
         metric=task.metrics.main,
         floors=scores,
-        notes=[*notes, *more],
+        notes=[*notes, *splits.mixed(found), *more],
     )

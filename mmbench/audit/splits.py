@@ -89,6 +89,45 @@ def shared(splits: Mapping[str, Split], signature: Signature) -> dict[str, int]:
     return {modality: count for modality, count in found.items() if count}
 
 
+def mixed(splits: Mapping[str, Split]) -> list[str]:
+    """Return a line for each output whose classes are words and numbers: a slip, most often.
+
+    Where types are told apart, as in JSONL and Parquet, labels of two types are refused; in CSV all
+    are texts.
+    """
+    lines = []
+    for name, references in next(iter(splits.values())).references.items():
+        if not isinstance(references, LabelReferences):
+            continue
+        numbers = {k for k, word in enumerate(references.classes) if _is_number(word)}
+        words = set(range(len(references.classes))) - numbers
+        if not numbers or not words:
+            continue
+        odd = min(numbers, words, key=len)
+        for split_name, split in splits.items():
+            own = split.references[name]
+            assert isinstance(own, LabelReferences)
+            labels = own.labels
+            (places,) = np.nonzero(np.isin(labels, sorted(odd)))
+            if len(places):
+                first = int(places[0])
+                told = references.classes[int(labels[first])]
+                lines.append(
+                    f"{name}: classes are words and numbers: {told!r} stands first at {split_name} "
+                    f"{split.ids[first]!r}: is that meant?"
+                )
+                break
+    return lines
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
 def crossing(splits: Mapping[str, Split]) -> list[str]:
     """Return a line for each cluster that has items in more than one split."""
     held: dict[str, list[str]] = {}

@@ -469,6 +469,19 @@ def test_arrays_in_an_hdf5_file_reach_a_record(cli: Cli, workplace: Path) -> Non
     assert "plan: 1 of 1 runs to do" in cli(*run).out, "other content is other data"
 
 
+def test_labels_of_another_type_are_no_classes(cli: Cli, workplace: Path) -> None:
+    rows = plain(label=lambda k: {7: 1, 9: 2.5, 11: True}.get(k, ("cat", "dog")[k % 2]))
+    content, notes = looked_at(rows)
+    assert content["outputs"]["label"]["classes"] == ["cat", "dog"]
+    assert "2 different ones; 3 of another type, 1 the first, are none" in notes
+    assert cli("new", "task", "items.jsonl").code == 0
+    checked = cli("data", "check", "items.toml")
+    assert checked.code == 1
+    assert "line 8 (id 'i7'): label: 1 is a whole number, and the first label, cat, is t" in (
+        checked.out
+    )
+
+
 def test_a_missing_number_is_missing(workplace: Path) -> None:
     rows = plain(age=lambda k: "NA" if k == 3 else 20.5 + k, size=lambda k: str(0.5 * k))
     content, notes = looked_at(rows)
