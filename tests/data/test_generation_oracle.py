@@ -8,10 +8,11 @@ from test_generation import SPLITS, references, request
 
 from mmbench import catalog
 from mmbench.data import generation
-from mmbench.data.generation import oracle
+from mmbench.data.generation import oracle, world
+from mmbench.data.scenecap.grammar import SHAPE_WORDS, SIZE_WORDS
 from mmbench.records import LEAK_SE
 from mmbench.scoring import Score, score
-from mmbench.types import Dataset, Predictions
+from mmbench.types import Dataset, Predictions, Ragged
 
 METRICS = (
     "attribute_accuracy",
@@ -85,6 +86,52 @@ def test_the_bounds_hold_for_the_oracle(
             for heard in (name, ""):
                 got = scored[heard][metric]
                 assert got.value <= bound + LEAK_SE * got.se
+
+
+def test_the_bounds_are_what_counting_all_items_there_can_be_gives(dataset: Dataset) -> None:
+    """Whatever is answered to a caption, or to a tone: best by trying each answer on every item."""
+    values = (len(world.SHAPES), len(world.SIZES), 2, 2, 6, 6, 2)
+    facts = np.array([f for f in np.ndindex(values) if f[4] != f[5]], dtype=np.int64)
+    seen = world.attributes_of(facts)
+    keys = {
+        "caption": np.unique(facts[:, :6], axis=0, return_inverse=True)[1].ravel(),
+        "tone": facts[:, 6],
+    }
+    for heard, key in keys.items():
+        best = {}
+        for name, right in seen.items():
+            counts = np.zeros((key.max() + 1, len(world.ATTRIBUTES[name])))
+            np.add.at(counts, (key, right), 1)
+            best[name] = counts.max(axis=1).sum() / len(facts)
+        proven = generation.bounds(dataset.splits["test"])
+        assert proven["attribute_accuracy"][heard] == pytest.approx(np.mean(list(best.values())))
+        for name, value in best.items():
+            bound = proven[f"attribute_accuracy(attribute={name})"].get(heard, 1.0)
+            assert bound == pytest.approx(value)
+
+
+def test_what_the_oracle_knows_is_read_off_words_and_sound(dataset: Dataset) -> None:
+    """Its facts come from how an item was made; here from the caption and the tone."""
+    split = dataset.splits["test"]
+    captions, tones = split.inputs["caption"], split.inputs["tone"]
+    assert isinstance(captions, Ragged)
+    words = world.vocabulary()
+    table = {
+        **{w: ("shape", k) for k, group in enumerate(SHAPE_WORDS.values()) for w in group},
+        **{w: ("size", k) for k, group in enumerate(SIZE_WORDS.values()) for w in group},
+        **{w: ("row", k) for k, group in enumerate(world.ROW_WORDS.values()) for w in group},
+        **{w: ("column", k) for k, group in enumerate(world.COLUMN_WORDS.values()) for w in group},
+    }
+    known = oracle.known(split, HEARD["caption+tone"])
+    bands = np.asarray(tones).astype(int)[:, 0].sum(axis=1)  # [N, 16]: the upper half is high
+    above = bands[:, 8:].max(axis=1) > bands[:, :8].max(axis=1)
+    assert (above == (known[:, 6] == 1)).all()
+    for place, row in enumerate(captions.values.tolist()):
+        told = [words[token] for token in row if token]
+        read = dict(table[word] for word in told if word in table)
+        colours = [world.COLOURS.index(word) for word in told if word in world.COLOURS]
+        facts = [read[name] for name in ("shape", "size", "row", "column")] + colours
+        assert facts == known[place, :6].tolist()
 
 
 def test_pictures_of_other_captions_show_no_more_than_chance(dataset: Dataset) -> None:
