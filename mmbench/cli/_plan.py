@@ -28,10 +28,12 @@ def jobs(asked: int, runs: Sequence[Run]) -> int:
     if several > 1 and several * threads > cores and runs[0].device == "cpu":
         each = f" with {threads} threads each" if threads > 1 else ""
         fit = max(1, int(cores // threads))
+        fewer = max(1, int(cores // several))
+        better = f"--threads {fewer} is faster, " if fewer < threads else ""
         click.echo(
             f"note: {several} runs at a time{each} are more than the {cores:g} "
-            f"core{'s' * (cores != 1)} here: they will wait for one another; --jobs {fit} is as "
-            f"fast",
+            f"core{'s' * (cores != 1)} here: they will wait for one another; {better}"
+            f"--jobs {fit} is as fast",
             err=True,
         )
     return several

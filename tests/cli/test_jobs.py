@@ -144,7 +144,9 @@ def test_more_jobs_than_cores_are_told(
         "--jobs 2 is as fast"
     ) in done.err
     assert "note" not in cli(*arguments, "--jobs", "2").err
-    assert "with 2 threads each" in cli(*arguments, "--jobs", "2", "--threads", "2").err
+    several = cli(*arguments, "--jobs", "2", "--threads", "2").err
+    assert "2 runs at a time with 2 threads each are more than the 2 cores here" in several
+    assert "they will wait for one another; --threads 1 is faster, --jobs 1 is as fast" in several
     batch = cli(*arguments, "--jobs", "4", "--batch-seeds")
     assert "note" not in batch.err, "the seeds of one model are one piece of work"
     assert "at a time" not in batch.out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from mmbench import catalog
@@ -11,6 +12,7 @@ from mmbench.data.interactions.references import law_of
 from mmbench.data.interactions.structures import MODALITIES
 from mmbench.scoring import score
 from mmbench.spec import TaskSpec
+from mmbench.types import Ragged
 
 NAMES = (
     "redundant",
@@ -36,6 +38,21 @@ def scores(task: TaskSpec, heard: frozenset[str]) -> dict[str, float]:
         scored = score(said, split.references, name, names, ids=split.ids).scores
         found |= {n if output.main else f"{name}.{n}": s.value for n, s in scored.items()}
     return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_item_stands_twice_in_a_split_or_in_two(name: str) -> None:
+    dataset = _load.load(catalog.task(name))
+    seen: set[bytes] = set()
+    items = 0
+    for split in (dataset.splits[n] for n in ("train", "val", "test")):
+        assert len(set(split.ids)) == len(split)
+        for modality in MODALITIES:
+            values = split.inputs[modality]
+            array = np.asarray(values.values if isinstance(values, Ragged) else values)
+            seen.update(one.tobytes() for one in array)
+            items += len(array)
+    assert len(seen) == items
 
 
 @pytest.mark.parametrize("name", NAMES)
