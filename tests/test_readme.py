@@ -122,7 +122,7 @@ def measured(split: str = "test") -> dict[str, dict[str, float]]:
     return found
 
 
-@pytest.mark.parametrize("name", ["attention", "families", "interactions"])
+@pytest.mark.parametrize("name", ["attention", "families", "interactions", "predictions"])
 def test_no_score_that_is_kept_lies_beyond_a_proven_bound(name: str) -> None:
     """All models of the boards, by all metrics that have one, at most 4 standard errors."""
     from types import SimpleNamespace
@@ -149,7 +149,8 @@ def test_no_score_that_is_kept_lies_beyond_a_proven_bound(name: str) -> None:
         late = model.family == "late"
         assert not leaks({row["metric"]: score}, {row["metric"]: level}, heard, late), row
         tasks.add(task.name)
-    assert len(tasks) >= {"attention": 2, "families": 12, "interactions": 6}[name]
+    least = {"attention": 2, "families": 12, "interactions": 6, "predictions": 3}
+    assert len(tasks) >= least[name]
 
 
 def test_the_table_of_interactions_is_what_was_measured() -> None:
@@ -322,11 +323,49 @@ def test_what_readme_says_of_the_families_is_what_was_measured() -> None:
                     }[name]
                     assert cell == f"*{value:.3f}*", (task, name)
                     continue
-                ((row,),) = [board("families", metric, f"{task}@1")[name]]
+                rows = board("families", metric, f"{task}@1")
+                rows |= {k: v for k, v in board("predictions", metric, f"{task}@1").items()
+                         if k not in rows}  # fmt: skip
+                (row,) = rows[name]
                 value, low, high = (f"{float(row[key]):.3f}" for key in ("value", "low", "high"))
                 assert cell == f"{value} [{low}, {high}]", (task, name)
                 assert row["seeds"] == "3", (task, name)
-    assert len(seen) == 15
+    assert len(seen) == 17
+
+
+def test_expected_orders_that_came_out_are_more_than_three_standard_errors_apart() -> None:
+    block = re.search(r"<!-- predictions -->\n(.*?)\n<!-- /predictions -->", README, flags=re.S)
+    assert block is not None
+
+    def of(task: str, model: str, metric: str) -> dict[str, float]:
+        both = {**board("families", metric, task), **board("predictions", metric, task)}
+        (row,) = both[model]
+        assert row["seeds"] == "3"
+        return {key: float(row[key]) for key in ("value", "se", "low", "high")}
+
+    for task, model, metric in (
+        ("captioning@1", "cross_attention", "emitter_f1"), ("captioning@1", "gmu", "emitter_f1"),
+        ("captioning@1", "multimodal_self_attention", "emitter_f1"),
+        *((f"{task}@1", model, "wer") for task in ("speech", "speech_async")
+          for model in ("late", "early_features", "cross_attention")),
+    ):  # fmt: skip
+        assert f"{of(task, model, metric)['value']:.3f}".removeprefix("0") in block[1]
+
+    def apart(one: dict[str, float], other: dict[str, float]) -> bool:
+        error = (one["se"] ** 2 + other["se"] ** 2) ** 0.5
+        return one["value"] - other["value"] > 3 * error
+
+    emitter = [of("captioning@1", name, "emitter_f1") for name in ("cross_attention", "gmu")]
+    assert apart(*emitter)
+    for name in ("late", "early_features"):
+        assert apart(of("speech_async@1", name, "wer"), of("speech@1", name, "wer"))
+    held = of("speech_async@1", "cross_attention", "wer")
+    assert not apart(held, of("speech@1", "cross_attention", "wer"))
+    assert apart(of("speech_async@1", "late", "wer"), held)
+    chance = 0.5
+    for name in ("concat", "tfn", "mbt", "mult", "multimodal_self_attention", "cross_attention"):
+        score = of("events@1", name, "synchrony.accuracy")
+        assert abs(score["value"] - chance) < 4 * score["se"] + 0.03, name
 
 
 def test_what_readme_says_of_other_real_data_is_what_was_measured() -> None:
