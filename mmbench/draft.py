@@ -515,19 +515,21 @@ def _measure_videos(column: _Column, found: Sequence[Path | bytes]) -> None:
 
 def _measure_arrays(column: _Column, found: Sequence[Path | bytes | _hdf5.Inside]) -> None:
     shapes: list[tuple[int, ...]] = []
-    whole = True
+    whole, why = True, ""
     for one in found:
         if isinstance(one, bytes):
             continue
         try:
             if isinstance(one, _hdf5.Inside):
-                array = _hdf5.read(one)
+                shape, kind = _hdf5.look(one)
             else:
                 array = np.load(one, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError, _hdf5.UndecodableError):
+                shape, kind = array.shape, array.dtype
+        except (OSError, ValueError, EOFError, _hdf5.UndecodableError) as error:
+            why = why or f": {one if isinstance(one, _hdf5.Inside) else one.name}: {error}"
             continue
-        shapes.append(array.shape)
-        whole = whole and array.dtype == np.uint8
+        shapes.append(shape)
+        whole = whole and kind == np.uint8
     axes = {len(shape) for shape in shapes}
     if axes == {1}:
         column.kind, column.shape = "vector", Counter(shapes).most_common(1)[0][0]
@@ -541,7 +543,7 @@ def _measure_arrays(column: _Column, found: Sequence[Path | bytes | _hdf5.Inside
     elif axes == {3} and whole:
         column.kind, column.shape = "image", shapes[0]
     else:
-        column.role, column.why = "unused", "arrays of shapes that no kind has"
+        column.role, column.why = "unused", f"arrays of shapes that no kind has{why}"
 
 
 _MEASURES = {

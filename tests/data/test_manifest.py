@@ -300,6 +300,20 @@ def test_arrays_are_read_from_hdf5_files(place: Place) -> None:
     for found in (together, apart):
         assert found.lengths.tolist() == [i % 3 + 1 for i in range(8)]
         assert found.values[4, :2].tolist() == [[4, 4], [4, 4]]
+    import h5py
+
+    with h5py.File(place.root / "all.h5", "r+") as file:
+        file["other names/#1 of them"] = h5py.SoftLink("/clips/4")
+        file["other names/2"] = h5py.SoftLink("#1 of them")
+        file.create_dataset("packed", data=arrays["clips/4"], chunks=(1, 2), compression="gzip")
+    (place.root / "0.hdf5").rename(place.root / "clip#0.hdf5")
+    place.rows[0]["thing"] = "clip#0.hdf5"
+    for row, name in ((1, "other names/#1 of them"), (2, "./other names//2"), (3, "packed")):
+        place.rows[row]["thing"] = f" all.h5#{name}"
+    place.write()
+    links = built(place, ModalitySpec("sequence", (3, 2)), standardise=False)
+    assert links.lengths.tolist() == [1, 2, 2, 2, *(i % 3 + 1 for i in range(4, 8))]
+    assert (links.values[1:4, :2] == 4).all()
     with_arrays(place, lambda i: arrays[f"clips/{i}"])
     plain = built(place, ModalitySpec("sequence", (3, 2)), standardise=False)
     assert np.array_equal(plain.values, together.values)
@@ -319,6 +333,12 @@ def test_arrays_are_read_from_hdf5_files(place: Place) -> None:
         ("cut.h5#a", "cut.h5#a: cannot be read as HDF5: "),
         ("nonsense.h5#a", "nonsense.h5#a: cannot be read as HDF5: "),
         ("linked.h5#a", "linked.h5#a: a is a link to another file"),
+        ("linked.h5#soft", "linked.h5#soft: soft is a link to another file"),
+        ("linked.h5#through/a", "through/a is a link to another file"),
+        ("linked.h5#ring", "ring is a ring of links"),
+        ("linked.h5#lost", "holds no lost"),
+        ("linked.h5#nothing", "linked.h5#nothing: is empty"),
+        ("linked.h5#kind", "kind is no array"),
         ("elsewhere.h5#a", "keeps its numbers in other files"),
         ("view.h5#a", "keeps its numbers in other files"),
         ("all.h5#b", "has the shape [3], expected [2]"),
@@ -336,6 +356,10 @@ def test_a_bad_hdf5_file_is_named(place: Place, tmp_path: Path, cell: str, says:
     (tmp_path / "secret.bin").write_bytes(np.ones(2).tobytes())
     with h5py.File(place.root / "linked.h5", "w") as file:
         file["a"] = h5py.ExternalLink(str(tmp_path / "secret.h5"), "/a")
+        file["whole"] = h5py.ExternalLink(str(tmp_path / "secret.h5"), "/")
+        file["soft"], file["through"] = h5py.SoftLink("/whole/a"), h5py.SoftLink("whole")
+        file["ring"], file["lost"] = h5py.SoftLink("ring"), h5py.SoftLink("/nowhere")
+        file["nothing"], file["kind"] = h5py.Empty("f"), np.dtype("f4")
     with h5py.File(place.root / "elsewhere.h5", "w") as file:
         held = [(str(tmp_path / "secret.bin"), 0, 16)]
         file.create_dataset("a", (2,), np.float64, external=held)
