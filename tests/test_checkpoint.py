@@ -442,5 +442,5 @@ def test_a_run_that_goes_on_says_so_and_the_record_counts_it(
     assert "early seed 0: goes on after training, where it was interrupted" in done.err
     (found,) = store.scan(workplace / "results")[0]
     assert found.record.cost["resumed"] == 1
-    assert 0 < found.record.cost["train_seconds"] < 60, "of this run's steps alone"
+    assert 0 < found.record.cost["train_seconds"] < 600, "of this run's steps alone"
     assert "resumed" not in json.dumps(found.record.definition)

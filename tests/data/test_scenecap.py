@@ -194,8 +194,8 @@ def test_the_full_build_takes_seconds_and_opening_it_again_a_fraction(tmp_path: 
     assert made.fingerprint == again.fingerprint
     assert len(texts) == len(slots) == sum(task.splits.values())
     assert isinstance(again.splits["train"].inputs["image"], np.memmap)
-    assert middle - start < 20  # about 1.5 s on an idle core
-    assert end - middle < 4  # about 0.3 s
+    assert middle - start < 60  # about 1.5 s on an idle core
+    assert end - middle < 20  # about 0.3 s
 
 
 # --- what is planted -----------------------------------------------------------------------------

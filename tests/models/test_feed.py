@@ -117,7 +117,7 @@ def tidy() -> Iterator[None]:
     before = dict(placing._held)
     yield
     gc.collect()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while threads() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not threads()
