@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from mmbench import catalog, rng
 from mmbench.data._cache import Entry, Made, Parts, cached, rendered
 from mmbench.data._cache import source_digest as file_digest
-from mmbench.data._contract import Request
+from mmbench.data._contract import Request, checked
 from mmbench.data.events import grammar, noise, render, sound, world
 from mmbench.data.events.oracle import make_oracle
 from mmbench.data.events.params import MODALITIES, Noise, Params, check
@@ -34,7 +34,6 @@ from mmbench.data.events.proven import bounds, late_bounds, late_references
 from mmbench.data.events.references import Law, PlantedFrames, PlantedLabels, PlantedTexts
 from mmbench.errors import SpecError, nearest
 from mmbench.references import References
-from mmbench.spec import check_params
 from mmbench.text import SPECIALS
 from mmbench.types import Dataset, Modality, Output, Signature, Split
 
@@ -75,14 +74,8 @@ def build(request: Request) -> Dataset:
     Raises:
         SpecError: Another version is asked for, a parameter is wrong, or there is no such output.
     """
-    where = f"{catalog.task_where(request.task)}: dataset"
-    if request.version != VERSION:
-        raise SpecError(
-            f"{where}.version = {request.version}: this mmbench makes events {VERSION}; "
-            f"write version = {VERSION}"
-        )
-    params = check_params(request.params, Params, f"{where}.params")
-    check(params, tuple(request.splits), f"{where}.params")
+    params = checked(request, "events", VERSION, Params)
+    check(params, tuple(request.splits), f"{catalog.task_where(request.task)}: dataset.params")
     asked = _outputs(request)
     key = {
         "name": "events",

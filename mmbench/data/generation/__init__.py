@@ -21,18 +21,15 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 
-from mmbench import catalog
 from mmbench.data import scenecap
 from mmbench.data._cache import Entry, Made, Parts, cached, rendered
 from mmbench.data._cache import source_digest as file_digest
-from mmbench.data._contract import Request
+from mmbench.data._contract import Request, checked
 from mmbench.data.generation import features, matcher, render, world
 from mmbench.data.generation.oracle import answer, bounds
 from mmbench.data.scenecap import noise
 from mmbench.data.scenecap.world import Ints
-from mmbench.errors import SpecError
 from mmbench.references import ImageReading, ImageReferences
-from mmbench.spec import check_params
 from mmbench.types import Array, Dataset, Floats, Modality, Output, Ragged, Signature, Split
 
 __all__ = ["VERSION", "Params", "bounds", "build", "source_digest"]
@@ -71,13 +68,7 @@ def build(request: Request) -> Dataset:
     Raises:
         SpecError: Another version is asked for, or a parameter is wrong.
     """
-    where = f"{catalog.task_where(request.task)}: dataset"
-    if request.version != VERSION:
-        raise SpecError(
-            f"{where}.version = {request.version}: this mmbench makes generation {VERSION}; "
-            f"write version = {VERSION}"
-        )
-    params = check_params(request.params, Params, f"{where}.params")
+    params = checked(request, "generation", VERSION, Params)
     own, shared = Path(__file__).parent, Path(scenecap.__file__).parent
     files = (*sorted(own.glob("*.py")), *sorted(shared.glob("*.py")))
     key = {

@@ -27,7 +27,7 @@ import numpy as np
 from mmbench import catalog, rng
 from mmbench.data._cache import Entry, Made, cached
 from mmbench.data._cache import source_digest as file_digest
-from mmbench.data._contract import Request
+from mmbench.data._contract import Request, checked
 from mmbench.data.interactions import latents, noise, sequences
 from mmbench.data.interactions.law import Law, latents_of, law
 from mmbench.data.interactions.oracle import oracle
@@ -36,9 +36,7 @@ from mmbench.data.interactions.posterior import posterior
 from mmbench.data.interactions.proven import bounds, late_bounds, late_references
 from mmbench.data.interactions.references import INTENSITIES, PlantedLabels
 from mmbench.data.interactions.structures import MODALITIES, Structure, structure
-from mmbench.errors import SpecError
 from mmbench.references import References, ScalarReferences
-from mmbench.spec import check_params
 from mmbench.types import Dataset, Modality, Output, Signature, Split
 
 __all__ = [
@@ -73,14 +71,8 @@ def build(request: Request) -> Dataset:
     Raises:
         SpecError: Another version is asked for, or a parameter is wrong.
     """
-    where = f"{catalog.task_where(request.task)}: dataset"
-    if request.version != VERSION:
-        raise SpecError(
-            f"{where}.version = {request.version}: this mmbench makes interactions {VERSION}; "
-            f"write version = {VERSION}"
-        )
-    params = check_params(request.params, Params, f"{where}.params")
-    check(params, tuple(request.splits), f"{where}.params")
+    params = checked(request, "interactions", VERSION, Params)
+    check(params, tuple(request.splits), f"{catalog.task_where(request.task)}: dataset.params")
     key = {
         "name": "interactions",
         "version": VERSION,

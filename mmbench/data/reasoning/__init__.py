@@ -24,7 +24,7 @@ import numpy as np
 from mmbench import catalog
 from mmbench.data._cache import Entry, Made, cached
 from mmbench.data._cache import source_digest as file_digest
-from mmbench.data._contract import Request
+from mmbench.data._contract import Request, checked
 from mmbench.data.reasoning import arrays, draws
 from mmbench.data.reasoning.oracle import oracle
 from mmbench.data.reasoning.params import QUESTIONS, Params, check
@@ -33,8 +33,6 @@ from mmbench.data.reasoning.proven import bounds, late_bounds
 from mmbench.data.reasoning.questions import ANSWERS, LENGTH, WORDS, classes_of, tokens_of
 from mmbench.data.reasoning.references import PlantedAnswers
 from mmbench.data.reasoning.scenes import HALVES
-from mmbench.errors import SpecError
-from mmbench.spec import check_params
 from mmbench.types import Dataset, Modality, Output, Ragged, Signature, Split
 
 __all__ = [
@@ -69,14 +67,8 @@ def build(request: Request) -> Dataset:
         SpecError: Another version is asked for, a parameter is wrong, or there are fewer different
             items than are asked for.
     """
-    where = f"{catalog.task_where(request.task)}: dataset"
-    if request.version != VERSION:
-        raise SpecError(
-            f"{where}.version = {request.version}: this mmbench makes reasoning {VERSION}; "
-            f"write version = {VERSION}"
-        )
-    params = check_params(request.params, Params, f"{where}.params")
-    check(params, f"{where}.params")
+    params = checked(request, "reasoning", VERSION, Params)
+    check(params, f"{catalog.task_where(request.task)}: dataset.params")
     key = {
         "name": "reasoning",
         "version": VERSION,

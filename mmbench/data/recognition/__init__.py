@@ -18,18 +18,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 import numpy as np
 
-from mmbench import catalog, rng
+from mmbench import rng
 from mmbench.data import _finite
 from mmbench.data._cache import Entry, Made, Parts, cached, rendered
 from mmbench.data._cache import source_digest as file_digest
-from mmbench.data._contract import Request
+from mmbench.data._contract import Request, checked
 from mmbench.data.recognition import law as laws
 from mmbench.data.recognition import picture, record
 from mmbench.data.recognition.law import CLASSES, MISSING, SITES, Law
 from mmbench.data.scenecap import noise as bytes_of
-from mmbench.errors import SpecError, UsageError
+from mmbench.errors import UsageError
 from mmbench.references import LabelReferences
-from mmbench.spec import check_params
 from mmbench.text import Vocabulary
 from mmbench.types import Dataset, Modality, Output, Predictions, Ragged, Signature, Split
 
@@ -101,13 +100,7 @@ def build(request: Request) -> Dataset:
     Raises:
         SpecError: Another version is asked for, or a parameter is wrong.
     """
-    where = f"{catalog.task_where(request.task)}: dataset"
-    if request.version != VERSION:
-        raise SpecError(
-            f"{where}.version = {request.version}: this mmbench makes recognition {VERSION}; "
-            f"write version = {VERSION}"
-        )
-    params = check_params(request.params, Params, f"{where}.params")
+    params = checked(request, "recognition", VERSION, Params)
     files: list[str | Path] = [
         *sorted(Path(__file__).parent.glob("*.py")),
         _finite.__file__,

@@ -20,15 +20,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from mmbench import catalog
 from mmbench.data._cache import Entry, Made, Parts, cached, rendered
 from mmbench.data._cache import source_digest as file_digest
-from mmbench.data._contract import Request
+from mmbench.data._contract import Request, checked
 from mmbench.data.scenecap import grammar, noise, render, sound, world
 from mmbench.data.scenecap.oracle import bounds, make_oracle
 from mmbench.data.scenecap.references import references
-from mmbench.errors import SpecError
-from mmbench.spec import check_params
 from mmbench.types import Dataset, Modality, Output, Signature, Split
 
 __all__ = ["VERSION", "Params", "bounds", "build", "source_digest"]
@@ -70,13 +67,7 @@ def build(request: Request) -> Dataset:
     Raises:
         SpecError: Another version is asked for, or a parameter is wrong.
     """
-    where = f"{catalog.task_where(request.task)}: dataset"
-    if request.version != VERSION:
-        raise SpecError(
-            f"{where}.version = {request.version}: this mmbench makes scenecap {VERSION}; "
-            f"write version = {VERSION}"
-        )
-    params = check_params(request.params, Params, f"{where}.params")
+    params = checked(request, "scenecap", VERSION, Params)
     files = sorted(Path(__file__).parent.glob("*.py"))
     key = {
         "name": "scenecap",

@@ -27,14 +27,12 @@ import numpy as np
 from mmbench import catalog
 from mmbench.data._cache import Entry, Made, Parts, cached, rendered
 from mmbench.data._cache import source_digest as file_digest
-from mmbench.data._contract import Request
+from mmbench.data._contract import Request, checked
 from mmbench.data.scenecap import noise
 from mmbench.data.scenesearch import picture, sound, wording, world
 from mmbench.data.scenesearch.oracle import bounds, late_references, oracle
 from mmbench.data.scenesearch.params import Params, check
-from mmbench.errors import SpecError
 from mmbench.references import MatchReferences
-from mmbench.spec import check_params
 from mmbench.types import GALLERY, Dataset, Modality, Output, Ragged, Signature, Split
 
 __all__ = ["VERSION", "Params", "bounds", "build", "late_references", "oracle", "source_digest"]
@@ -59,14 +57,8 @@ def build(request: Request) -> Dataset:
     Raises:
         SpecError: Another version is asked for, or a parameter is wrong.
     """
-    where = f"{catalog.task_where(request.task)}: dataset"
-    if request.version != VERSION:
-        raise SpecError(
-            f"{where}.version = {request.version}: this mmbench makes scenesearch {VERSION}; "
-            f"write version = {VERSION}"
-        )
-    params: Params = check_params(request.params, Params, f"{where}.params")
-    check(params, f"{where}.params")
+    params = checked(request, "scenesearch", VERSION, Params)
+    check(params, f"{catalog.task_where(request.task)}: dataset.params")
     files = [*Path(__file__).parent.glob("*.py"), Path(noise.__file__)]
     key = {
         "name": "scenesearch",

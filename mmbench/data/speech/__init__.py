@@ -27,7 +27,7 @@ from mmbench import catalog, rng
 from mmbench.data import _sound
 from mmbench.data._cache import Entry, Made, Parts, cached, rendered
 from mmbench.data._cache import source_digest as file_digest
-from mmbench.data._contract import Request
+from mmbench.data._contract import Request, checked
 from mmbench.data.interactions import noise as normals
 from mmbench.data.interactions import sequences
 from mmbench.data.scenecap import noise as grain
@@ -37,9 +37,7 @@ from mmbench.data.speech.oracle import heard_words, oracle, posterior
 from mmbench.data.speech.params import Conditions, Params, check
 from mmbench.data.speech.proven import bounds, late_bounds, late_references
 from mmbench.data.speech.references import Law, RequestLabels, SpokenTexts
-from mmbench.errors import SpecError
 from mmbench.references import References
-from mmbench.spec import check_params
 from mmbench.text import EOS, SPECIALS, Vocabulary
 from mmbench.types import Array, Dataset, Modality, Output, Ragged, Signature, Split
 
@@ -80,14 +78,8 @@ def build(request: Request) -> Dataset:
     Raises:
         SpecError: Another version is asked for, or a parameter is wrong.
     """
-    where = f"{catalog.task_where(request.task)}: dataset"
-    if request.version != VERSION:
-        raise SpecError(
-            f"{where}.version = {request.version}: this mmbench makes speech {VERSION}; "
-            f"write version = {VERSION}"
-        )
-    params = check_params(request.params, Params, f"{where}.params")
-    check(params, tuple(request.splits), f"{where}.params")
+    params = checked(request, "speech", VERSION, Params)
+    check(params, tuple(request.splits), f"{catalog.task_where(request.task)}: dataset.params")
     shared = [str(module.__file__) for module in (rng, _sound, normals, grain, sequences)]
     key = {
         "name": "speech",

@@ -17,18 +17,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import numpy as np
 
-from mmbench import catalog, rng
+from mmbench import rng
 from mmbench.data import _finite
 from mmbench.data._cache import Entry, Made, cached
 from mmbench.data._cache import source_digest as file_digest
-from mmbench.data._contract import Request
+from mmbench.data._contract import Request, checked
 from mmbench.data.interactions import noise, sequences
 from mmbench.data.tactile import law as laws
 from mmbench.data.tactile import senses
 from mmbench.data.tactile.law import CLASSES, DEGREES, ERROR, FORMS, MODALITIES, STATES, VALUES, Law
-from mmbench.errors import SpecError, UsageError
+from mmbench.errors import UsageError
 from mmbench.references import LabelReferences, ScalarReferences
-from mmbench.spec import check_params
 from mmbench.types import Dataset, Modality, Output, Predictions, Ragged, Signature, Split
 
 if TYPE_CHECKING:
@@ -89,13 +88,7 @@ def build(request: Request) -> Dataset:
     Raises:
         SpecError: Another version is asked for, or a parameter is wrong.
     """
-    where = f"{catalog.task_where(request.task)}: dataset"
-    if request.version != VERSION:
-        raise SpecError(
-            f"{where}.version = {request.version}: this mmbench makes tactile {VERSION}; "
-            f"write version = {VERSION}"
-        )
-    params = check_params(request.params, Params, f"{where}.params")
+    params = checked(request, "tactile", VERSION, Params)
     files: list[str | Path] = [*sorted(Path(__file__).parent.glob("*.py")), _finite.__file__]
     key = {
         "name": "tactile",

@@ -24,11 +24,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from mmbench import catalog, rng
+from mmbench import rng
 from mmbench.data import scenesearch
 from mmbench.data._cache import Entry, Made, Parts, cached, rendered
 from mmbench.data._cache import source_digest as file_digest
-from mmbench.data._contract import Request
+from mmbench.data._contract import Request, checked
 from mmbench.data.interactions import noise as normal_noise
 from mmbench.data.scenecap import noise
 from mmbench.data.scenesearch import picture
@@ -37,8 +37,6 @@ from mmbench.data.tastes import law as laws
 from mmbench.data.tastes.law import BRANDS, CLASSES, PlantedClicks, PlantedMatches
 from mmbench.data.tastes.oracle import bounds, late_bounds, late_references, oracle
 from mmbench.data.tastes.params import Params
-from mmbench.errors import SpecError
-from mmbench.spec import check_params
 from mmbench.text import SPECIALS
 from mmbench.types import GALLERY, QUERY, Dataset, Modality, Output, Ragged, Signature, Split
 
@@ -83,13 +81,7 @@ def build(request: Request) -> Dataset:
     Raises:
         SpecError: Another version is asked for, or a parameter is wrong.
     """
-    where = f"{catalog.task_where(request.task)}: dataset"
-    if request.version != VERSION:
-        raise SpecError(
-            f"{where}.version = {request.version}: this mmbench makes tastes {VERSION}; "
-            f"write version = {VERSION}"
-        )
-    params: Params = check_params(request.params, Params, f"{where}.params")
+    params = checked(request, "tastes", VERSION, Params)
     files = [
         *Path(__file__).parent.glob("*.py"),
         *Path(scenesearch.__file__).parent.glob("*.py"),

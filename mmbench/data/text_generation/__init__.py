@@ -21,14 +21,13 @@ from mmbench import catalog, rng
 from mmbench.data import _finite
 from mmbench.data._cache import Entry, Made, Parts, cached, rendered
 from mmbench.data._cache import source_digest as file_digest
-from mmbench.data._contract import Request
+from mmbench.data._contract import Request, checked
 from mmbench.data.scenecap import noise as bytes_of
 from mmbench.data.text_generation import picture, verse
 from mmbench.data.text_generation.oracle import bounds, late_references, oracle
 from mmbench.data.text_generation.references import references
 from mmbench.data.text_generation.verse import Facts, Opening, Wording
 from mmbench.errors import SpecError
-from mmbench.spec import check_params
 from mmbench.text import EOS, Vocabulary
 from mmbench.types import Dataset, Modality, Output, Ragged, Signature, Split
 
@@ -76,12 +75,7 @@ def build(request: Request) -> Dataset:
             more items in one, than there are first lines.
     """
     task = catalog.task_where(request.task)
-    if request.version != VERSION:
-        raise SpecError(
-            f"{task}: dataset.version = {request.version}: this mmbench makes text_generation "
-            f"{VERSION}; write version = {VERSION}"
-        )
-    params = check_params(request.params, Params, f"{task}: dataset.params")
+    params = checked(request, "text_generation", VERSION, Params)
     hands = _hands(request.splits, task)
     files: list[str | Path] = [
         *sorted(Path(__file__).parent.glob("*.py")),
