@@ -15,6 +15,7 @@ schema ever written stays readable.
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import os
 import shutil
@@ -62,6 +63,8 @@ T = TypeVar("T")
 ITEMS, PREDICTIONS, WEIGHTS = "items.parquet", "predictions.parquet", "weights.safetensors"
 #: Signs of a line about a record at most; whatever stands in it may be a stranger's.
 LONGEST_LINE = 1000
+#: How hidden folders begin that only a writer at work has: what it writes, and what that replaces.
+_WRITING, _REPLACED = ".writing-", ".replaced-"
 
 
 class Stored(Struct, frozen=True):
@@ -141,7 +144,7 @@ def adopt(results: Path, stored: Stored) -> Stored:
     target = folder_of(results, stored.record)
     with explained(results):
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=target.parent))
+        temporary = _hidden(_WRITING, target)
         try:
             for name in (RECORD, *stored.record.files):
                 if name != WEIGHTS and (stored.folder / name).exists():
@@ -161,9 +164,37 @@ def remove(stored: Stored) -> None:
         StoreError: The folder cannot be changed.
     """
     with explained(stored.folder.parents[2]):
-        hidden = Path(tempfile.mkdtemp(prefix=".writing-", dir=stored.folder.parent))
+        hidden = _hidden(_WRITING, stored.folder)
         os.rename(stored.folder, hidden / "old")
         shutil.rmtree(hidden, ignore_errors=True)
+
+
+def recover(folder: Path) -> None:
+    """Put right what a killed process left half written, or half replaced, of one record.
+
+    Only whoever has the claim on the folder may: a writer at work looks just the same.
+
+    Args:
+        folder: The record's, which need not be there.
+
+    Raises:
+        OSError: The folder above cannot be changed.
+    """
+    name = glob.escape(folder.name)
+    for old in folder.parent.glob(f"{_REPLACED}{name}-*"):
+        if not folder.exists() and (old / folder.name).exists():
+            os.replace(old / folder.name, folder)
+        shutil.rmtree(old, ignore_errors=True)
+    for half in folder.parent.glob(f"{_WRITING}{name}[-.]*"):
+        if half.is_dir():
+            shutil.rmtree(half, ignore_errors=True)
+        else:  # of a file beside the record, see `mmbench.failures`
+            half.unlink(missing_ok=True)
+
+
+def _hidden(prefix: str, folder: Path) -> Path:
+    """Make an empty folder beside a record's that no reader sees; its name says whose it is."""
+    return Path(tempfile.mkdtemp(prefix=f"{prefix}{folder.name}-", dir=folder.parent))
 
 
 def _write_items(items: pa.Table, path: Path) -> None:
@@ -177,7 +208,7 @@ def _place(results: Path, folder: Path, record: Record, fill: Callable[[Path], N
     """Write a folder beside, then put it in its place."""
     with explained(results):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
+        temporary = _hidden(_WRITING, folder)
         try:
             fill(temporary)
             files = {path.name: checksum(path) for path in sorted(temporary.iterdir())}
@@ -460,7 +491,7 @@ def _explained_table(path: Path, read: Callable[[], T]) -> T:
 def _swap(temporary: Path, folder: Path) -> None:
     """Put a finished folder in its place, the old one out of the way first."""
     if folder.exists():
-        old = Path(tempfile.mkdtemp(prefix=".replaced-", dir=folder.parent))
+        old = _hidden(_REPLACED, folder)
         try:
             os.replace(folder, old / folder.name)
             os.replace(temporary, folder)

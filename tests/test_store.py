@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,8 +21,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from mmbench import catalog, store
-from mmbench.errors import NotComparableError, StoreError
+from mmbench import catalog, claims, store
+from mmbench.errors import NotComparableError, PlaceError, StoreError
 from mmbench.store import Record, StoredScore
 from mmbench.types import Predictions
 
@@ -537,6 +538,77 @@ def test_a_killed_writer_is_as_if_it_had_never_begun(tmp_path: Path) -> None:
     assert hidden(tmp_path)
     assert store.scan(tmp_path) == ([earlier], [])
     assert store.resolve(tmp_path, "@last") == earlier
+
+
+#: Where a process is killed, and the call that kills it.
+DEATHS = {
+    "half written": "weights = lambda path: os._exit(9)",
+    "before the old one is moved": "os.replace = lambda old, new: os._exit(9)",
+    "between the two renames": "move = os.replace\n"
+    "os.replace = lambda old, new: move(old, new) if 'replaced-' in str(new) else os._exit(9)",
+    "before the old one is gone": "store.shutil.rmtree = lambda *_, **__: os._exit(9)",
+    "while it says that it failed": "os.fsync = lambda handle: os._exit(9)\n"
+    "failures.write(stored.folder, task='t', model='m', budget='b', seed=0, identity='i', "
+    "error=OSError())",
+    "while it removes": "os.rename = lambda old, new: os._exit(9)\nstore.remove(stored)",
+}
+
+
+@pytest.mark.parametrize("death", DEATHS)
+def test_what_a_killed_writer_leaves_is_put_right_by_whoever_makes_the_record_next(
+    tmp_path: Path, death: str
+) -> None:
+    other = write(tmp_path, seed=8)
+    earlier = write(tmp_path)
+    code = (
+        "import os, sys; from pathlib import Path; import msgspec\n"
+        "from mmbench import claims, failures, store\n"
+        "results = Path(sys.argv[1]); stored = store.read(Path(sys.argv[2])); weights = None\n"
+        "record = msgspec.structs.replace(stored.record, reason='new')\n"
+        "with claims.claim(results, stored.folder):\n    pass\n"
+        f"{DEATHS[death]}\n"
+        "store.write(results, record, weights=weights)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path, earlier.folder], check=False)
+    assert done.returncode == 9
+    assert hidden(tmp_path)
+    at_work = tempfile.mkdtemp(prefix=f".writing-{other.folder.name}-", dir=other.folder.parent)
+    with claims.claim(tmp_path, earlier.folder) as mine:
+        assert mine
+        assert [path for path in hidden(tmp_path) if not path.name.endswith(".claim")] == [
+            Path(at_work)
+        ]
+    (reread,) = [s for s in store.scan(tmp_path)[0] if s.folder == earlier.folder]
+    assert reread.record.reason == ("new" if death == "before the old one is gone" else "")
+    with claims.alone(tmp_path, other.folder):
+        assert not Path(at_work).exists()
+    assert not hidden(tmp_path)
+
+
+def test_a_writer_waits_for_whoever_makes_the_record_just_now(tmp_path: Path) -> None:
+    earlier = write(tmp_path)
+    with claims.claim(tmp_path, earlier.folder) as mine:
+        assert mine
+        with pytest.raises(PlaceError, match="another process is making this record"):  # noqa: SIM117
+            with claims.alone(tmp_path, earlier.folder, seconds=0.1):
+                raise AssertionError
+    with claims.alone(tmp_path, earlier.folder, seconds=0.1):
+        assert hidden(tmp_path)
+    assert not hidden(tmp_path)
+
+
+def test_where_there_are_no_locks_nobody_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import filelock
+
+    earlier = write(tmp_path)
+    monkeypatch.setattr(filelock, "FileLock", filelock.SoftFileLock)
+    with pytest.raises(PlaceError, match="knows no locks"):
+        claims.claim(tmp_path, earlier.folder).__enter__()
+    with claims.alone(tmp_path, earlier.folder, seconds=0.1):
+        pass
+    assert not hidden(tmp_path)
 
 
 def test_a_place_that_cannot_be_written_is_one_line_before_any_work(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mmbench import store
+from mmbench import claims, store
 from mmbench.admission import is_id, visible
 from mmbench.data import _load
 from mmbench.errors import NotComparableError, StoreError, UsageError
@@ -61,31 +61,34 @@ def save(
     own, model = _content.budget_of(spec, budget), _content.model_of(name, predictions)
     record = _fresh(found, spec, own, model, seed, asked)
     _refuse_other(results, record, split)
-    folder = store.folder_of(results, record)
-    old = store.read(folder) if (folder / store.RECORD).exists() else None
-    families = dict(found.scored.statistics)
-    if old is not None:
-        families = _families(old, record, found, split) | families
-        record = _beside(old.record, record, split)
-    if found.task is None:
-        spec = _ranked_as_first(results, record, spec, split)
-    sides = _command.sides(references, task)
-    given = {"--split": found.split, "--name": name, "--budget": budget, "--seed": seed or None}
-    beyond = _leaks(found, record.scores)
-    record = msgspec.structs.replace(
-        record,
-        status="leak" if beyond else "finished",
-        reason="; ".join(beyond),
-        definition=record.definition | {"task": msgspec.to_builtins(spec)},
-        reproduce=_command.command(record, [predictions.name, *sides], given, asked),
-    )
     bad = next((name for name in found.ids if not is_id(name)), None)
     if bad is not None:
         raise UsageError(f"{visible(bad, 60)!r} cannot be the id of an item of a record")
-    items = store.items_table({split: list(found.ids)}, {split: families}, {split: found.clusters})
-    if old is not None:
-        return store.rewrite(old, record, items)
-    return store.write(results, record, items, _content.predictions_table(found, split))
+    folder = store.folder_of(results, record)
+    with claims.alone(results, folder):  # two of its splits may come at the same time
+        old = store.read(folder) if (folder / store.RECORD).exists() else None
+        families = dict(found.scored.statistics)
+        if old is not None:
+            families = _families(old, record, found, split) | families
+            record = _beside(old.record, record, split)
+        if found.task is None:
+            spec = _ranked_as_first(results, record, spec, split)
+        sides = _command.sides(references, task)
+        given = {"--split": found.split, "--name": name, "--budget": budget, "--seed": seed or None}
+        beyond = _leaks(found, record.scores)
+        record = msgspec.structs.replace(
+            record,
+            status="leak" if beyond else "finished",
+            reason="; ".join(beyond),
+            definition=record.definition | {"task": msgspec.to_builtins(spec)},
+            reproduce=_command.command(record, [predictions.name, *sides], given, asked),
+        )
+        items = store.items_table(
+            {split: list(found.ids)}, {split: families}, {split: found.clusters}
+        )
+        if old is not None:
+            return store.rewrite(old, record, items)
+        return store.write(results, record, items, _content.predictions_table(found, split))
 
 
 def _fresh(

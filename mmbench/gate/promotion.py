@@ -16,7 +16,7 @@ from pathlib import Path
 from msgspec import Struct, field
 
 import mmbench
-from mmbench import sealed, store
+from mmbench import claims, sealed, store
 from mmbench.errors import StoreError, UsageError
 from mmbench.folders import results_around
 from mmbench.gate import sides
@@ -148,20 +148,32 @@ def _put_right(reference: Path) -> str:
         return ""
     last = done[-1]
     if reference.is_dir():
+        for name in {*last.replaced, *last.promoted}:
+            claims.clear(reference, reference / name)
         there = {s.record.name: s for s in store.scan(reference)[0]}
         left = [there[name] for name in last.replaced if name in there]
         if all(name in there for name in last.promoted):
             for stored in left:
                 if stored.record.name not in last.promoted:
-                    store.remove(stored)
+                    _remove(stored)
             return "finished a promotion that was cut off"
         for name in last.promoted:
             if name in there and name not in last.replaced:
-                store.remove(there[name])
+                _remove(there[name])
     elif store.checksum(reference) in last.promoted.values():
         return "finished a promotion that was cut off"
     _write(reference, done[:-1])
     return "took back a promotion that was cut off"
+
+
+def _adopt(reference: Path, stored: store.Stored) -> None:
+    with claims.alone(reference, store.folder_of(reference, stored.record)):
+        store.adopt(reference, stored)
+
+
+def _remove(stored: store.Stored) -> None:
+    with claims.alone(stored.folder.parents[2], stored.folder):
+        store.remove(stored)
 
 
 def promote(
@@ -210,10 +222,10 @@ def promote(
             sealed.put(reference, Path(candidate).read_bytes())
         for pair in there if reference.is_dir() else ():
             for stored in pair.candidates:
-                store.adopt(reference, stored)
+                _adopt(reference, stored)
             for stored in pair.references:
                 if stored.record.name not in promoted:
-                    store.remove(stored)
+                    _remove(stored)
         _mark(reference).unlink()
     except OSError as error:
         raise StoreError(f"{reference}: cannot be updated: {error.strerror or error}") from None
@@ -232,7 +244,7 @@ def _keep_anchor(reference: Path, pairs: Sequence[Pair]) -> None:
     for pair in pairs:
         if _origin(_key(pair.references[0].record), book) not in kept:
             for stored in pair.references:
-                store.adopt(anchor, stored)
+                _adopt(anchor, stored)
 
 
 def anchored(reference: Path, pairs: Sequence[Pair], problems: list[str]) -> list[Pair]:

@@ -649,6 +649,25 @@ def test_what_strikes_while_a_record_is_replaced_leaves_the_old_one(
     assert not leftovers()
 
 
+def test_what_a_killed_process_had_moved_aside_comes_back(
+    cli: Cli, task: Write, trained: list[str]
+) -> None:
+    arguments = ("run", "-t", task(), "-m", "late", *SMALL)
+    cli(*arguments)
+    folder, before = only().folder, content(only().folder)
+    trained.clear()
+    aside, half = (folder.parent / f".{what}-{folder.name}-x1" for what in ("replaced", "writing"))
+    aside.mkdir()
+    folder.rename(aside / folder.name)
+    half.mkdir()
+    (half / "items.parquet").write_bytes(b"half")
+    done = cli(*arguments)
+    assert done.code == 0, done.err
+    assert not trained
+    assert content(only().folder) == before
+    assert not leftovers()
+
+
 def test_a_real_ctrl_c_ends_a_process_in_an_orderly_way(
     cli: Cli, task: Write, workplace: Path
 ) -> None:
