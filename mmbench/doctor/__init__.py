@@ -42,6 +42,7 @@ def examine(
         "cache": places.cache,
         "results": partial(places.results, results),
         "checkpoints": partial(places.checkpoints, results),
+        "half written": partial(places.half_written, results),
         "data": partial(places.data, data),
         "variables": partial(shell.variables, variables),
         "locale": shell.encodings,

@@ -21,6 +21,8 @@ from mmbench.room import readable
 SPACE = 1 * GIB
 #: Seconds after which nobody may be about to go on from a checkpoint any more.
 OLD = 86_400.0
+#: Seconds for which what is being written may lie there untouched.
+AT_WORK = 600.0
 #: So many checkpoints are named, the oldest ones.
 SHOWN = 5
 
@@ -66,6 +68,26 @@ def checkpoints(folder: Path) -> Found:
     fix = "the same 'mmbench run' goes on with them"
     fix += f"; if nobody will: rm -r {' '.join(old)}" if old else ""
     yield Check("checkpoints", "warn" if old else "ok", told + more, fix)
+
+
+def half_written(folder: Path) -> Found:
+    """Look for what processes left that were killed while they wrote or replaced a record.
+
+    Whoever makes the same record next puts it right, see `mmbench.store.recover`.
+    """
+    both = (path for what in ("writing", "replaced") for path in folder.glob(f"*/*/.{what}-*"))
+    found = sorted(path for path in both if _age(path) > AT_WORK)
+    if not found:
+        return
+    aside = sum(1 for path in found for _ in path.glob("*/record.json"))
+    whole = readable(sum(map(size_of, found)))
+    told = f"{counted(len(found), 'half-written record')} of killed processes, {whole}"
+    told += f", {aside} of them with a record that was to be replaced" if aside else ""
+    paths = " ".join(shlex.quote(str(path)) for path in found[:SHOWN])
+    fix = (
+        "the same 'mmbench run' removes them and puts back what was to be replaced; if nobody will"
+    )
+    yield Check("half written", "warn", told, f"{fix}: rm -r {paths}")
 
 
 def _seeds(folder: Path) -> str:

@@ -632,3 +632,27 @@ def test_old_checkpoints_are_warned_of_with_their_size_and_age_and_go_as_it_is_s
         command = check.fix.rpartition(": ")[2]
     assert check.status == "ok"
     assert young.exists()
+
+
+def test_what_killed_writers_left_is_warned_of_and_goes_as_it_is_said(folder: Path) -> None:
+    model = folder / "results" / "mini" / "late"
+    half, aside, young = (
+        model / f".{name}-s0-12345678-x1"
+        for name in ("writing-brief", "replaced-brief", "writing-small")
+    )
+    assert list(places.half_written(folder / "results")) == []
+    for path in (half, aside / "brief-s0-12345678", young):
+        path.mkdir(parents=True)
+        (path / "record.json").write_bytes(b"x" * 512)
+    for path in (half, aside):
+        for one in (*path.rglob("*"), path):
+            os.utime(one, (time.time() - 3600, time.time() - 3600))
+    (check,) = places.half_written(Path("results"))
+    assert (check.status, check.text) == (
+        "warn",
+        "2 half-written records of killed processes, 1.0 KiB, 1 of them with a record that was to "
+        "be replaced",
+    )
+    subprocess.run(check.fix.rpartition(": ")[2], shell=True, check=True)
+    assert sorted(model.iterdir()) == [young]
+    assert list(places.half_written(Path("results"))) == []
