@@ -73,8 +73,12 @@ def _claimed(run: Run, held: ExitStack) -> bool:
 
 def _clear_checkpoints(run: Run) -> None:
     """Remove what was kept to go on from: its record is there, however its seed was trained."""
-    for checkpoints in {run.checkpoints, run.alone.checkpoints}:
+    for checkpoints in _checkpoints(run):
         shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def _checkpoints(run: Run) -> set[Path]:
+    return {run.checkpoints, run.alone.checkpoints}
 
 
 def _make(runs: list[Run], watch: Watch) -> list[Outcome]:
@@ -151,7 +155,22 @@ def finished(run: Run) -> Outcome | None:
             return None
     except StoreError as error:
         return Outcome(run, error=_damaged(error))
+    _tidy(run)
     return Outcome(run, there, fresh=False)
+
+
+def _tidy(run: Run) -> None:
+    """Take away what a process left that was killed when its record was written already.
+
+    A checkpoint that is younger than the record is of a run that repeats it, and is gone on from.
+    """
+    written = stamp(run)
+    old = [path for path in _checkpoints(run) if 0 < _changed(path) <= written]
+    if old or any(claims.path_of(folder).exists() for folder in folders(run)):
+        with suppress(MmbenchError), ExitStack() as held:  # it can be looked at all the same
+            if _claimed(run, held):
+                for path in old:
+                    shutil.rmtree(path, ignore_errors=True)
 
 
 def _there(run: Run, watch: Watch) -> Outcome | None:
@@ -186,8 +205,15 @@ def _damaged(error: StoreError) -> StoreError:
 def stamp(run: Run) -> int:
     """Return when the run's record was written, in ns; 0 where there is none."""
     for folder in (run.folder, run.alone.folder):  # as `Run.finished` looks for it
-        with suppress(OSError):
-            return os.stat(folder / store.RECORD).st_mtime_ns
+        if written := _changed(folder / store.RECORD):
+            return written
+    return 0
+
+
+def _changed(path: Path) -> int:
+    """Return when a path was changed last, in ns; 0 where it is not there."""
+    with suppress(OSError):
+        return os.stat(path).st_mtime_ns
     return 0
 
 

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from mmbench import catalog, registry, sealed, store
+from mmbench import catalog, claims, registry, sealed, store
 from mmbench import run as run_module
 from mmbench.data import _load
 from mmbench.executors import work
@@ -666,6 +666,25 @@ def test_what_a_killed_process_had_moved_aside_comes_back(
     assert not trained
     assert content(only().folder) == before
     assert not leftovers()
+
+
+def test_what_a_process_left_that_was_killed_after_its_record_goes(
+    cli: Cli, task: Write, trained: list[str]
+) -> None:
+    arguments = ("run", "-t", task(), "-m", "late", *SMALL)
+    cli(*arguments)
+    folder, before = only().folder, content(only().folder)
+    written = os.stat(folder / store.RECORD).st_mtime_ns
+    checkpoint = folder.with_name(f".{folder.name}.checkpoint")
+    for when, kept in ((written - 10**9, []), (written + 10**9, [checkpoint])):
+        checkpoint.mkdir()
+        os.utime(checkpoint, ns=(when, when))
+        claims.path_of(folder).touch()
+        trained.clear()
+        assert cli(*arguments).code == 0
+        assert leftovers() == kept, "one that is younger is of a run that repeats the record"
+    assert not trained
+    assert content(only().folder) == before
 
 
 def test_a_real_ctrl_c_ends_a_process_in_an_orderly_way(
