@@ -22,7 +22,7 @@ import msgspec
 
 from mmbench import catalog, registry, rng
 from mmbench.errors import StoreError, UsageError
-from mmbench.spec import Name
+from mmbench.strict import Name
 
 #: Kind -> (name of the file, its template), the file that a command names first.
 FILES = {

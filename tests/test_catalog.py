@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import pytest
 
-from mmbench import catalog, registry, spec
+from mmbench import catalog, registry, spec, strict
 from mmbench.data import _load
 from mmbench.errors import IncompatibleError, SpecError, UnknownNameError, UsageError
 from mmbench.references import ANSWERED_BY
@@ -291,9 +291,10 @@ def test_a_text_of_another_form_is_told_in_words(old: str, new: str, told: str) 
 def test_every_pattern_of_a_definition_has_words(file: str) -> None:
     with pytest.raises(SpecError, match=re.escape("expected a name without / and \\")):
         spec.check_params({"url": "https://a.b/c", "name": file}, spec.FileSpec, "x")
-    patterns = set(re.findall(r"pattern=r?\"(.*?)\"", Path(spec.__file__).read_text("utf-8")))
-    told = {one for one in patterns if not spec._listed(one).startswith("a text like")}
-    assert patterns - told == set(spec.PATTERNS)
+    content = "".join(Path(str(one.__file__)).read_text("utf-8") for one in (spec, strict))
+    patterns = set(re.findall(r"pattern=r?\"(.*?)\"", content))
+    told = {one for one in patterns if not strict._listed(one).startswith("a text like")}
+    assert patterns - told == set(strict.PATTERNS)
 
 
 def test_nothing_in_a_definition_becomes_code(workplace: Path) -> None:

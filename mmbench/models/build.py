@@ -15,7 +15,8 @@ from mmbench.models.clock import check_clock
 from mmbench.models.contract import Additive, Combiner, Encoder, Fusion, Head, Objective
 from mmbench.models.model import PRIOR, Model
 from mmbench.models.sides import fewest, pair_names
-from mmbench.spec import ComponentSpec, ModelSpec, ObjectiveSpec, explain, heard_of
+from mmbench.spec import ComponentSpec, ModelSpec, ObjectiveSpec, heard_of
+from mmbench.strict import explain
 from mmbench.types import GALLERY, QUERY, Signature
 
 
