@@ -35,6 +35,7 @@ from mmbench.train import Engine, Progress, Trained, check_recipe, lacks_memory,
 from mmbench.types import Dataset, Modality, Output, Predictions, Signature, Split
 
 if TYPE_CHECKING:
+    from mmbench.models.extent import Extent
     from mmbench.models.model import Model
 
 
@@ -222,14 +223,16 @@ def check(run: Run) -> str:
     """
     torch = import_torch()
     from mmbench.models.build import build
+    from mmbench.models.extent import extent
 
     key = (*_pinned(run.model, run.task), tuple(run.task.splits))
     if key not in _fitting:
+        signature = promised(run.task)
         with torch.random.fork_rng(devices=[]):
-            model = build(run.model, promised(run.task))
-        check_recipe(run.model.recipe, model, run.task.splits)
-        _fitting[key] = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    wanted, size = run.task.parameters if run.model.matched else 0, _fitting[key]
+            model = build(run.model, signature)
+            check_recipe(run.model.recipe, model, run.task.splits)
+            _fitting[key] = extent(model, signature)
+    wanted, size = run.task.parameters if run.model.matched else 0, _fitting[key].parameters
     if not wanted or abs(size / wanted - 1) <= WITHIN:
         return ""
     return (
@@ -238,8 +241,8 @@ def check(run: Run) -> str:
     )
 
 
-def parameters(run: Run) -> int:
-    """Return how many trained parameters the run's model has; see `check`."""
+def size_of(run: Run) -> Extent:
+    """Return how large the run's model is, and how much it computes; see `check`."""
     key = (*_pinned(run.model, run.task), tuple(run.task.splits))
     if key not in _fitting:
         check(run)
@@ -247,7 +250,7 @@ def parameters(run: Run) -> int:
 
 
 #: What is known of models that tasks of the same shapes share: of 46 models on six tasks, most.
-_fitting: dict[tuple[Any, ...], int] = {}
+_fitting: dict[tuple[Any, ...], Extent] = {}
 _widths: dict[tuple[Any, ...], int] = {}
 
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from mmbench.run import import_torch, promised
 from mmbench.spec import ModelSpec, TaskSpec
-from mmbench.text import SPECIALS
 from mmbench.types import Batch, Signature
 
 if TYPE_CHECKING:
@@ -83,12 +82,13 @@ def trace(spec: ModelSpec, task: TaskSpec) -> Wiring:
     """
     torch = import_torch()
     from mmbench.models.build import build
+    from mmbench.models.extent import made_up
 
     signature = promised(task)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = build(spec, signature)
-        batch = _items(signature)
+        batch = made_up(signature, ITEMS)
         decides = {node.name for node in _run(model.eval(), batch)[0]}
         nodes, branches = _run(model.train(), batch)
         reach = _reach(nodes, branches)
@@ -242,20 +242,3 @@ def _merged(spec: ModelSpec, signature: Signature, output: str, branches: int) -
 def _shape(task: TaskSpec, name: str) -> str:
     modality = task.modalities[name]
     return f"{modality.kind} {' x '.join(str(n) for n in modality.shape)}"
-
-
-def _items(signature: Signature) -> Batch:
-    """Make up items that lack nothing."""
-    import torch
-
-    inputs = {}
-    for name, modality in signature.modalities.items():
-        shape = (ITEMS, *modality.shape)
-        if modality.kind == "text":
-            inputs[name] = torch.randint(len(SPECIALS), len(modality.vocabulary), shape)
-        elif modality.kind == "image":
-            inputs[name] = torch.randint(0, 256, shape, dtype=torch.uint8)
-        else:
-            inputs[name] = torch.randn(shape)
-    present = {name: torch.ones(ITEMS, dtype=torch.bool) for name in inputs}
-    return Batch(ITEMS, inputs, {}, present, {})

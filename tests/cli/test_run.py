@@ -91,7 +91,7 @@ def test_a_run_leaves_one_record_of_four_files_and_says_what_to_do_next(
     assert set(record.scores) == {"test", "ood"}
     assert set(record.scores["test"]) == {"rouge_l", "cider_d", "slot_f1"}
     lines = done.out.splitlines()
-    assert lines[0] == "plan: 1 of 1 runs to do, about 0 s at a guess, cpu"
+    assert lines[0] == "plan: 1 of 1 runs to do, about 1 s at a guess, cpu"
     assert lines[1].startswith("mini rouge_l: floor 0.100, best single modality (image) 0.600")
     got = record.scores["test"]["rouge_l"]
     assert lines[2] == (
@@ -404,8 +404,8 @@ def test_a_dry_run_prints_plan_and_forecast_and_does_nothing(
     arguments = ("run", "-t", task(), "-m", "late,constant", *SMALL, "--dry-run")
     done = cli(*arguments)
     assert done.code == 0
-    assert done.out.splitlines()[0] == "plan: 2 of 2 runs to do, about 1 s at a guess, cpu"
-    assert "  mini/late brief seed 0: to do, about 0 s at a guess" in done.out.splitlines()
+    assert done.out.splitlines()[0] == "plan: 2 of 2 runs to do, about 2 s at a guess, cpu"
+    assert "  mini/late brief seed 0: to do, about 1 s at a guess" in done.out.splitlines()
     assert not Path("results").exists()
     assert not trained
     cli(*arguments[:4], "late", *arguments[5:-1])

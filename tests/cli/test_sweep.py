@@ -242,7 +242,7 @@ def test_what_nobody_knows_begins_if_a_guess_says_that_it_ends_in_time(
 ) -> None:
     clock = Clock(SECONDS)
     known = Forecast([])
-    assert 0.36 <= known.guess(runs[0]) < 1.3, "6 steps of a small model"
+    assert 0.8 <= known.guess(runs[0]) < 1.5, "6 steps of a small model"
     list(sweep.sweep(runs, clock, known, seconds=105.0, clock=lambda: clock.now))
     assert clock.begun == ["late", "concat"]
     endless = sweep.plan(
@@ -254,14 +254,24 @@ def test_what_nobody_knows_begins_if_a_guess_says_that_it_ends_in_time(
     assert clock.begun == ["late", "concat"]
 
 
+def test_a_guess_knows_what_computes_much_with_few_parameters() -> None:
+    """All have about as many parameters; measured, they took 3, 13 and 211 s for 24 steps."""
+    runs = sweep.plan(["intent"], ["mvae", "early", "gatv2"], [0], "smoke", Settings())
+    sums, early, pairs = (Forecast([]).guess(run) for run in runs)
+    assert 2 * sums < early < pairs / 2
+    texts = sweep.plan(["captioning"], ["concat", "late"], [0], "smoke", Settings())
+    one, each = (Forecast([]).guess(run) for run in texts)
+    assert each > 1.3 * one, "late says a text for each modality"
+
+
 def test_a_guess_is_told_as_one(cli: Cli, task: Write) -> None:
     arguments = ("run", "-t", task(), "-m", "late", *SMALL)
     plan = cli(*arguments, "--seeds", "2", "--dry-run").out.splitlines()
-    assert plan[0] == "plan: 2 of 2 runs to do, about 1 s at a guess, cpu"
-    assert [line for line in plan if line.endswith("seed 0: to do, about 0 s at a guess")]
+    assert plan[0] == "plan: 2 of 2 runs to do, about 2 s at a guess, cpu"
+    assert [line for line in plan if line.endswith("seed 0: to do, about 1 s at a guess")]
     (first, _) = json.loads(cli(*arguments, "--seeds", "2", "--dry-run", "--json").out)
     assert first["seconds"] is None
-    assert 0.36 <= first["guess"] < 1.3
+    assert 0.8 <= first["guess"] < 1.5
     long = ("run", "-t", task("long", ("steps = 6", "steps = 100000")), "-m", "late", *SMALL)
     left = cli(*long, "--max-hours", "0.01")
     assert left.code == 130
@@ -357,7 +367,7 @@ def test_max_hours_says_what_is_left_and_the_same_command_goes_on(cli: Cli, task
     assert done.code == 130
     assert done.err.splitlines()[-1] == (
         "interrupted: 3 runs are left (mini/late seed 0, mini/late seed 1, mini/late seed 2), "
-        "which --max-hours 1e-10 is too little for: the shortest takes about 0 s at a guess; give "
+        "which --max-hours 1e-10 is too little for: the shortest takes about 1 s at a guess; give "
         "more hours"
     )
     dry = cli(*arguments, "--max-hours", "1e-10", "--dry-run")
