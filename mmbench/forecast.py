@@ -160,13 +160,14 @@ def _work(run: Run) -> float:
     items = min(run.model.recipe.batch_size, budget.items)
     size = size_of(run)
     pace = _CORE if run.device == "cpu" else _GPU
-    item = size.elements * pace.element + size.spoken * pace.parameter
-    # What computes nothing to be counted can still have many parameters, which are trained.
-    step = size.calls * pace.call + size.parameters * pace.element
+    # Where nothing was counted, an item is taken to cost as much as the parameters.
+    calls, elements = (size.calls, size.elements) if size.calls else (1000, size.parameters)
+    item = elements * pace.element + size.spoken * pace.parameter
+    step = calls * pace.call + size.parameters * pace.element
     training = budget.steps * (step + items * item)
     # Predicting an item takes a third of training on it; texts and pictures are made bit by bit.
     tested = sum(items for name, items in run.task.splits.items() if name not in ("train", "val"))
-    testing = tested * (size.elements * pace.element / 3 + size.spoken * pace.parameter)
+    testing = tested * (elements * pace.element / 3 + size.spoken * pace.parameter)
     return _RUN + training + testing
 
 

@@ -231,7 +231,8 @@ def check(run: Run) -> str:
         with torch.random.fork_rng(devices=[]):
             model = build(run.model, signature)
             check_recipe(run.model.recipe, model, run.task.splits)
-            _fitting[key] = extent(model, signature)
+            # What somebody else wrote may end the process: it is tried where a run is made.
+            _fitting[key] = extent(model, None if run.plugins else signature)
     wanted, size = run.task.parameters if run.model.matched else 0, _fitting[key].parameters
     if not wanted or abs(size / wanted - 1) <= WITHIN:
         return ""

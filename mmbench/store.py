@@ -164,9 +164,22 @@ def remove(stored: Stored) -> None:
         StoreError: The folder cannot be changed.
     """
     with explained(stored.folder.parents[2]):
-        hidden = _hidden(_WRITING, stored.folder)
-        os.rename(stored.folder, hidden / "old")
-        shutil.rmtree(hidden, ignore_errors=True)
+        discard(stored.folder, stored.folder)
+
+
+def discard(path: Path, folder: Path) -> None:
+    """Take a folder away whole: a process killed meanwhile leaves nothing that looks like it.
+
+    Args:
+        path: What goes.
+        folder: That of the record which it belongs to, see `recover`.
+
+    Raises:
+        OSError: The folder above cannot be changed.
+    """
+    hidden = _hidden(_WRITING, folder)
+    os.rename(path, hidden / "old")
+    shutil.rmtree(hidden, ignore_errors=True)
 
 
 def recover(folder: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import traceback
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -74,7 +73,9 @@ def _claimed(run: Run, held: ExitStack) -> bool:
 def _clear_checkpoints(run: Run) -> None:
     """Remove what was kept to go on from: its record is there, however its seed was trained."""
     for checkpoints in _checkpoints(run):
-        shutil.rmtree(checkpoints, ignore_errors=True)
+        if checkpoints.exists():
+            with suppress(OSError):
+                store.discard(checkpoints, run.folder)
 
 
 def _checkpoints(run: Run) -> set[Path]:
@@ -170,7 +171,8 @@ def _tidy(run: Run) -> None:
         with suppress(MmbenchError), ExitStack() as held:  # it can be looked at all the same
             if _claimed(run, held):
                 for path in old:
-                    shutil.rmtree(path, ignore_errors=True)
+                    with suppress(OSError):
+                        store.discard(path, run.folder)
 
 
 def _there(run: Run, watch: Watch) -> Outcome | None:

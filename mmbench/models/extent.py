@@ -33,7 +33,7 @@ class Extent:
     spoken: int = 0
 
 
-def extent(model: Model, signature: Signature) -> Extent:
+def extent(model: Model, signature: Signature | None) -> Extent:
     """Look at a model, and send items through it that lack nothing.
 
     Whatever breaks there is left to the run itself, which says it better; then only the parameters
@@ -41,9 +41,12 @@ def extent(model: Model, signature: Signature) -> Extent:
 
     Args:
         model: On the CPU; its random numbers are torch's, for the caller to keep.
-        signature: What it was built for.
+        signature: What it was built for; None: nothing is sent through it, and only the parameters
+            are known.
     """
     size = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    if signature is None:
+        return Extent(size)
     batch = made_up(signature, 1)
     counter = Operations()
     training = model.training

@@ -91,7 +91,7 @@ def test_lines_tell_of_all_runs_and_what_is_finished_is_not_done_again(
     done = cli(*arguments)
     assert done.code == 0
     assert done.out.splitlines()[0].endswith(
-        "3 of 3 runs to do, about 1 s at a guess, cpu, 2 at a time"
+        "3 of 3 runs to do, about 2 s at a guess, cpu, 2 at a time"
     )
     for number in (1, 2, 3):
         assert f"[{number}/3] mini/late seed {number - 1}: data" in done.err

@@ -53,6 +53,7 @@ def test_what_breaks_is_left_to_the_run(model: Model, monkeypatch: pytest.Monkey
     model.train()
     found = extent(model, promised(catalog.task("captioning")))
     assert (found.calls, found.elements, found.spoken) == (0, 0.0, 0)
+    assert found == extent(model, None)
     assert found.parameters > 0
     assert model.training
 
