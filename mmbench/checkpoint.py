@@ -197,7 +197,10 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Remove them all: the record is there, or they are of no use."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.folder.exists():
+            owner = self.folder.name.removeprefix(".").removesuffix(".checkpoint")
+            with suppress(OSError):
+                store.discard(self.folder, self.folder.with_name(owner))
 
     def _read(self, folder: Path, device: Any) -> tuple[Place, dict[str, Tensor]]:
         from safetensors import SafetensorError

@@ -50,18 +50,19 @@ def claim(results: Path, folder: Path) -> Iterator[bool]:
     lock = FileLock(path)
     with explained(results):
         folder.parent.mkdir(parents=True, exist_ok=True)
+        there = path.exists()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about the lock that would outlive its process
                 lock.acquire(timeout=0)
         except Timeout:
             mine = False
-        except NotImplementedError:
+        except (NotImplementedError, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+                raise
+            if not there:
+                path.unlink(missing_ok=True)
             raise _no_locks(results) from None
-        except OSError as error:
-            if error.errno in _NO_LOCKS:
-                raise _no_locks(results) from None
-            raise
         else:
             mine = True
     try:
@@ -112,7 +113,7 @@ def alone(results: Path, folder: Path, seconds: float = 10.0) -> Iterator[None]:
 def clear(results: Path, folder: Path) -> None:
     """Take away what a process that was killed left of its claim."""
     if path_of(folder).exists():
-        with claim(results, folder):
+        with suppress(_NoLocksError), claim(results, folder):
             pass
 
 

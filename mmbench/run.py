@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -308,7 +307,9 @@ def execute(run: Run, watcher: Watcher) -> store.Stored:
     with enough_memory(run), devices.explained():
         made = _make(run, watcher)
     stored = keep(run, made)
-    shutil.rmtree(run.checkpoints, ignore_errors=True)
+    if run.checkpoints.exists():
+        with suppress(OSError):
+            store.discard(run.checkpoints, run.folder)
     return stored
 
 

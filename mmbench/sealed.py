@@ -117,7 +117,8 @@ def put(path: Path, content: bytes) -> None:
         OSError: It cannot be written; what was there before still is.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    name = path.name.lstrip(".")[:100]  # says what a killed process left; a name's end may be long
+    # Says what a killed process left; a name may be as long as the file system allows.
+    name = os.fsencode(path.name.lstrip("."))[:100].decode(errors="ignore")
     handle, temporary = tempfile.mkstemp(prefix=f".writing-{name}-", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -21,7 +21,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -178,8 +178,10 @@ def discard(path: Path, folder: Path) -> None:
         OSError: The folder above cannot be changed.
     """
     hidden = _hidden(_WRITING, folder)
-    os.rename(path, hidden / "old")
-    shutil.rmtree(hidden, ignore_errors=True)
+    try:
+        os.rename(path, hidden / "old")
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def recover(folder: Path) -> None:
@@ -195,9 +197,9 @@ def recover(folder: Path) -> None:
     """
     name = glob.escape(folder.name)
     for old in folder.parent.glob(f"{_REPLACED}{name}-*"):
-        if not folder.exists() and (old / folder.name).exists():
+        if not folder.exists() and (old / folder.name / RECORD).exists():
             os.replace(old / folder.name, folder)
-        shutil.rmtree(old, ignore_errors=True)
+        discard(old, folder)
     for half in folder.parent.glob(f"{_WRITING}{name}[-.]*"):
         if half.is_dir():
             shutil.rmtree(half, ignore_errors=True)
@@ -511,7 +513,8 @@ def _swap(temporary: Path, folder: Path) -> None:
         finally:
             if not folder.exists():  # interrupted between the two
                 os.replace(old / folder.name, folder)
-            shutil.rmtree(old, ignore_errors=True)
+            with suppress(OSError):
+                discard(old, folder)
     else:
         os.replace(temporary, folder)
 

@@ -75,19 +75,25 @@ def half_written(folder: Path) -> Found:
 
     Whoever makes the same record next puts it right, see `mmbench.store.recover`.
     """
-    both = (path for what in ("writing", "replaced") for path in folder.glob(f"*/*/.{what}-*"))
+    both = [path for what in ("writing", "replaced") for path in folder.glob(f"*/*/.{what}-*")]
     found = sorted(path for path in both if _age(path) > AT_WORK)
     if not found:
         return
-    aside = sum(1 for path in found for _ in path.glob("*/record.json"))
-    whole = readable(sum(map(size_of, found)))
-    told = f"{counted(len(found), 'half-written record')} of killed processes, {whole}"
-    told += f", {aside} of them with a record that was to be replaced" if aside else ""
-    paths = " ".join(shlex.quote(str(path)) for path in found[:SHOWN])
-    fix = (
-        "the same 'mmbench run' removes them and puts back what was to be replaced; if nobody will"
-    )
-    yield Check("half written", "warn", told, f"{fix}: rm -r {paths}")
+    only = {path for path in found if _is_only(path)}
+    told = f"{counted(len(found), 'half-written record')} of killed processes, "
+    told += readable(sum(map(size_of, found)))
+    told += f", {len(only)} of them with a record that was to be replaced" if only else ""
+    fix = "the command that made the record removes what is its own"
+    fix += " and puts back what was to be replaced" if only else ""
+    paths = [shlex.quote(str(path)) for path in found if path not in only]
+    fix += f"; if nobody will: rm -r {' '.join(paths[:SHOWN])}" if paths else ""
+    yield Check("half written", "warn", told, fix)
+
+
+def _is_only(path: Path) -> bool:
+    """Whether there is a record in it that is not in its own place."""
+    inside = [file.parent.name for file in path.glob("*/record.json")]
+    return any(not (path.parent / name / "record.json").exists() for name in inside)
 
 
 def _seeds(folder: Path) -> str:
@@ -110,10 +116,9 @@ def size_of(folder: Path) -> int:
 
 def _age(folder: Path) -> float:
     """Return the seconds since something was written there."""
-    newest = 0.0
-    for path in (folder, *folder.rglob("*")):
-        with suppress(OSError):
-            newest = max(newest, path.lstat().st_mtime)
+    newest = time.time()
+    with suppress(OSError):  # another process may take it away just now: it is at work
+        newest = max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
     return max(0.0, time.time() - newest)
 
 

@@ -13,7 +13,7 @@ from mmbench.errors import DeviceError, MmbenchError, PlaceError, RunError, Stor
 from mmbench.executors.contract import Job, Outcome, Watch
 from mmbench.rescore import outdated, rescore
 from mmbench.run import Run, execute
-from mmbench.together import made_together
+from mmbench.together import made_together, spent_checkpoints
 
 
 def carry_out(job: Job, watch: Watch) -> list[Outcome]:
@@ -46,7 +46,8 @@ def carry_out(job: Job, watch: Watch) -> list[Outcome]:
             if outcome.stored is not None:
                 for folder in folders(outcome.run):
                     failures.clear(folder)
-                _clear_checkpoints(outcome.run)
+                if outcome.fresh:
+                    _clear_checkpoints(outcome.run)
             elif outcome.error is not None:
                 note_failure(outcome.run, outcome.error)
     return outcomes
@@ -165,14 +166,25 @@ def _tidy(run: Run) -> None:
 
     A checkpoint that is younger than the record is of a run that repeats it, and is gone on from.
     """
-    written = stamp(run)
-    old = [path for path in _checkpoints(run) if 0 < _changed(path) <= written]
-    if old or any(claims.path_of(folder).exists() for folder in folders(run)):
-        with suppress(MmbenchError), ExitStack() as held:  # it can be looked at all the same
-            if _claimed(run, held):
-                for path in old:
-                    with suppress(OSError):
-                        store.discard(path, run.folder)
+    places = folders(run)
+    spent = run.settings.batch_seeds and spent_checkpoints(run)
+    left = spent or any(
+        path.exists() for folder in places for path in (claims.path_of(folder), _beside(folder))
+    )
+    if not left:
+        return
+    with suppress(MmbenchError), ExitStack() as held:  # it can be looked at all the same
+        if not _claimed(run, held):
+            return
+        written = stamp(run)
+        old = [path for path in map(_beside, places) if 0 < _changed(path) <= written]
+        for path in [*old, *(spent_checkpoints(run) if spent else ())]:
+            with suppress(OSError):
+                store.discard(path, run.folder)
+
+
+def _beside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.checkpoint")  # as `Run.checkpoints` says
 
 
 def _there(run: Run, watch: Watch) -> Outcome | None:

@@ -152,7 +152,7 @@ def _put_right(reference: Path) -> str:
             claims.clear(reference, reference / name)
         there = {s.record.name: s for s in store.scan(reference)[0]}
         left = [there[name] for name in last.replaced if name in there]
-        if all(name in there for name in last.promoted):
+        if all(n in there and there[n].record.checksum == c for n, c in last.promoted.items()):
             for stored in left:
                 if stored.record.name not in last.promoted:
                     _remove(stored)

@@ -12,6 +12,8 @@ from mmbench.models.operations import Operations
 from mmbench.text import SPECIALS
 from mmbench.types import Batch, Signature
 
+#: Parameters of a model that nothing is sent through, since that would take long.
+LARGEST = 20_000_000
 #: Outputs whose heads compute much more than they have numbers to say.
 _SPOKEN = ("text", "image")
 
@@ -45,11 +47,13 @@ def extent(model: Model, signature: Signature | None) -> Extent:
             are known.
     """
     size = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    if signature is None:
+    if signature is None or size > LARGEST:
         return Extent(size)
     batch = made_up(signature, 1)
     counter = Operations()
     training = model.training
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # one item is too little for several, which would wait for one another
     try:
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), counter:
             branches = len(model.eval().fuse(batch).branches)
@@ -57,6 +61,7 @@ def extent(model: Model, signature: Signature | None) -> Extent:
         return Extent(size)
     finally:
         model.train(training)
+        torch.set_num_threads(threads)
     said = [name for name, output in signature.outputs.items() if output.kind in _SPOKEN]
     heads = [model.head_of(name, k) for name in said for k in range(branches)]
     spoken = sum(p.numel() for head in heads for p in head.parameters())

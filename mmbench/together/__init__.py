@@ -22,8 +22,20 @@ its seeds and lie beside where the records will be.
 `seed`'s own things, with `data` of all, and with a `player` for each objective.
 """
 
-from mmbench.together.flow import batchable, execute_together, made_together
+from mmbench.together.flow import (
+    batchable,
+    execute_together,
+    made_together,
+    spent_checkpoints,
+)
 from mmbench.together.loop import train_together
 from mmbench.together.trial import tried
 
-__all__ = ["batchable", "execute_together", "made_together", "train_together", "tried"]
+__all__ = [
+    "batchable",
+    "execute_together",
+    "made_together",
+    "spent_checkpoints",
+    "train_together",
+    "tried",
+]

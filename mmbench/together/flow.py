@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gc
-import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from mmbench import store
 from mmbench.checkpoint import Checkpoints, maker, seeds_of
 from mmbench.cost.meter import Meter
+from mmbench.errors import StoreError
 from mmbench.run import (
     Made,
     Run,
@@ -141,7 +142,8 @@ def _together(runs: Sequence[Run], watcher: Watcher) -> list[store.Stored] | str
     kept.clear()
     for folder, seeds in _of_other_seeds(batch):  # nobody needs it any more
         if all(replace(first, seed=seed).finished() is not None for seed in seeds):
-            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):
+                store.discard(folder, first.folder)
     return found
 
 
@@ -177,6 +179,25 @@ def _of_other_seeds(batch: Sequence[Run]) -> list[tuple[Path, list[int]]]:
             continue
         if _checkpoints([replace(first, seed=seed) for seed in seeds]) == folder:
             found.append((folder, seeds))
+    return found
+
+
+def spent_checkpoints(run: Run) -> list[Path]:
+    """Return the checkpoints of batches with this run all of whose seeds have a record by now.
+
+    One that is younger than a record is of a batch that repeats it, and is gone on from.
+    """
+    found = []
+    for folder in sorted(run.folder.parent.glob(f".{run.budget}-seeds-*.checkpoint")):
+        batch = [replace(run, seed=seed) for seed in seeds_of(folder)]
+        if run.seed not in [one.seed for one in batch] or _checkpoints(batch) != folder:
+            continue
+        with suppress(OSError, StoreError):
+            last = folder.stat().st_mtime_ns
+            there = [one.finished() for one in batch]
+            times = [(s.folder / store.RECORD).stat().st_mtime_ns for s in there if s is not None]
+            if len(times) == len(batch) and min(times) >= last:
+                found.append(folder)
     return found
 
 

@@ -6,6 +6,7 @@ import importlib.metadata
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -653,6 +654,12 @@ def test_what_killed_writers_left_is_warned_of_and_goes_as_it_is_said(folder: Pa
         "2 half-written records of killed processes, 1.0 KiB, 1 of them with a record that was to "
         "be replaced",
     )
+    assert "puts back what was to be replaced" in check.fix
     subprocess.run(check.fix.rpartition(": ")[2], shell=True, check=True)
-    assert sorted(model.iterdir()) == [young]
+    assert sorted(model.iterdir()) == [aside, young], "an only copy is not to be removed"
+    shutil.copytree(aside / "brief-s0-12345678", model / "brief-s0-12345678")
+    (check,) = places.half_written(Path("results"))
+    assert "replaced" not in check.text
+    subprocess.run(check.fix.rpartition(": ")[2], shell=True, check=True)
+    assert not aside.exists()
     assert list(places.half_written(Path("results"))) == []
