@@ -23,6 +23,7 @@ import pytest
 
 from mmbench import catalog, claims, store
 from mmbench.errors import NotComparableError, PlaceError, StoreError
+from mmbench.sealed import put as put_file
 from mmbench.store import Record, StoredScore
 from mmbench.types import Predictions
 
@@ -608,7 +609,49 @@ def test_where_there_are_no_locks_nobody_is_waited_for(
         claims.claim(tmp_path, earlier.folder).__enter__()
     with claims.alone(tmp_path, earlier.folder, seconds=0.1):
         pass
+    claims.clear(tmp_path, earlier.folder)
     assert not hidden(tmp_path)
+
+
+def test_a_lock_that_is_refused_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    earlier = write(tmp_path)
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    with claims.alone(tmp_path, earlier.folder, seconds=0.1):
+        assert not hidden(tmp_path)
+    claims.path_of(earlier.folder).touch()
+    claims.clear(tmp_path, earlier.folder)  # says nothing, and a promotion can go on
+
+
+def test_half_of_a_record_that_was_replaced_never_comes_back(tmp_path: Path) -> None:
+    earlier = write(tmp_path)
+    old = earlier.folder.parent / f".replaced-{earlier.folder.name}-x" / earlier.folder.name
+    shutil.copytree(earlier.folder, old)
+    (old / store.RECORD).unlink()
+    shutil.rmtree(earlier.folder)
+    with claims.alone(tmp_path, earlier.folder):
+        assert not earlier.folder.exists()
+    assert not hidden(tmp_path)
+
+
+def test_what_cannot_be_taken_away_leaves_nothing_hidden(tmp_path: Path) -> None:
+    earlier = write(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        store.discard(tmp_path / "gone", earlier.folder)
+    assert not hidden(tmp_path)
+
+
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path: Path) -> None:
+    path = tmp_path / ("字" * 82 + ".jsonl")
+    put_file(path, b"x")
+    assert path.read_bytes() == b"x"
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
 
 
 def test_a_place_that_cannot_be_written_is_one_line_before_any_work(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from xml.etree import ElementTree
 
+import msgspec
 import numpy as np
 import pytest
 from made_up import add, change, found, let_in
@@ -497,6 +498,20 @@ def test_a_promotion_that_was_cut_off_is_put_right(
     assert "note: finished a promotion that was cut off" in done.out
     assert {s.record.name for s in store.scan(reference)[0]} == after
     assert len(promotion.read(reference)) == 1
+
+
+def test_a_promotion_is_finished_only_where_the_new_records_are(cli: Cli, reference: Path) -> None:
+    """A record scored anew keeps its name: the old one is there before it is replaced, too."""
+    arguments = ["--reference", reference, "--candidate", seeds("new")]
+    assert cli("gate", *arguments, "--update", "--message", "x").code == 0
+    (one,) = promotion.read(reference)
+    other = dict.fromkeys(one.promoted, "0" * 64)
+    again = msgspec.structs.replace(one, replaced=one.promoted, promoted=other)
+    for entry, told in ((again, "took back"), (one, "finished")):
+        promotion._write(reference, [one, entry] if entry is again else [one])
+        promotion._mark(reference).touch()
+        assert promotion.recover(reference) == f"{told} a promotion that was cut off"
+        assert promotion.read(reference) == [one]
 
 
 def test_records_put_back_by_hand_are_left_alone(cli: Cli, reference: Path) -> None:
