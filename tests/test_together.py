@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 import sys
 import threading
@@ -785,6 +786,29 @@ def test_a_batch_that_is_killed_ends_with_the_bytes_of_one_that_was_not(
         assert (one.record.curve, one.record.scores) == (other.curve, other.scores)
         assert other.cost["resumed"] >= 1
     assert not of_batches("results")
+
+
+def test_what_is_left_of_a_batch_whose_records_are_all_there_goes_with_the_next_command(
+    cli: Cli, task: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("run", "-t", task(), "-m", "image_only", "--seeds", "2", "--set", "width=16")
+    options += ("--batch-seeds", "--checkpoint-every", "0")
+
+    def stopped(self: Checkpoints) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Checkpoints, "clear", stopped)
+        assert cli(*options).code == 130
+    assert len(everything()) == 2
+    (left,) = of_batches("results")
+    os.utime(left, (time.time() + 60, time.time() + 60))
+    assert cli(*options).code == 0
+    assert of_batches("results") == [left], "one that is younger is of a batch that repeats them"
+    os.utime(left, (time.time() - 60, time.time() - 60))
+    assert cli(*options).code == 0
+    assert not list(Path("results").rglob(".*"))
+    assert len(everything()) == 2
 
 
 def test_what_is_written_down_of_other_seeds_is_named_and_goes_when_nobody_needs_it(
