@@ -590,9 +590,11 @@ def test_a_writer_waits_for_whoever_makes_the_record_just_now(tmp_path: Path) ->
     earlier = write(tmp_path)
     with claims.claim(tmp_path, earlier.folder) as mine:
         assert mine
-        with pytest.raises(PlaceError, match="another process is making this record"):  # noqa: SIM117
-            with claims.alone(tmp_path, earlier.folder, seconds=0.1):
-                raise AssertionError
+        with (
+            pytest.raises(PlaceError, match="another process is making this record"),
+            claims.alone(tmp_path, earlier.folder, seconds=0.1),
+        ):
+            pytest.fail("it is claimed")
     with claims.alone(tmp_path, earlier.folder, seconds=0.1):
         assert hidden(tmp_path)
     assert not hidden(tmp_path)

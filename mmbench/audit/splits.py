@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmbench.data.manifest import cells
 from mmbench.references import LabelReferences, MultilabelReferences, ScalarReferences
 from mmbench.text import UNK
 from mmbench.types import Ragged, Signature, Split
@@ -99,7 +100,7 @@ def mixed(splits: Mapping[str, Split]) -> list[str]:
     for name, references in next(iter(splits.values())).references.items():
         if not isinstance(references, LabelReferences):
             continue
-        numbers = {k for k, word in enumerate(references.classes) if _is_number(word)}
+        numbers = {k for k, word in enumerate(references.classes) if cells.is_number(word)}
         words = set(range(len(references.classes))) - numbers
         if not numbers or not words:
             continue
@@ -118,14 +119,6 @@ def mixed(splits: Mapping[str, Split]) -> list[str]:
                 )
                 break
     return lines
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
 
 
 def crossing(splits: Mapping[str, Split]) -> list[str]:

@@ -241,7 +241,7 @@ def _as_word(column: Column, there: Sequence[Any], _: Path) -> bool:
             column.why += (
                 f"; {count} of another type, {odd} the first, are none: labels have to be of one"
             )
-        if not numbers and any(_is_number(word) for word in column.classes):
+        if not numbers and any(cells.is_number(word) for word in column.classes):
             column.why += ", numbers and words mixed: is that meant?"
         plain = {" ".join(word.lower().split()) for word in column.classes}
         if len(plain) < len(column.classes):
@@ -293,14 +293,6 @@ def _all_numbers(there: Sequence[Any]) -> bool:
         for cell in there:
             cells.number(cell)
     except BadItemError:
-        return False
-    return True
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
         return False
     return True
 

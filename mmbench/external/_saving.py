@@ -65,7 +65,7 @@ def save(
     if bad is not None:
         raise UsageError(f"{visible(bad, 60)!r} cannot be the id of an item of a record")
     folder = store.folder_of(results, record)
-    with claims.alone(results, folder):  # two of its splits may come at the same time
+    with claims.alone(results, folder):  # its other metrics may come at the same time
         old = store.read(folder) if (folder / store.RECORD).exists() else None
         families = dict(found.scored.statistics)
         if old is not None:

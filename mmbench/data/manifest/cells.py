@@ -106,6 +106,15 @@ def numbers(cells: Sequence[Any]) -> Array:
     return array
 
 
+def is_number(word: str) -> bool:
+    """Whether a text spells a number."""
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
 def number(cell: Any) -> float:
     """Return the finite number in a cell.
 
